@@ -1,0 +1,83 @@
+"""Reads a YAML file into plain values and remembers the line of every key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stage4 import files
+from stage4.errors import UsageError
+
+KeyPath = tuple[str, ...]
+_LIMIT = 1 << 20
+_DEPTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The values of a YAML file and, for each key path, the line it stands on (from 1)."""
+
+    path: Path
+    values: Any
+    lines: dict[KeyPath, int]
+
+    def line(self, key: KeyPath) -> int:
+        """The line of `key`, or of its nearest parent that is in the file."""
+        while key and key not in self.lines:
+            key = key[:-1]
+        return self.lines.get(key, 1)
+
+
+def read_yaml(path: Path) -> Document:
+    """The document in `path`; raises Unavailable `files.*`, or UsageError `config.bad_yaml` with file and line."""
+    return parse_yaml(files.read_limited(path, _LIMIT), path)
+
+
+def parse_yaml(content: bytes, path: Path) -> Document:
+    """As `read_yaml`, of bytes; aliases are refused because a small file can hold a very large tree of them."""
+    import yaml
+
+    loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    lines: dict[KeyPath, int] = {}
+    try:
+        loader = loader_class(content.decode("utf-8"))
+        try:
+            node = loader.get_single_node()
+            values = None if node is None else _value(loader, node, (), lines, path, set())
+        finally:
+            loader.dispose()
+    except UnicodeDecodeError as error:
+        raise UsageError("config.bad_yaml", path=path, line=1, reason=str(error)) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = 1 if mark is None else mark.line + 1
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UsageError("config.bad_yaml", path=path, line=line, reason=problem) from error
+    return Document(path, values, lines)
+
+
+def _value(loader: Any, node: Any, key: KeyPath, lines: dict[KeyPath, int], path: Path, seen: set[int]) -> Any:
+    import yaml
+
+    line = node.start_mark.line + 1
+    lines.setdefault(key, line)
+    if id(node) in seen or len(key) > _DEPTH:
+        raise UsageError("config.bad_yaml", path=path, line=line, reason="aliases and deep nesting are not accepted")
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        members: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            name = str(key_node.value)
+            at = key_node.start_mark.line + 1
+            if name in members:
+                raise UsageError("config.bad_yaml", path=path, line=at, reason=f"key {name} stands twice")
+            lines[(*key, name)] = at
+            members[name] = _value(loader, value_node, (*key, name), lines, path, seen)
+        return members
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, item, (*key, str(i)), lines, path, seen) for i, item in enumerate(node.value)]
+    try:
+        return loader.construct_object(node)
+    except ValueError as error:
+        raise UsageError("config.bad_yaml", path=path, line=line, reason=str(error)) from error

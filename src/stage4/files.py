@@ -1,0 +1,146 @@
+"""
+Files that are whole or absent.
+
+Every write goes to a temporary file beside its target, is flushed to the disk, and only then gets its name;
+a failed write leaves the target as it was and nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from stage4 import ids
+from stage4.errors import Unavailable, UsageError
+
+JSON_LIMIT = 1 << 20
+
+
+def reason(error: OSError) -> str:
+    """The operating system's words for `error`."""
+    return error.strerror or type(error).__name__
+
+
+def fsync_dir(path: Path) -> None:
+    """Make the names in directory `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write every byte of `content`; a short write goes on, an error is an OSError."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+@contextlib.contextmanager
+def _prepared(path: Path, content: bytes, mode: int) -> Iterator[Path]:
+    """A durable temporary file beside `path`, removed on the way out if it still has its own name."""
+    beside = path.with_name(f".{path.name}.{ids.short_id()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        try:
+            os.fchmod(descriptor, mode)
+            write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        yield beside
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def atomic_write(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace `path` by `content` in one step and durably; raises Unavailable `files.cannot_write`."""
+    try:
+        with _prepared(path, content, mode) as beside:
+            beside.rename(path)
+            fsync_dir(path.parent)
+    except OSError as error:
+        raise Unavailable("files.cannot_write", path=path, reason=reason(error)) from error
+
+
+def exclusive_write(path: Path, content: bytes, mode: int = 0o600) -> bool:
+    """Create `path` with `content`, atomically and durably; False when it exists already.
+
+    Raises the OSError itself, because the callers that need exclusiveness (the kill switch) have their own
+    answer to a full disk.
+    """
+    with _prepared(path, content, mode) as beside:
+        try:
+            path.hardlink_to(beside)
+        except FileExistsError:
+            return False
+        fsync_dir(path.parent)
+        return True
+
+
+def read_limited(path: Path, limit: int = JSON_LIMIT) -> bytes:
+    """The whole of `path`; raises Unavailable `files.missing`, `files.unreadable` or `files.too_large`."""
+    try:
+        with path.open("rb") as source:
+            content = source.read(limit + 1)
+    except OSError as error:
+        code = "files.missing" if error.errno == errno.ENOENT else "files.unreadable"
+        raise Unavailable(code, path=path, reason=reason(error)) from error
+    if len(content) > limit:
+        raise Unavailable("files.too_large", path=path, limit=limit)
+    return content
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member name stands twice in one object")
+    return members
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse_json(content: bytes, subject: object) -> object:
+    """Strict JSON: UTF-8, no member twice, no NaN; raises UsageError `files.bad_json` naming `subject`."""
+    try:
+        parsed: object = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise UsageError("files.bad_json", path=subject, reason=str(error)) from error
+    return parsed
+
+
+def read_json(path: Path, limit: int = JSON_LIMIT) -> object:
+    """The JSON document in `path`, read strictly."""
+    return parse_json(read_limited(path, limit), path)
+
+
+def json_bytes(document: object) -> bytes:
+    """A document as people like to read it: two spaces, UTF-8, a last newline."""
+    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+def write_json(path: Path, document: object, mode: int = 0o644) -> None:
+    """Replace `path` by `document` in one step."""
+    atomic_write(path, json_bytes(document), mode)
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of `path` in hexadecimal; raises Unavailable as `read_limited` does."""
+    try:
+        with path.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        code = "files.missing" if error.errno == errno.ENOENT else "files.unreadable"
+        raise Unavailable(code, path=path, reason=reason(error)) from error

@@ -1,0 +1,103 @@
+"""
+The scheduler's own word about itself: `var/runtime/state.json`.
+
+Only the environment writes it; commands, the service and the audit read it. It travels by file and not over the
+network, so that it is there in the worst hour. A word counts only while its writer lives: same boot, same process
+(pid and start time), and a heartbeat younger than the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from stage4 import files
+from stage4.clock import Clock
+from stage4.errors import UsageError
+
+SCHEMA = "stage4.runtime_state/1"
+STATE_FILE = Path("var/runtime/state.json")
+LIMIT = 1 << 20
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class SchedulerState(StrEnum):
+    """`disabled` only when a stop of all is in force and nothing is in flight; `stopping` in between."""
+
+    ENABLED = "enabled"
+    STOPPING = "stopping"
+    DISABLED = "disabled"
+
+
+class ScheduleState(msgspec.Struct, frozen=True):
+    """One schedule; `in_flight` counts evaluations begun and not yet done, `signals` those submitted."""
+
+    strategy: str
+    tags: tuple[str, ...] = ()
+    state: str = "enabled"
+    in_flight: Count = 0
+    signals: Count = 0
+
+
+class RuntimeState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the scheduler says of itself at `at`; `stops` maps each stop it honours to that stop's digest."""
+
+    schema: Literal["stage4.runtime_state/1"] = SCHEMA
+    installation_id: str
+    state: SchedulerState
+    pid: Count
+    process_started: Count
+    boot_id: str
+    heartbeat_ns: Count
+    at: datetime
+    override_digest: str | None = None
+    stops: Mapping[str, str] = {}  # noqa: RUF012  a Struct copies the default
+    in_flight: Count = 0
+    signals_submitted: Count = 0
+    signals_after_stop: Count = 0
+    working_orders: Count = 0
+    schedules: Mapping[str, ScheduleState] = {}  # noqa: RUF012
+    alarms: tuple[str, ...] = ()
+
+
+def process_started(pid: int) -> int:
+    """Start time of `pid` in clock ticks since boot (field 22 of /proc/PID/stat), 0 when it does not run.
+
+    Tells a process from a later one with the same number.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    fields = stat.rpartition(")")[2].split()  # the name in parentheses may hold anything
+    state, started = fields[0], fields[19]
+    return 0 if state in ("Z", "X") else int(started)
+
+
+def answers_since(state: RuntimeState, since_ns: int, clock: Clock) -> bool:
+    """Whether a scheduler that still lives wrote `state` after the boot-time instant `since_ns`."""
+    return (
+        state.heartbeat_ns >= since_ns
+        and state.boot_id == clock.boot_id()
+        and process_started(state.pid) == state.process_started > 0
+    )
+
+
+def write_state(path: Path, state: RuntimeState) -> None:
+    """Replace the state in one step; raises Unavailable `files.cannot_write`."""
+    files.atomic_write(path, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+
+
+def read_state(path: Path) -> RuntimeState:
+    """The scheduler's last word; raises Unavailable `files.*`, UsageError `gate.bad_document`."""
+    return decode(files.read_limited(path, LIMIT), RuntimeState, path)
+
+
+def decode[T](content: bytes, kind: type[T], subject: object) -> T:
+    """`content` as JSON of `kind`; raises UsageError `gate.bad_document` naming `subject`."""
+    raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Certificates and chains, mTLS credentials, tokens and scopes, rotations, people and their signatures."""
