@@ -10,16 +10,18 @@ A value is *beyond* a threshold when it is strictly worse than it; `Metric.level
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
+
+from stage4.config.settings import Limits
 
 AlertKind = Literal["pnl", "risk", "latency", "no_signals"]
 Direction = Literal["higher_is_worse", "lower_is_worse"]
 MetricType = Literal["gauge", "counter", "histogram"]
 Level = Literal["critical", "warning"]
 Aggregate = Literal["last", "max", "min", "avg"]
-Overrides = Mapping[str, Mapping[str, Mapping[str, float]]]
+Overrides = Mapping[str, Mapping[str, Limits]]
 
 PREFIX = "stage4_"
 DESK = "desk"
@@ -33,7 +35,7 @@ OF_SCHEDULER = ("scheduler",)
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Where a value begins to be a warning and where it is critical, in the metric's unit; no `critical` means never."""
+    """Where a warning begins and where it is critical, in the metric's unit; `critical` None means never."""
 
     warning: float
     critical: float | None = None
@@ -69,7 +71,7 @@ class Metric:
     labels: tuple[str, ...] = OF_SCHEDULE
     kind: AlertKind | None = None
     direction: Direction = "higher_is_worse"
-    thresholds: Mapping[str, Thresholds] = MappingProxyType({})
+    thresholds: Mapping[str, Thresholds] = field(default_factory=lambda: MappingProxyType({}))
     panel: PanelSpec | None = None
     digits: int = 2
     buckets: tuple[float, ...] = ()
@@ -111,12 +113,14 @@ def _by_profile(
     conservative: tuple[float, float], balanced: tuple[float, float], aggressive: tuple[float, float]
 ) -> Mapping[str, Thresholds]:
     """Thresholds of the three risk profiles; the desk as a whole is held to the balanced one."""
-    return MappingProxyType({
-        "conservative": Thresholds(*conservative),
-        "balanced": Thresholds(*balanced),
-        "aggressive": Thresholds(*aggressive),
-        DESK: Thresholds(*balanced),
-    })
+    return MappingProxyType(
+        {
+            "conservative": Thresholds(*conservative),
+            "balanced": Thresholds(*balanced),
+            "aggressive": Thresholds(*aggressive),
+            DESK: Thresholds(*balanced),
+        }
+    )
 
 
 def _for_all(warning: float, critical: float | None = None) -> Mapping[str, Thresholds]:
@@ -218,17 +222,12 @@ def emitted_by_runtime() -> Iterable[Metric]:
 def thresholds_for(name: str, profile: str, overrides: Overrides | None = None) -> Thresholds | None:
     """Thresholds of a metric for a risk profile; None when the metric has none.
 
-    `overrides` is `{profile: {metric: {"warning": x, "critical": y}}}`, with or without the `stage4_` prefix; what it
-    leaves out keeps the catalogue's number. A profile that the catalogue does not know gets the strictest numbers.
+    `overrides` is `operations.thresholds`: by risk profile, then by metric, with or without the `stage4_` prefix.
+    A profile that the catalogue does not know gets the strictest numbers.
     """
     found = metric(name)
-    base = found.thresholds.get(profile) or found.thresholds.get(STRICTEST)
     by_metric = (overrides or {}).get(profile, {})
     own = by_metric.get(name) or by_metric.get(found.short_name)
-    if not own:
-        return base
-    warning = own.get("warning", base.warning if base else None)
-    critical = own.get("critical", base.critical if base else None)
-    if warning is None:
-        return base if critical is None else Thresholds(critical, critical)
-    return Thresholds(warning, critical)
+    if own is not None:
+        return Thresholds(own.warning, own.critical)
+    return found.thresholds.get(profile) or found.thresholds.get(STRICTEST)

@@ -6,6 +6,7 @@ A gap in `Sample.seq` shows the reader how many were lost.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
 import os
@@ -78,10 +79,8 @@ class PipeSink:
         self._reader_gone = False
         self.dropped = 0
         os.set_blocking(fd, False)
-        try:
+        with contextlib.suppress(OSError):  # the system's own size is smaller, but it works
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_CAPACITY)
-        except OSError:
-            pass  # the system's own size is smaller, but it works
 
     def offer(self, sample: Sample) -> bool:
         if self._flushed():
