@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from stage4 import files
 from stage4.errors import Conflict, Unavailable
 
-DEMO_ORGANISATION: Final = "Stage4 demo, not for production"
+DEMO_ORGANISATION: Final = "Stage4 demo (not for production)"
 CA_LIFETIME: Final = timedelta(days=398)
 # One rotation interval (90 days) and a month to be late in.
 LEAF_LIFETIME: Final = timedelta(days=120)
@@ -81,9 +81,7 @@ def create_bundle(
         ca_key,
         begins,
     )
-    client, client_key = _leaf(
-        client_san, [_name(client_san)], ExtendedKeyUsageOID.CLIENT_AUTH, ca, ca_key, begins
-    )
+    client, client_key = _leaf(client_san, [_name(client_san)], ExtendedKeyUsageOID.CLIENT_AUTH, ca, ca_key, begins)
     # The CA comes last: a bundle without it is plainly unfinished.
     contents = {
         "server_key": (_key_pem(server_key), 0o600),

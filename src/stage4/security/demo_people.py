@@ -1,0 +1,49 @@
+"""
+The people of a demo installation, with their private keys on this machine.
+
+Real people keep their keys to themselves; here `stage4 demo` has to play all of them. Production
+installations refuse these ids.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from stage4.security import sshsig
+from stage4.security.people import Person, Role
+
+DIRECTORY: Final = Path("secrets/people")
+_DEMO: Final = (
+    Person("l1-anna", "Anna Nowak", frozenset({Role.L1})),
+    Person("l1-piotr", "Piotr Wiśniewski", frozenset({Role.L1})),
+    Person("l2-marek", "Marek Zieliński", frozenset({Role.L2})),
+    Person("l2-ewa", "Ewa Kamińska", frozenset({Role.L2})),
+    Person("im-zofia", "Zofia Lewandowska", frozenset({Role.INCIDENT_MANAGER})),
+    Person("po-jan", "Jan Dąbrowski", frozenset({Role.PRODUCT_OWNER})),
+)
+DEMO_IDS: Final = frozenset(person.id for person in _DEMO)
+
+
+def key_path(root: Path, person_id: str) -> Path:
+    """Where the private key of a demo person lies (mode 0600)."""
+    return root / DIRECTORY / person_id
+
+
+def create_demo_people(root: Path) -> tuple[Person, ...]:
+    """
+    Make the demo people's key pairs under `secrets/people` and return the people with their public keys.
+
+    A key that exists is kept, and its public half derived from it, so a second call gives the same people.
+    Raises Unavailable `files.*` or UsageError `security.person_key_malformed`.
+    """
+    people = []
+    for person in _DEMO:
+        path = key_path(root, person.id)
+        if path.exists():
+            line = sshsig.public_key_of(path)
+        else:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            line = sshsig.generate_person_key(path, person.id)
+        people.append(Person(person.id, person.name, person.roles, (sshsig.normalized(line),), person.language))
+    return tuple(people)
