@@ -1,0 +1,5 @@
+"""`python -m stage4` is the `stage4` command."""
+
+from stage4.cli import main
+
+raise SystemExit(main())

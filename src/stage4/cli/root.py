@@ -1,0 +1,143 @@
+"""The `stage4` command: its options, its groups, and the way into them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stage4 import __version__, words
+from stage4.cli import _run
+from stage4.words import Language
+
+if TYPE_CHECKING:
+    from stage4.config import Installation
+
+# name -> (module, attribute); read only when the command is used, so that the others cost nothing.
+COMMANDS = {
+    "init": ("stage4.cli.init", "init"),
+    "config": ("stage4.cli.config", "config"),
+    "run": ("stage4.cli.run", "run"),
+    "serve": ("stage4.cli.serve", "serve"),
+    "demo": ("stage4.cli.demo", "demo"),
+    "incident": ("stage4.cli.incident", "incident"),
+    "log": ("stage4.cli.log", "log"),
+    "oncall": ("stage4.cli.oncall", "oncall"),
+    "disable": ("stage4.cli.control", "disable"),
+    "enable": ("stage4.cli.control", "enable"),
+    "fault": ("stage4.cli.control", "fault"),
+    "audit": ("stage4.cli.control", "audit"),
+    "loadtest": ("stage4.cli.control", "loadtest"),
+    "watch": ("stage4.cli.control", "watch"),
+    "replay": ("stage4.cli.replay", "replay"),
+    "monitoring": ("stage4.cli.monitoring", "monitoring"),
+    "notify": ("stage4.cli.notify", "notify"),
+    "_telemetry": ("stage4.cli.run", "telemetry"),
+}
+
+
+@dataclass(slots=True)
+class Session:
+    """What the options before the command said; loads the installation on first use."""
+
+    root: Path | None
+    lang: Language | None
+    as_json: bool
+    _installation: Installation | None = None
+
+    @property
+    def installation(self) -> Installation:
+        if self._installation is None:
+            from stage4.config import find_root, load
+
+            self._installation = load(find_root(self.root, os.environ, Path.cwd()))
+            for notice in self._installation.notices:
+                _run.say("notice: " + words.text(notice.code, self.language, **notice.params))
+        return self._installation
+
+    @property
+    def language(self) -> Language:
+        if self.lang is not None:
+            return self.lang
+        configured = self._installation.settings.operations.language if self._installation else None
+        return _run.language(os.environ, configured)
+
+    def text(self, code: str, /, **params: object) -> str:
+        return words.text(code, self.language, **params)
+
+    def say(self, code: str, /, **params: object) -> None:
+        """One line to people, on stdout; under --json it goes to stderr, because stdout is the document's."""
+        print(self.text(code, **params), file=sys.stderr if self.as_json else sys.stdout, flush=True)
+
+    def emit(self, document: object) -> None:
+        """The JSON document, under --json."""
+        if self.as_json:
+            _run.emit(document)
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(name for name in COMMANDS if not name.startswith("_"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--root", type=click.Path(path_type=Path), help="The installation; default: STAGE4_ROOT, else found upwards.")
+@click.option("--lang", type=click.Choice(["pl", "en"]), help="Language of the texts; default: STAGE4_LANG, else the settings.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, also on failure.")
+@click.version_option(__version__, prog_name="stage4")
+@click.pass_context
+def root(ctx: click.Context, root: Path | None, lang: Language | None, as_json: bool) -> None:
+    """Stage4 Operations: watches a trading scheduler, leads the people on call, keeps the evidence.
+
+    \b
+    First steps:   stage4 init demo && cd demo && . ./env.sh && stage4 demo
+    Exit codes:    0 done, 1 the answer is no, 2 usage or settings, 3 cannot tell, 4 refused, 70 a bug, 130 interrupted
+    """
+    ctx.obj = Session(root, lang, as_json)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; click's own usage errors are exit 2, everything else goes through the outer guard."""
+    lang = _run.language()
+    as_json = "--json" in arguments[: _first_command(arguments)]
+
+    def body() -> int:
+        try:
+            result: Any = root.main(arguments, prog_name="stage4", standalone_mode=False)
+        except click.Abort:
+            raise KeyboardInterrupt from None
+        except click.exceptions.Exit as exit_:
+            return exit_.exit_code
+        except click.exceptions.NoArgsIsHelpError as usage:
+            _run.say(usage.format_message())
+            return usage.exit_code
+        except click.ClickException as usage:
+            _run.say(f"error: {usage.format_message()}")
+            context = getattr(usage, "ctx", None)
+            command = context.command_path if context is not None else "stage4"
+            _run.say("hint: " + words.text("cli.see_help", lang, command=command))
+            if as_json:
+                _run.emit({"schema": "stage4.error/1", "exit_code": 2, "error": {"message": usage.format_message()}})
+            return 2
+        return int(result or 0)
+
+    return _run.spoken(body, lang=lang, as_json=as_json, schema="stage4.error/1")
+
+
+def _first_command(arguments: list[str]) -> int:
+    """Where the command's name stands; options after it are the command's own."""
+    return next((place for place, argument in enumerate(arguments) if argument in COMMANDS), len(arguments))
