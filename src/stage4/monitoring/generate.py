@@ -1,0 +1,99 @@
+"""
+Writes the files of Prometheus, Alertmanager and Grafana under `deploy/`.
+
+    python -m stage4.monitoring.generate [DIR]
+
+They follow from the metric catalogue and the settings alone, so the same installation gives the same bytes; a test
+compares the repository's own with a fresh generation.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from stage4 import files
+from stage4.errors import Stage4Error
+from stage4.monitoring import alertmanager_config, grafana, prometheus_rules
+from stage4.monitoring.plan import MonitoringPlan, plan_of
+
+if TYPE_CHECKING:
+    from stage4.config import Installation
+
+_HEADER = "# Generated from the metric catalogue by `python -m stage4.monitoring.generate`; changes here are lost.\n"
+PROMETHEUS, ALERTMANAGER, GRAFANA = Path("deploy/prometheus"), Path("deploy/alertmanager"), Path("deploy/grafana")
+LOCAL_ALERTMANAGER = "127.0.0.1:9093"
+
+
+def generate(installation: Installation) -> dict[Path, bytes]:
+    """Every generated file of `installation`, by its path relative to the root."""
+    return generate_from(plan_of(installation))
+
+
+def generate_from(plan: MonitoringPlan) -> dict[Path, bytes]:
+    """As `generate`, from the plan."""
+    alertmanager = (plan.alertmanager_url or f"http://{LOCAL_ALERTMANAGER}").split("//", 1)[1]
+    token = Path(plan.alerts_token_file)
+    token_file = token if token.is_absolute() else Path("../..") / token
+    return {
+        PROMETHEUS / "prometheus.yml": _yaml(prometheus_rules.prometheus_document(plan, alertmanager)),
+        PROMETHEUS / prometheus_rules.RULES_FILE: _yaml(prometheus_rules.rules_document(plan)),
+        PROMETHEUS / prometheus_rules.TESTS_FILE: _yaml(prometheus_rules.tests_document(plan)),
+        ALERTMANAGER / "alertmanager.yml": _yaml(alertmanager_config.alertmanager_document(plan, str(token_file))),
+        GRAFANA / "dashboards" / f"{grafana.UID}.json": files.json_bytes(grafana.dashboard_document(plan)),
+        GRAFANA / "provisioning/datasources/stage4.yml": _yaml(grafana.datasource_document(plan)),
+        GRAFANA / "provisioning/dashboards/stage4.yml": _yaml(grafana.dashboards_document()),
+    }
+
+
+def write(root: Path, generated: Mapping[Path, bytes]) -> tuple[Path, ...]:
+    """Write what differs under `root`; returns the paths that were written."""
+    written = []
+    for relative, content in generated.items():
+        path = root / relative
+        if not path.is_file() or path.read_bytes() != content:
+            files.atomic_write(path, content)
+            written.append(relative)
+    return tuple(written)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text of several lines as a block."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _yaml(document: object) -> bytes:
+    body: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return (_HEADER + body).encode("utf-8")
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str], cwd: Path) -> int:
+    """Generate the files of the installation at `argv[0]`, else of the one around `cwd`."""
+    from stage4.config import find_root, load
+
+    try:
+        root = find_root(Path(argv[0]) if argv else None, environ, cwd)
+        for path in write(root, generate(load(root))):
+            print(path)
+    except Stage4Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ, Path.cwd()))
