@@ -15,7 +15,7 @@ chosen by the parameter `n`.
 
 from __future__ import annotations
 
-from stage4.words.catalogue import Language, areas, codes, has, hint, languages, text
+from stage4.words.catalogue import Language, areas, codes, has, hint, languages, plural, text
 from stage4.words.formats import duration, instant, number
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "instant",
     "languages",
     "number",
+    "plural",
     "text",
 ]

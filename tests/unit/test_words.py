@@ -1,0 +1,81 @@
+"""The catalogues: both languages, the same parameters, every code that the source speaks."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import stage4
+from stage4 import words
+
+SOURCE = Path(stage4.__file__).parent
+CODE = re.compile(
+    r"""(?:UsageError|Unavailable|Refused|Conflict|words\.text|words\.hint|session\.say|session\.text)\(\s*"([a-z_]+\.[a-z0-9_]+)\""""
+)
+FORMS = {"pl": {"one", "few", "many"}, "en": {"one", "other"}}
+
+
+def entries() -> Iterator[tuple[str, Mapping[str, object]]]:
+    for area in words.areas():
+        yield from words.codes(area)
+
+
+def fields(form: object) -> set[str]:
+    texts = form.values() if isinstance(form, Mapping) else [form]
+    return {name for text in texts for _, name, _, _ in string.Formatter().parse(str(text)) if name}
+
+
+@pytest.mark.parametrize(("code", "entry"), [pytest.param(code, entry, id=code) for code, entry in entries()])
+def test_every_text_is_in_both_languages_with_the_same_parameters(code: str, entry: Mapping[str, object]) -> None:
+    assert set(entry) <= {"pl", "en", "hint"}, code
+    assert entry["pl"]
+    assert entry["en"]
+    assert fields(entry["pl"]) - {"n"} == fields(entry["en"]) - {"n"}
+    for lang in words.languages:
+        form = entry[lang]
+        if isinstance(form, Mapping):
+            assert set(form) == FORMS[lang], f"{code}: plural forms of {lang}"
+    hints = entry.get("hint")
+    if hints is not None:
+        assert isinstance(hints, Mapping)
+        assert set(hints) == {"pl", "en"}
+
+        assert fields(hints["pl"]) == fields(hints["en"])
+
+
+def test_every_code_that_the_source_names_has_a_text() -> None:
+    missing = sorted(
+        f"{path.relative_to(SOURCE)}: {code}"
+        for path in SOURCE.rglob("*.py")
+        for code in CODE.findall(path.read_text(encoding="utf-8"))
+        if not words.has(code)
+    )
+    assert not missing
+
+
+def test_polish_has_three_plural_forms() -> None:
+    forms = [words.plural(n, "pl") for n in (1, 2, 4, 5, 11, 12, 14, 21, 22, 25, 112)]
+    assert forms == ["one", "few", "few", "many", "many", "many", "many", "many", "few", "many", "many"]
+
+
+def test_an_instant_always_shows_its_offset_and_utc() -> None:
+    first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    assert words.instant(first, "pl") == "2026-10-25 02:30:00 +02:00 (00:30:00Z)"
+    assert words.instant(first + timedelta(hours=1), "pl") == "2026-10-25 02:30:00 +01:00 (01:30:00Z)"
+
+
+def test_numbers_and_spans_are_written_for_their_readers() -> None:
+    assert words.number(1234567.891, "pl", 2) == "1\u00a0234\u00a0567,89"
+    assert words.number(1234567.891, "en", 2) == "1,234,567.89"
+    assert words.duration(timedelta(minutes=4, seconds=30), "pl") == "4\u00a0min\u00a030\u00a0s"
+    assert words.duration(timedelta(seconds=-5), "en") == "−5\u00a0s"
+
+
+def test_an_unknown_code_is_a_bug_and_not_an_empty_text() -> None:
+    with pytest.raises(KeyError):
+        words.text("config.nowhere", "pl")
