@@ -22,7 +22,7 @@ _DEMO: Final = (
     Person("im-zofia", "Zofia Lewandowska", frozenset({Role.INCIDENT_MANAGER})),
     Person("po-jan", "Jan Dąbrowski", frozenset({Role.PRODUCT_OWNER})),
 )
-DEMO_IDS: Final = frozenset(person.id for person in _DEMO)
+IDS: Final = tuple(person.id for person in _DEMO)
 
 
 def key_path(root: Path, person_id: str) -> Path:
@@ -30,20 +30,21 @@ def key_path(root: Path, person_id: str) -> Path:
     return root / DIRECTORY / person_id
 
 
-def create_demo_people(root: Path) -> tuple[Person, ...]:
+def create(directory: Path) -> tuple[Person, ...]:
     """
-    Make the demo people's key pairs under `secrets/people` and return the people with their public keys.
+    Make the demo people's key pairs in `directory` (made with mode 0700 if need be) and return the people with their public
+    keys.
 
     A key that exists is kept, and its public half derived from it, so a second call gives the same people.
     Raises Unavailable `files.*` or UsageError `security.person_key_malformed`.
     """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     people = []
     for person in _DEMO:
-        path = key_path(root, person.id)
+        path = directory / person.id
         if path.exists():
             line = sshsig.public_key_of(path)
         else:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             line = sshsig.generate_person_key(path, person.id)
         people.append(Person(person.id, person.name, person.roles, (sshsig.normalized(line),), person.language))
     return tuple(people)
