@@ -18,7 +18,7 @@ import msgspec
 
 PIPE_CAPACITY = 1 << 20
 LONGEST_LINE = 64 * 1024
-_READ_SIZE = 1 << 16
+READ_SIZE = 1 << 16
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,29 +114,30 @@ class PipeSink:
             self._reader_gone = True
 
 
-class SampleReader:
-    """Iterates over the samples of a pipe until it closes; counts malformed lines and goes on after them."""
+class SampleParser:
+    """Turns the bytes of the pipe into samples; a malformed line is counted and passed over."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self) -> None:
+        self._rest = b""
         self.malformed = 0
 
-    def __iter__(self) -> Iterator[Sample]:
-        rest = b""
-        while piece := os.read(self._fd, _READ_SIZE):
-            *lines, rest = (rest + piece).split(b"\n")
-            if len(rest) > LONGEST_LINE:
-                rest = b""
-                self.malformed += 1
-            for line in lines:
-                try:
-                    yield decode(line)
-                except msgspec.DecodeError:
-                    self.malformed += 1
-        if rest:
+    def feed(self, piece: bytes) -> list[Sample]:
+        """The samples that `piece` completes."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            self._rest = b""
             self.malformed += 1
+        samples = []
+        for line in lines:
+            try:
+                samples.append(decode(line))
+            except msgspec.DecodeError:
+                self.malformed += 1
+        return samples
 
 
-def read_samples(fd: int) -> SampleReader:
+def read_samples(fd: int, parser: SampleParser | None = None) -> Iterator[Sample]:
     """The samples that come through `fd`, blocking, until the writer closes it."""
-    return SampleReader(fd)
+    parser = parser or SampleParser()
+    while piece := os.read(fd, READ_SIZE):
+        yield from parser.feed(piece)
