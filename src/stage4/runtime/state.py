@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -20,7 +20,8 @@ from stage4 import files
 from stage4.clock import Clock
 from stage4.errors import UsageError
 
-SCHEMA = "stage4.runtime_state/1"
+T = TypeVar("T")
+SCHEMA: Literal["stage4.runtime_state/1"] = "stage4.runtime_state/1"
 STATE_FILE = Path("var/runtime/state.json")
 LIMIT = 1 << 20
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -56,12 +57,12 @@ class RuntimeState(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_ns: Count
     at: datetime
     override_digest: str | None = None
-    stops: Mapping[str, str] = {}  # noqa: RUF012  a Struct copies the default
+    stops: Mapping[str, str] = {}
     in_flight: Count = 0
     signals_submitted: Count = 0
     signals_after_stop: Count = 0
     working_orders: Count = 0
-    schedules: Mapping[str, ScheduleState] = {}  # noqa: RUF012
+    schedules: Mapping[str, ScheduleState] = {}
     alarms: tuple[str, ...] = ()
 
 
@@ -90,7 +91,7 @@ def answers_since(state: RuntimeState, since_ns: int, clock: Clock) -> bool:
 
 def write_state(path: Path, state: RuntimeState) -> None:
     """Replace the state in one step; raises Unavailable `files.cannot_write`."""
-    files.atomic_write(path, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+    files.atomic_write(path, encode(state))
 
 
 def read_state(path: Path) -> RuntimeState:
@@ -98,6 +99,14 @@ def read_state(path: Path) -> RuntimeState:
     return decode(files.read_limited(path, LIMIT), RuntimeState, path)
 
 
-def decode[T](content: bytes, kind: type[T], subject: object) -> T:
-    """`content` as JSON of `kind`; raises UsageError `gate.bad_document` naming `subject`."""
-    raise NotImplementedError
+def decode(content: bytes, kind: type[T], subject: object) -> T:
+    """`content` as the JSON of `kind`; raises UsageError `gate.bad_document` naming `subject`."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UsageError("gate.bad_document", path=subject, reason=str(error)) from error
+
+
+def encode(document: msgspec.Struct) -> bytes:
+    """`document` as JSON that people can read."""
+    return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
