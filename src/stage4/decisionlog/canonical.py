@@ -1,0 +1,113 @@
+"""
+The one byte form of an entry: the subset of JSON on which RFC 8785 (JCS), Python and msgspec agree.
+
+ASCII member names, whole numbers within ±(2⁵³ − 1), no fractions, no lone surrogates, no member twice, at most
+16 levels deep. Inside this subset sorting by code point equals sorting by UTF-16 unit and every number has one
+spelling, so verifiers written by others hash the same bytes. Decimals are written as texts.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NoReturn
+
+MAX_DEPTH = 16
+MAX_INTEGER = 2**53 - 1
+MAX_LINE = 64 * 1024
+_MAX_DIGITS = 16
+
+
+class Malformed(ValueError):
+    """The value or text is outside the subset; `reason` is one word of the catalogue's `log.format_*`."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+def canonical(value: object) -> bytes:
+    """`value` in its only byte form; raises Malformed outside the subset."""
+    require_subset(value)
+    return _encode(value)
+
+
+def parse_strict(content: bytes) -> object:
+    """The value that `content` spells, in any spacing and member order; raises Malformed outside the subset."""
+    if content.startswith(b"\xef\xbb\xbf"):
+        raise Malformed("bom")
+    try:
+        parsed: object = json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_members,
+            parse_int=_integer,
+            parse_float=_fraction,
+            parse_constant=_constant,
+        )
+    except Malformed:
+        raise
+    except UnicodeDecodeError:
+        raise Malformed("encoding") from None
+    except RecursionError:
+        raise Malformed("depth") from None
+    except ValueError:
+        raise Malformed("syntax") from None
+    require_subset(parsed)
+    return parsed
+
+
+def require_subset(value: object, depth: int = 0) -> None:
+    """Raise Malformed where `value` holds anything that has no canonical form."""
+    kind = type(value)
+    if kind is str:
+        try:
+            value.encode("utf-8")  # type: ignore[attr-defined]
+        except UnicodeEncodeError:
+            raise Malformed("surrogate") from None
+    elif kind is int:
+        if not -MAX_INTEGER <= value <= MAX_INTEGER:  # type: ignore[operator]
+            raise Malformed("number")
+    elif kind is dict:
+        _require_depth(depth)
+        for name, member in value.items():  # type: ignore[attr-defined]
+            if type(name) is not str or not name.isascii():
+                raise Malformed("member")
+            require_subset(member, depth + 1)
+    elif kind is list or kind is tuple:
+        _require_depth(depth)
+        for item in value:  # type: ignore[attr-defined]
+            require_subset(item, depth + 1)
+    elif kind is float:
+        raise Malformed("fraction")
+    elif value is not None and kind is not bool:
+        raise Malformed("type")
+
+
+def _require_depth(depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise Malformed("depth")
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Malformed("duplicate")
+    return members
+
+
+def _integer(digits: str) -> int:
+    # Asked before int(), whose time grows with the square of the length.
+    if len(digits) > _MAX_DIGITS + 1:
+        raise Malformed("number")
+    return int(digits)
+
+
+def _fraction(_digits: str) -> NoReturn:
+    raise Malformed("fraction")
+
+
+def _constant(_name: str) -> NoReturn:
+    raise Malformed("number")

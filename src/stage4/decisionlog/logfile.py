@@ -1,0 +1,154 @@
+"""
+The log as a file: its lock, its end, its lines.
+
+The lock is `flock` on the log itself, so it ends with its process. It works on local file systems only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stage4 import files
+from stage4.clock import Clock
+from stage4.decisionlog.canonical import MAX_LINE
+from stage4.errors import Unavailable, UsageError
+
+_FIRST_WAIT_S = 0.0001
+_LONGEST_WAIT_S = 0.004
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of the log: its last complete line (without LF) and what stands after it.
+
+    `offset` is where that line begins, `end` the byte after its LF. `fragment` is a write that did not finish.
+    """
+
+    line: bytes
+    offset: int
+    end: int
+    fragment: bytes
+
+
+def open_log_file(path: Path, flags: int) -> int:
+    """A descriptor of the log.
+
+    Raises FileNotFoundError, UsageError for anything but a regular file,
+    Unavailable otherwise.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError:
+        raise UsageError("log.not_a_file", path=path) from None
+    except OSError as error:
+        raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UsageError("log.not_a_file", path=path)
+    return descriptor
+
+
+@contextlib.contextmanager
+def locked(path: Path, descriptor: int, operation: int, timeout: float, clock: Clock) -> Iterator[None]:
+    """Hold LOCK_EX or LOCK_SH on the log for the block; raises Unavailable `log.busy` after `timeout` seconds."""
+    deadline = clock.monotonic_ns() + round(timeout * 1e9)
+    wait = _FIRST_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise Unavailable("log.no_lock", path=path, reason=files.reason(error)) from error
+        if clock.monotonic_ns() >= deadline:
+            raise Unavailable("log.busy", path=path, seconds=timeout)
+        clock.sleep(wait)
+        wait = min(wait * 2, _LONGEST_WAIT_S)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def is_still(path: Path, descriptor: int) -> bool:
+    """Whether `path` still names the open file."""
+    try:
+        named = path.stat()
+    except OSError:
+        return False
+    held = os.fstat(descriptor)
+    return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
+
+def read_end(descriptor: int, size: int) -> End:
+    """The last complete line of the first `size` bytes; an `End` with an empty line where there is none."""
+    start, tail = size, b""
+    while start > 0:
+        step = min(start, MAX_LINE)
+        start -= step
+        tail = os.pread(descriptor, step, start) + tail
+        last = tail.rfind(b"\n")
+        if last >= 0 and (start == 0 or tail.rfind(b"\n", 0, last) >= 0):
+            begin = tail.rfind(b"\n", 0, last) + 1
+            return End(tail[begin:last], start + begin, start + last + 1, tail[last + 1 :])
+    return End(b"", 0, 0, tail)
+
+
+def lines_of(descriptor: int, end: int) -> Iterator[list[bytes]]:
+    """The lines (without LF) up to byte `end`, which follows a LF, in lists of about a megabyte.
+
+    A line over MAX_LINE may come as a `LongLine`, which knows its whole length, so that memory stays bounded.
+    """
+    position, carry = 0, b""
+    while position < end:
+        chunk = os.pread(descriptor, min(_CHUNK, end - position), position)
+        if not chunk:
+            return
+        position += len(chunk)
+        lines = (carry + chunk).split(b"\n")
+        carry = lines.pop()
+        while len(carry) > MAX_LINE:
+            rest, position = _skip_line(descriptor, position, end)
+            lines.append(LongLine(carry, rest))
+            carry = b""
+        yield lines
+
+
+class LongLine(bytes):
+    """The beginning of a line that is too long to be an entry; `size` is its whole length without LF."""
+
+    size: int
+
+    def __new__(cls, beginning: bytes, rest: int) -> LongLine:
+        line = super().__new__(cls, beginning[: MAX_LINE + 1])
+        line.size = len(beginning) + rest
+        return line
+
+
+def length(line: bytes) -> int:
+    """The bytes of a line in the file, without LF."""
+    return line.size if isinstance(line, LongLine) else len(line)
+
+
+def _skip_line(descriptor: int, position: int, end: int) -> tuple[int, int]:
+    """How many bytes the line goes on after `position`, and the position after its LF."""
+    begun = position
+    while position < end:
+        chunk = os.pread(descriptor, min(_CHUNK, end - position), position)
+        found = chunk.find(b"\n")
+        if found >= 0:
+            return position + found - begun, position + found + 1
+        if not chunk:
+            break
+        position += len(chunk)
+    return position - begun, position

@@ -1,0 +1,46 @@
+"""
+A v2 log that was continued: the v3 genesis entry seals everything before it by digest.
+
+The seal proves that the old lines are the bytes that stood there when v3 began. It does not judge their own
+signatures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_V3_MEMBERS = frozenset({"v", "seq", "prev", "log_id"})
+
+
+def is_v2(line: bytes) -> bool:
+    """Whether a line may stand in a v2 prefix: an object without any member of v3, or blank."""
+    if not line.strip():
+        return True
+    try:
+        members = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(members, dict) and not _V3_MEMBERS & members.keys()
+
+
+@dataclass(slots=True)
+class Prefix:
+    """Counts and digests v2 lines as they pass."""
+
+    lines: int = 0
+    size: int = 0
+    _digest: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, line: bytes) -> None:
+        """One line without its LF."""
+        self.lines += 1
+        self.size += len(line) + 1
+        self._digest.update(line + b"\n")
+
+    def seal(self) -> Mapping[str, object]:
+        """What a genesis entry says of the lines so far."""
+        return {"bytes": self.size, "lines": self.lines, "sha256": self._digest.hexdigest()}
