@@ -12,6 +12,7 @@ import pytest
 
 import stage4
 from stage4 import words
+from stage4.config import read_yaml
 
 SOURCE = Path(stage4.__file__).parent
 CODE = re.compile(
@@ -46,6 +47,12 @@ def test_every_text_is_in_both_languages_with_the_same_parameters(code: str, ent
         assert set(hints) == {"pl", "en"}
 
         assert fields(hints["pl"]) == fields(hints["en"])
+
+
+@pytest.mark.parametrize("area", words.areas())
+def test_no_text_stands_twice_in_its_catalogue(area: str) -> None:
+    path = SOURCE / "words/texts" / f"{area}.yaml"
+    assert read_yaml(path).values
 
 
 def test_every_code_that_the_source_names_has_a_text() -> None:

@@ -187,7 +187,10 @@ def _certificates(builder: _Builder) -> None:
 
     def make() -> None:
         bundle = create_bundle(directory, BUNDLE, now=builder.clock.now())
-        RotationRegistry.load(builder.root / registry, missing_ok=True).record_all(bundle.rotations)
+        rotations = RotationRegistry()
+        for (key, purpose), at in bundle.rotations.items():
+            rotations = rotations.record(key, purpose, at)
+        rotations.write(builder.root / registry)
 
     builder.group([*relatives, registry], make)
 

@@ -66,46 +66,47 @@ def save(document: object, path: Path, mode: int = 0o644) -> None:
     files.write_json(path, document, mode)
 
 
-def guarded(schema: str, body: Callable[[], int], lang: Language | None = None) -> int:
+def guarded(schema: str, body: Callable[[], int], lang: Callable[[], Language] | None = None) -> int:
     """Run a command that always prints one JSON document; the exit code is its verdict.
 
-    `body` prints its own document when it returns; when it raises, the document says why.
+    `body` prints its own document when it returns; when it raises, the document says why. `lang` is asked late,
+    because the settings that name the language may be what cannot be read.
     """
-    chosen = lang or language()
+    chosen = lang or language
     try:
         return int(body())
     except Stage4Error as error:
-        say_error(error, chosen)
+        say_error(error, chosen())
         emit(error_document(schema, error))
         return int(error.exit_code)
     except KeyboardInterrupt:
-        say(words.text("cli.interrupted", chosen))
+        say(words.text("cli.interrupted", chosen()))
         emit({"schema": schema, "exit_code": int(ExitCode.INTERRUPTED), "error": {"code": "cli.interrupted"}})
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         return _closed_pipe()
     except Exception as bug:  # noqa: BLE001 - the outer guard
-        say_bug(bug, chosen)
+        say_bug(bug, chosen())
         emit({"schema": schema, "exit_code": int(ExitCode.BUG), "error": {"code": "cli.bug", "message": repr(bug)}})
         return int(ExitCode.BUG)
 
 
-def spoken(body: Callable[[], int], *, lang: Language, as_json: bool, schema: str) -> int:
+def spoken(body: Callable[[], int], *, lang: Callable[[], Language], as_json: bool, schema: str) -> int:
     """Run a command that speaks to people, or prints a JSON document under `--json`, also on failure."""
     if as_json:
         return guarded(schema, body, lang)
     try:
         return int(body())
     except Stage4Error as error:
-        say_error(error, lang)
+        say_error(error, lang())
         return int(error.exit_code)
     except KeyboardInterrupt:
-        say(words.text("cli.interrupted", lang))
+        say(words.text("cli.interrupted", lang()))
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         return _closed_pipe()
     except Exception as bug:  # noqa: BLE001 - the outer guard
-        say_bug(bug, lang)
+        say_bug(bug, lang())
         return int(ExitCode.BUG)
 
 

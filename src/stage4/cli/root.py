@@ -107,17 +107,17 @@ def root(ctx: click.Context, root: Path | None, lang: Language | None, as_json: 
     First steps:   stage4 init demo && cd demo && . ./env.sh && stage4 demo
     Exit codes:    0 done, 1 the answer is no, 2 usage or settings, 3 cannot tell, 4 refused, 70 a bug, 130 interrupted
     """
-    ctx.obj = Session(root, lang, as_json)
+    ctx.obj.root, ctx.obj.lang, ctx.obj.as_json = root, lang, as_json
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line; click's own usage errors are exit 2, everything else goes through the outer guard."""
-    lang = _run.language()
-    as_json = "--json" in arguments[: _first_command(arguments)]
+    session = Session(None, None, "--json" in arguments[: _first_command(arguments)])
+    as_json = session.as_json
 
     def body() -> int:
         try:
-            result: Any = root.main(arguments, prog_name="stage4", standalone_mode=False)
+            result: Any = root.main(arguments, prog_name="stage4", standalone_mode=False, obj=session)
         except click.Abort:
             raise KeyboardInterrupt from None
         except click.exceptions.Exit as exit_:
@@ -129,13 +129,13 @@ def run(arguments: list[str]) -> int:
             _run.say(f"error: {usage.format_message()}")
             context = getattr(usage, "ctx", None)
             command = context.command_path if context is not None else "stage4"
-            _run.say("hint: " + words.text("cli.see_help", lang, command=command))
+            _run.say("hint: " + words.text("cli.see_help", session.language, command=command))
             if as_json:
                 _run.emit({"schema": "stage4.error/1", "exit_code": 2, "error": {"message": usage.format_message()}})
             return 2
         return int(result or 0)
 
-    return _run.spoken(body, lang=lang, as_json=as_json, schema="stage4.error/1")
+    return _run.spoken(body, lang=lambda: session.language, as_json=as_json, schema="stage4.error/1")
 
 
 def _first_command(arguments: list[str]) -> int:

@@ -1,0 +1,61 @@
+"""
+What monitoring sends: Alertmanager's webhook and direct signals, both with a token of scope `alerts.write`.
+
+Nothing is lost by an answer: storage that fails is 503, so that Alertmanager tries again; a body that nobody can
+read is kept in quarantine and answered 200 with a warning, so that it is not sent for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from stage4.api.answers import endpoint, error_response, read_body
+from stage4.errors import Refused
+from stage4.security.tokens import ALERTS_WRITE, TokenBook, bearer
+
+ALERTMANAGER_PATH = "/api/v1/alerts/alertmanager"
+SIGNALS_PATH = "/api/v1/signals"
+
+
+class Intake(Protocol):
+    """Takes deliveries in; returns only when what it says is durable."""
+
+    def receive_alertmanager(self, body: bytes) -> Mapping[str, Any]: ...
+
+    def receive_signal(self, body: bytes) -> Mapping[str, Any]: ...
+
+
+def routes(intake: Intake, tokens: TokenBook, ready: Callable[[], Mapping[str, Any]]) -> list[BaseRoute]:
+    """The routes of the intake, and `/healthz` for those who watch the service."""
+
+    def receiving(receive: Callable[[bytes], Mapping[str, Any]]) -> Any:
+        async def work(request: Request) -> Callable[[], Mapping[str, Any]]:
+            body = await read_body(request)
+            return lambda: receive(body)
+
+        accept = endpoint(work)
+
+        async def authorized(request: Request) -> Response:
+            try:
+                tokens.authorize(bearer(request.headers.get("authorization")), ALERTS_WRITE)
+            except Refused as refusal:
+                # 401 for a caller nobody knows, 403 for one who may do something else.
+                return error_response(refusal, 403 if refusal.code == "security.scope_missing" else 401)
+            return await accept(request)
+
+        return authorized
+
+    async def healthz(_request: Request) -> Response:
+        facts = ready()
+        return JSONResponse(facts, status_code=200 if facts.get("ready") else 503)
+
+    return [
+        Route(ALERTMANAGER_PATH, receiving(intake.receive_alertmanager), methods=["POST"]),
+        Route(SIGNALS_PATH, receiving(intake.receive_signal), methods=["POST"]),
+        Route("/healthz", healthz, methods=["GET"]),
+    ]
