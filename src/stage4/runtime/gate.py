@@ -204,20 +204,24 @@ class Gate:
                 return
             stored = read_latch(self._memory)
         except (OSError, Unavailable):
-            self._remember(ALL.file_name, "", "gate.latch_missing")
+            self._write_anew("gate.latch_missing")
             return
         except Stage4Error:
-            self._set_aside("gate.latch_damaged")
+            self._write_anew("gate.latch_damaged")
             return
         if stored.installation_id != self._installation_id:
-            self._set_aside("gate.latch_foreign")
+            self._write_anew("gate.latch_foreign")
             return
         self._latch = self._latch.joined(stored, self._clock.now())
         self._memory_seen = seen
+        # Where both know a stop by another digest ours holds, and the people who will sign must read the same.
+        self._unwritten = self._unwritten or self._latch.stops != stored.stops
 
-    def _set_aside(self, fault: str) -> None:
+    def _write_anew(self, fault: str) -> None:
+        """The memory on disk is no good: keep it aside for people, stop all, and write what is known here."""
         with contextlib.suppress(OSError):
             self._memory.rename(self._memory.with_suffix(".damaged"))
+        self._unwritten = True
         self._remember(ALL.file_name, "", fault)
 
     def _store(self) -> bool:
