@@ -32,8 +32,7 @@ def key_path(root: Path, person_id: str) -> Path:
 
 def create(directory: Path) -> tuple[Person, ...]:
     """
-    Make the demo people's key pairs in `directory` (made with mode 0700 if need be) and return the people with their public
-    keys.
+    Make the demo people's key pairs in `directory` (0700) and return the people with their public keys.
 
     A key that exists is kept, and its public half derived from it, so a second call gives the same people.
     Raises Unavailable `files.*` or UsageError `security.person_key_malformed`.
@@ -42,9 +41,6 @@ def create(directory: Path) -> tuple[Person, ...]:
     people = []
     for person in _DEMO:
         path = directory / person.id
-        if path.exists():
-            line = sshsig.public_key_of(path)
-        else:
-            line = sshsig.generate_person_key(path, person.id)
+        line = sshsig.public_key_of(path) if path.exists() else sshsig.generate_person_key(path, person.id)
         people.append(Person(person.id, person.name, person.roles, (sshsig.normalized(line),), person.language))
     return tuple(people)

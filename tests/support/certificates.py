@@ -1,0 +1,89 @@
+"""Makes certificates that are wrong in one stated way; the right ones come from the demo PKI's rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+NOW = datetime(2026, 11, 23, 9, 42, tzinfo=UTC)
+SERVER = (ExtendedKeyUsageOID.SERVER_AUTH,)
+CLIENT = (ExtendedKeyUsageOID.CLIENT_AUTH,)
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+@dataclass(frozen=True)
+class Made:
+    """A certificate with its key."""
+
+    certificate: x509.Certificate
+    key: Key
+
+    def write(self, directory: Path, name: str) -> tuple[Path, Path]:
+        """Write both as PEM and return their paths."""
+        certificate, key = directory / f"{name}.pem", directory / f"{name}-key.pem"
+        certificate.write_bytes(pem(self.certificate))
+        key.write_bytes(key_pem(self.key))
+        return certificate, key
+
+
+def pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def key_pem(key: Key) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def ec_key(curve: ec.EllipticCurve | None = None) -> Key:
+    return ec.generate_private_key(curve or ec.SECP256R1())
+
+
+def rsa_key(bits: int) -> Key:
+    return rsa.generate_private_key(65537, bits)
+
+
+def make(
+    name: str,
+    issuer: Made | None = None,
+    *,
+    key: Key | None = None,
+    ca: bool = False,
+    path_length: int | None = None,
+    eku: tuple[x509.ObjectIdentifier, ...] = (),
+    sans: tuple[str, ...] = (),
+    begins: datetime = NOW - timedelta(days=1),
+    ends: datetime = NOW + timedelta(days=90),
+    identifiers: bool = True,
+) -> Made:
+    """A certificate signed by `issuer`, or by itself."""
+    own = key or ec_key()
+    signer = issuer.key if issuer else own
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(own.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+        .add_extension(x509.BasicConstraints(ca, path_length), critical=True)
+        .add_extension(x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False), critical=True)
+    )
+    if eku:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(eku), critical=False)
+    if sans:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(s) for s in sans]), critical=False)
+    if identifiers:
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False
+        ).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+    return Made(builder.sign(signer, hashes.SHA256()), own)

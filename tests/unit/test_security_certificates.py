@@ -1,0 +1,263 @@
+"""The audit's eyes: what is wrong with a certificate is found, and found under its own name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from stage4 import words
+from stage4.errors import Stage4Error, Unavailable, UsageError
+from stage4.security.certificates import (
+    ChainReason,
+    Purpose,
+    facts_of,
+    has_stray_text,
+    key_matches,
+    load_certificates,
+    load_private_key,
+    names_host,
+    parse_certificates,
+    pem_labels,
+    verify_chain,
+)
+from support.certificates import CLIENT, NOW, SERVER, Made, ec_key, key_pem, make, pem, rsa_key
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "x509"
+
+
+@pytest.fixture(scope="module")
+def ca() -> Made:
+    return make("ca", ca=True, ends=NOW + timedelta(days=365))
+
+
+def server(issuer: Made, **wrong: object) -> Made:
+    facts: dict[str, object] = {"eku": SERVER, "sans": ("localhost",), **wrong}
+    return make("leaf", issuer, **facts)  # type: ignore[arg-type]
+
+
+def judge(
+    leaf: Made,
+    *anchors: Made,
+    purpose: Purpose = "server",
+    host: str | None = "localhost",
+    above: tuple[Made, ...] = (),
+) -> ChainReason:
+    return verify_chain(
+        leaf.certificate,
+        [made.certificate for made in above],
+        [made.certificate for made in anchors],
+        purpose=purpose,
+        host=host,
+        now=NOW,
+    ).reason
+
+
+def test_a_right_chain_is_valid_for_its_purpose(ca: Made) -> None:
+    assert judge(server(ca), ca) is ChainReason.VALID
+    assert judge(make("client", ca, eku=CLIENT, sans=("stage4-client",)), ca, purpose="client") is ChainReason.VALID
+
+
+def test_a_chain_over_an_intermediate_is_valid_only_with_it(ca: Made) -> None:
+    middle = make("middle", ca, ca=True)
+    leaf = server(middle)
+    assert judge(leaf, ca, above=(middle,)) is ChainReason.VALID
+    assert judge(leaf, ca) is ChainReason.UNKNOWN_ISSUER
+
+
+def test_missing_key_identifiers_and_a_client_without_san_are_accepted() -> None:
+    ca = make("ca", ca=True, identifiers=False)
+    assert judge(server(ca, identifiers=False), ca) is ChainReason.VALID
+    client = make("client", ca, eku=CLIENT, identifiers=False)
+    assert judge(client, ca, purpose="client") is ChainReason.VALID
+
+
+def test_a_certificate_without_extended_key_usage_serves_both_purposes(ca: Made) -> None:
+    assert judge(server(ca, eku=()), ca) is ChainReason.VALID
+    assert judge(server(ca, eku=()), ca, purpose="client") is ChainReason.VALID
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"ends": NOW - timedelta(seconds=1)}, ChainReason.EXPIRED),
+        ({"begins": NOW + timedelta(seconds=1)}, ChainReason.NOT_YET_VALID),
+        ({"eku": CLIENT}, ChainReason.WRONG_PURPOSE),
+        ({"eku": (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)}, ChainReason.WRONG_PURPOSE),
+        ({"sans": ("elsewhere.example",)}, ChainReason.WRONG_HOST),
+        ({"sans": ()}, ChainReason.WRONG_HOST),
+        ({"ca": True}, ChainReason.LEAF_IS_CA),
+        ({"key": ec_key(ec.SECP192R1())}, ChainReason.WEAK_KEY),
+    ],
+)
+def test_what_is_wrong_with_a_server_certificate_is_named(
+    ca: Made, wrong: dict[str, object], reason: ChainReason
+) -> None:
+    assert judge(server(ca, **wrong), ca) is reason
+
+
+def test_the_limits_of_the_validity_belong_to_it(ca: Made) -> None:
+    assert judge(server(ca, begins=NOW, ends=NOW + timedelta(days=1)), ca) is ChainReason.VALID
+    assert judge(server(ca, ends=NOW), ca) is ChainReason.VALID
+
+
+def test_a_server_certificate_is_no_client(ca: Made) -> None:
+    assert judge(server(ca), ca, purpose="client", host=None) is ChainReason.WRONG_PURPOSE
+
+
+def test_an_rsa_key_of_1024_bits_is_weak_wherever_it_stands(ca: Made) -> None:
+    weak = rsa_key(1024)
+    assert judge(server(ca, key=weak), ca) is ChainReason.WEAK_KEY
+    weak_ca = make("weak", ca=True, key=weak)
+    assert judge(server(weak_ca), weak_ca) is ChainReason.WEAK_KEY
+
+
+def test_a_signature_over_sha1_is_weak() -> None:
+    [leaf] = load_certificates(VECTORS / "sha1-leaf.pem")
+    anchors = load_certificates(VECTORS / "sha1-ca.pem")
+    assert facts_of(leaf).signature_hash == "sha1"
+    at = leaf.not_valid_before_utc + timedelta(hours=1)
+    verdict = verify_chain(leaf, [], anchors, purpose="server", host="localhost", now=at)
+    assert verdict.reason is ChainReason.WEAK_SIGNATURE
+
+
+def test_a_foreign_ca_is_unknown_also_under_the_same_name(ca: Made) -> None:
+    assert judge(server(make("other", ca=True)), ca) is ChainReason.UNKNOWN_ISSUER
+    assert judge(server(make("ca", ca=True)), ca) is ChainReason.UNKNOWN_ISSUER
+
+
+def test_a_namesake_without_key_identifiers_breaks_the_rules(ca: Made) -> None:
+    impostor = make("ca", ca=True, identifiers=False)
+    assert judge(server(impostor, identifiers=False), ca) is ChainReason.POLICY
+
+
+def test_an_expired_authority_is_named_as_such() -> None:
+    old = make("ca", ca=True, ends=NOW - timedelta(hours=1))
+    assert judge(server(old), old) is ChainReason.ISSUER_EXPIRED
+
+
+def test_a_path_longer_than_the_ca_allows_breaks_the_rules() -> None:
+    short = make("ca", ca=True, path_length=0)
+    middle = make("middle", short, ca=True)
+    assert judge(server(middle), short, above=(middle,)) is ChainReason.POLICY
+
+
+def test_only_a_ca_is_an_anchor_even_if_it_is_the_leaf_itself(ca: Made) -> None:
+    leaf = server(ca)
+    assert judge(leaf, leaf) is ChainReason.ANCHOR_NOT_CA
+    assert judge(leaf) is ChainReason.NO_ANCHOR
+
+
+@pytest.mark.parametrize("host", [None, "", "not a host", "a..b"])
+def test_a_server_is_not_judged_without_a_proper_host(ca: Made, host: str | None) -> None:
+    with pytest.raises(UsageError, match=r"security\.bad_host"):
+        judge(server(ca), ca, host=host)
+
+
+def test_every_reason_has_a_text_in_both_languages() -> None:
+    for reason in ChainReason:
+        for lang in words.languages:
+            assert words.text(f"security.chain_{reason}", lang)
+
+
+def test_a_key_belongs_to_its_certificate_only(ca: Made) -> None:
+    leaf, strong = server(ca), server(ca, key=rsa_key(2048))
+    assert key_matches(leaf.certificate, leaf.key)
+    assert key_matches(strong.certificate, strong.key)
+    assert not key_matches(leaf.certificate, ca.key)
+    assert not key_matches(leaf.certificate, strong.key)
+    assert not key_matches(strong.certificate, rsa_key(2048))
+
+
+def test_an_unusual_kind_of_key_belongs_to_nothing(ca: Made) -> None:
+    assert not key_matches(server(ca).certificate, dsa.generate_private_key(1024))
+
+
+def test_the_facts_of_a_certificate_are_read(ca: Made) -> None:
+    leaf = server(ca)
+    facts = facts_of(leaf.certificate)
+    assert (facts.subject, facts.issuer) == ("CN=leaf", "CN=ca")
+    assert facts.sans == ("DNS:localhost",)
+    assert facts.eku == ("serverAuth",)
+    assert not facts.is_ca
+    assert facts.aki == facts_of(ca.certificate).ski
+    assert (facts.key_kind, facts.key_bits, facts.key_curve) == ("ec", 256, "secp256r1")
+    assert facts.signature_hash == "sha256"
+    assert len(facts.fingerprint) == len(facts.spki_sha256) == 64
+
+
+def write(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "file.pem"
+    path.write_bytes(content)
+    return path
+
+
+def test_several_certificates_are_read_in_their_order(ca: Made, tmp_path: Path) -> None:
+    leaf = server(ca)
+    content = pem(leaf.certificate) + pem(ca.certificate)
+    assert load_certificates(write(tmp_path, content)) == [leaf.certificate, ca.certificate]
+    assert not has_stray_text(content)
+    assert has_stray_text(b"subject=CN\n" + content)
+
+
+def test_a_file_that_holds_no_proper_certificate_is_refused_by_name(ca: Made, tmp_path: Path) -> None:
+    whole = pem(ca.certificate)
+    cases = {
+        b"": "security.certificate_missing",
+        b"cert": "security.certificate_missing",
+        bytes(range(256)): "security.certificate_missing",
+        key_pem(ca.key): "security.key_in_certificate_file",
+        whole + key_pem(ca.key): "security.key_in_certificate_file",
+        whole[:200] + whole[260:]: "security.certificate_malformed",
+        whole.replace(b"MII", b"M!!"): "security.certificate_malformed",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n": "security.certificate_malformed",
+    }
+    for content, code in cases.items():
+        with pytest.raises(UsageError) as caught:
+            load_certificates(write(tmp_path, content))
+        assert caught.value.code == code, content[:40]
+        assert caught.value.params["path"] == tmp_path / "file.pem"
+
+
+def test_an_absent_or_endless_file_cannot_be_told(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"files\.missing"):
+        load_certificates(tmp_path / "absent.pem")
+    with pytest.raises(Unavailable, match=r"files\.too_large"):
+        load_certificates(write(tmp_path, b"x" * (1 << 19)))
+
+
+def test_a_private_key_is_read_or_refused_by_name(ca: Made, tmp_path: Path) -> None:
+    key = load_private_key(write(tmp_path, key_pem(ca.key)))
+    assert key_matches(ca.certificate, key)
+    locked = ca.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    )
+    cases: dict[bytes, tuple[type[Stage4Error], str]] = {
+        locked: (Unavailable, "security.key_encrypted"),
+        b"key": (UsageError, "security.key_malformed"),
+        pem(ca.certificate): (UsageError, "security.key_malformed"),
+    }
+    for content, (kind, code) in cases.items():
+        with pytest.raises(kind) as caught:
+            load_private_key(write(tmp_path, content))
+        assert caught.value.code == code
+
+
+def test_a_wildcard_stands_for_one_whole_label() -> None:
+    sans = ("DNS:*.desk.example", "DNS:Metrics.Example", "IP:127.0.0.1", "IP:::1")
+    assert names_host(sans, "a.desk.example")
+    assert names_host(sans, "metrics.EXAMPLE")
+    assert names_host(sans, "127.0.0.1")
+    assert names_host(sans, "::1")
+    assert not names_host(sans, "a.b.desk.example")
+    assert not names_host(sans, "desk.example")
+    assert not names_host(sans, "127.0.0.2")
+
+
+def test_the_labels_of_a_file_are_listed(ca: Made) -> None:
+    assert pem_labels(pem(ca.certificate) + key_pem(ca.key)) == ["CERTIFICATE", "PRIVATE KEY"]
+    assert parse_certificates(pem(ca.certificate), "here") == [ca.certificate]
