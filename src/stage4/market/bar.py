@@ -1,0 +1,67 @@
+"""One bar, and what a feed promises. Prices are in quote currency, volume in base currency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Open, high, low, close and volume of one venue over one interval.
+
+    `at` is the instant at which the bar was complete, not the one at which it began: nobody could know it
+    earlier. `delay_ms` is how much later it reached us.
+    """
+
+    venue: str
+    symbol: str
+    at: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    delay_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MarketClock:
+    """Market time beside wall time: it was `market_begins` at the instant `begins` and runs `speed` times as fast."""
+
+    begins: datetime
+    market_begins: datetime
+    speed: float = 1.0
+
+    def at(self, now: datetime) -> datetime:
+        """The market's instant when the wall clock shows `now`; never before the beginning."""
+        return self.market_begins + max(timedelta(0), now - self.begins) * self.speed
+
+
+class Feed(Protocol):
+    """Where bars come from.
+
+    * `advance` returns every bar once, in the order of `at`; a bar is never returned before it is complete.
+    * Missing bars stay missing: a feed never invents a price for a gap.
+    * The same feed asked at the same instants returns the same bars.
+    """
+
+    @property
+    def venues(self) -> tuple[str, ...]:
+        """The venues, the primary one first."""
+
+    @property
+    def symbol(self) -> str:
+        """What is traded on all of them."""
+
+    @property
+    def interval(self) -> timedelta:
+        """The span of one bar, in market time."""
+
+    def market_time(self, now: datetime) -> datetime:
+        """The market's instant when the wall clock shows `now`; differs from it in a replay."""
+
+    def advance(self, now: datetime) -> Sequence[Bar]:
+        """The bars that were completed since the last call."""

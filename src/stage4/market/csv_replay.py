@@ -1,0 +1,151 @@
+"""
+Recorded bars from CSV files, one file a venue, plain or gzip.
+
+Columns: `timestamp,open,high,low,close,volume`, the timestamp being the RFC 3339 UTC instant at which the bar
+began. Rows that do not exist stay missing. A row that cannot be read, or that goes back in time, is an error: wrong
+data must not look like a quiet market.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import heapq
+import io
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+from stage4 import files
+from stage4.clock import parse_instant
+from stage4.errors import Unavailable, UsageError
+from stage4.market.bar import Bar, MarketClock
+
+COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+_NAME = re.compile(r"(?P<venue>[a-z][a-z_]*)_(?P<symbol>[A-Z0-9]{5,12})(_|\.)")
+
+
+def venue_and_symbol(path: Path) -> tuple[str, str]:
+    """What the name of a file says: `kraken_BTCUSDC_1m.csv.gz` is `BTCUSDC` on `kraken`."""
+    match = _NAME.match(path.name)
+    return (match["venue"], match["symbol"]) if match else (path.name.partition(".")[0], "")
+
+
+def read_bars(
+    path: Path, *, venue: str, symbol: str, since: datetime, until: datetime, interval: timedelta
+) -> Iterator[Bar]:
+    """The bars of `path` that were complete after `since` and not after `until`, oldest first.
+
+    Raises Unavailable `files.missing` or `market.unreadable`, UsageError `market.bad_columns` or `market.bad_row`.
+    """
+    # Instants in one format and one zone compare as text; only the rows that are wanted are parsed.
+    first, last = (_as_written(edge - interval) for edge in (since, until))
+    previous = ""
+    try:
+        with _opened(path) as lines:
+            rows = csv.reader(lines)
+            if tuple(next(rows, ())) != COLUMNS:
+                raise UsageError("market.bad_columns", path=path, expected=",".join(COLUMNS))
+            for row in rows:
+                stamp = row[0] if row else ""
+                if stamp <= previous:
+                    raise UsageError("market.bad_row", path=path, line=rows.line_num, reason="time goes back")
+                previous = stamp
+                if first < stamp <= last:
+                    yield _bar(row, path, rows.line_num, venue, symbol, interval)
+                elif stamp > last:
+                    return
+    except FileNotFoundError as error:
+        raise Unavailable("files.missing", path=path, reason=files.reason(error)) from error
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise Unavailable("market.unreadable", path=path, reason=str(error)) from error
+
+
+def _opened(path: Path) -> io.TextIOBase:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
+
+
+def _as_written(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, interval: timedelta) -> Bar:
+    try:
+        began = parse_instant(row[0])
+        opened, high, low, close, volume = (float(cell) for cell in row[1:])
+    except (ValueError, UsageError) as error:
+        raise UsageError("market.bad_row", path=path, line=line, reason=str(error)) from error
+    if not (0 < low <= min(opened, close) <= max(opened, close) <= high < math.inf and 0 <= volume < math.inf):
+        raise UsageError("market.bad_row", path=path, line=line, reason="prices contradict each other")
+    return Bar(venue, symbol, began + interval, opened, high, low, close, volume)
+
+
+class CsvReplayFeed:
+    """Recorded bars, as if they came now, `speed` times as fast; the first venue is the primary one."""
+
+    def __init__(
+        self,
+        paths: Mapping[str, Path],
+        *,
+        symbol: str,
+        since: datetime,
+        until: datetime,
+        begins: datetime,
+        speed: float = 1.0,
+        history: int = 300,
+        interval: timedelta = timedelta(minutes=1),
+    ) -> None:
+        self.venues = tuple(paths)
+        self.symbol = symbol
+        self.interval = interval
+        self.until = until
+        self._clock = MarketClock(begins, since, speed)
+        early = since - history * interval
+        merged = heapq.merge(
+            *(
+                read_bars(path, venue=venue, symbol=symbol, since=early, until=until, interval=interval)
+                for venue, path in paths.items()
+            ),
+            key=lambda bar: bar.at,
+        )
+        self._bars = list(merged)
+        if not self._bars:
+            raise Unavailable("market.no_bars", since=_as_written(since), until=_as_written(until))
+        self._next = 0
+
+    def market_time(self, now: datetime) -> datetime:
+        return self._clock.at(now)
+
+    def advance(self, now: datetime) -> Sequence[Bar]:
+        instant, begin = self.market_time(now), self._next
+        while self._next < len(self._bars) and self._bars[self._next].at <= instant:
+            self._next += 1
+        return self._bars[begin : self._next]
+
+
+def day_bounds(day: date) -> tuple[datetime, datetime]:
+    """The first and the last instant of `day` in UTC."""
+    begin = datetime.combine(day, time(), UTC)
+    return begin, begin + timedelta(days=1)
+
+
+def recorded_span(path: Path) -> tuple[datetime, timedelta]:
+    """When the recording in `path` begins, and the span of its bars: the shortest step of its first rows."""
+    try:
+        with _opened(path) as lines:
+            rows = csv.reader(lines)
+            next(rows, None)
+            stamps = [parse_instant(row[0]) for row in itertools.islice(rows, 100) if row]
+    except FileNotFoundError as error:
+        raise Unavailable("files.missing", path=path, reason=files.reason(error)) from error
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise Unavailable("market.unreadable", path=path, reason=str(error)) from error
+    steps = [after - before for before, after in itertools.pairwise(stamps) if after > before]
+    if not steps:
+        raise UsageError("market.bad_columns", path=path, expected=",".join(COLUMNS))
+    return stamps[0], min(steps)

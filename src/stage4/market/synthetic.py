@@ -1,0 +1,102 @@
+"""
+A seeded market of two venues, for demonstrations and tests.
+
+The common log price x reverts slowly to its level (Ornstein-Uhlenbeck, exact discretisation; Uhlenbeck and
+Ornstein, Phys. Rev. 36, 1930), and each bar adds fast noise that the next one takes back, as bid-ask bounce does
+(Roll, J. Finance 39, 1984). The second venue trades at a basis to the first, a faster Ornstein-Uhlenbeck process. The
+same seed gives the same bars.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from stage4.market.bar import Bar, MarketClock
+
+_YEAR_SECONDS = 365.0 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class MarketModel:
+    """Parameters of the market.
+
+    Half-lives in bars, bounce as a ratio of one bar's volatility, basis as a ratio of the price, delays in
+    milliseconds.
+    """
+
+    price: float = 24_000.0
+    annual_volatility: float = 0.40
+    reversion_half_life: float = 240.0
+    bounce: float = 0.5
+    basis_deviation: float = 0.0007
+    basis_half_life: float = 4.0
+    secondary_delay_ms: float = 60.0
+    secondary_delay_spread: float = 0.35
+
+
+class SyntheticFeed:
+    """Bars of `venues`, one for each interval of market time, with `history` bars before the beginning."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        begins: datetime,
+        venues: tuple[str, str] = ("alpha", "beta"),
+        symbol: str = "BTC/USD",
+        interval: timedelta = timedelta(minutes=1),
+        speed: float = 1.0,
+        history: int = 300,
+        model: MarketModel | None = None,
+    ) -> None:
+        self.venues = venues
+        self.symbol = symbol
+        self.interval = interval
+        self._clock = MarketClock(begins, begins, speed)
+        self._model = model or MarketModel()
+        self._random = random.Random(seed)
+        self._begins = begins
+        self._next = -history
+        self._volatility = self._model.annual_volatility * math.sqrt(interval.total_seconds() / _YEAR_SECONDS)
+        self._deviation = 0.0
+        self._basis = 0.0
+        self._closes = dict.fromkeys(venues, self._model.price)
+
+    def market_time(self, now: datetime) -> datetime:
+        return self._clock.at(now)
+
+    def advance(self, now: datetime) -> Sequence[Bar]:
+        newest = (self.market_time(now) - self._begins) // self.interval
+        bars: list[Bar] = []
+        while self._next <= newest:
+            bars.extend(self._bars(self._begins + self._next * self.interval))
+            self._next += 1
+        return bars
+
+    def _bars(self, at: datetime) -> tuple[Bar, Bar]:
+        model, chance = self._model, self._random
+        self._deviation = _reverted(self._deviation, model.reversion_half_life, self._volatility, chance.gauss(0, 1))
+        basis_keep = 0.5 ** (1 / model.basis_half_life)
+        basis_step = model.basis_deviation * math.sqrt(1 - basis_keep**2)
+        self._basis = self._basis * basis_keep + basis_step * chance.gauss(0, 1)
+        middle = math.log(model.price) + self._deviation
+        primary = math.exp(middle + model.bounce * self._volatility * chance.gauss(0, 1))
+        secondary = math.exp(middle - self._basis)
+        delay = model.secondary_delay_ms * math.exp(model.secondary_delay_spread * chance.gauss(0, 1))
+        return self._bar(self.venues[0], at, primary, 0.0), self._bar(self.venues[1], at, secondary, delay)
+
+    def _bar(self, venue: str, at: datetime, close: float, delay_ms: float) -> Bar:
+        opened, self._closes[venue] = self._closes[venue], close
+        reach = close * self._volatility * self._random.random()
+        high, low = max(opened, close) + reach, min(opened, close) - reach
+        volume = self._random.lognormvariate(0.0, 0.8)
+        return Bar(venue, self.symbol, at, opened, high, low, close, volume, delay_ms)
+
+
+def _reverted(value: float, half_life: float, volatility: float, shock: float) -> float:
+    """One step of an Ornstein-Uhlenbeck process around zero with `volatility` for each step."""
+    return value * math.exp(-math.log(2) / half_life) + volatility * shock

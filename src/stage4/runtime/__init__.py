@@ -1,0 +1,1 @@
+"""The operated environment: scheduler, strategies, risk, paper broker, gate, load test."""

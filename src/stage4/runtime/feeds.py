@@ -1,0 +1,72 @@
+"""Makes the feed that the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from stage4.clock import parse_duration
+from stage4.config import Installation
+from stage4.errors import UsageError
+from stage4.market.bar import Feed
+from stage4.market.csv_replay import CsvReplayFeed, recorded_span, venue_and_symbol
+from stage4.market.synthetic import SyntheticFeed
+from stage4.runtime.desk import DeskSchedule
+from stage4.runtime.strategies.cross_exchange import CrossExchange
+
+HISTORY_BARS = 300
+"""Bars known at the start, so that no schedule has to wait for its warm-up."""
+DEFAULT_VENUES = ("alpha", "beta")
+
+
+def configured_feed(installation: Installation, schedules: Iterable[DeskSchedule], now: datetime) -> Feed:
+    """The feed of `operations.feed`, beginning at `now`.
+
+    Raises UsageError `runtime.no_recording` or `runtime.unknown_venue`, and what reading the recording raises.
+    """
+    known = tuple(schedules)
+    chosen = installation.settings.operations.feed
+    pairs = [
+        (schedule.strategy.primary_exchange, schedule.strategy.secondary_exchange)
+        for schedule in known
+        if isinstance(schedule.strategy, CrossExchange)
+    ]
+    feed: Feed
+    if chosen.kind == "synthetic":
+        feed = SyntheticFeed(
+            chosen.seed,
+            begins=now,
+            venues=pairs[0] if pairs else DEFAULT_VENUES,
+            interval=min(parse_duration(schedule.settings.interval) for schedule in known),
+            speed=chosen.speed,
+            history=HISTORY_BARS,
+        )
+    else:
+        feed = _recording(installation, now)
+    for pair in pairs:
+        for venue in pair:
+            if venue not in feed.venues:
+                raise UsageError("runtime.unknown_venue", venue=venue, known=", ".join(feed.venues))
+    return feed
+
+
+def _recording(installation: Installation, now: datetime) -> Feed:
+    chosen = installation.settings.operations.feed
+    if not chosen.paths:
+        raise UsageError("runtime.no_recording")
+    paths = {}
+    for written in chosen.paths:
+        path = installation.path(written)
+        venue, symbol = venue_and_symbol(path)
+        paths[venue] = path
+    begin, interval = recorded_span(next(iter(paths.values())))
+    return CsvReplayFeed(
+        paths,
+        symbol=symbol,
+        since=begin + HISTORY_BARS * interval,
+        until=datetime.max.replace(tzinfo=UTC) - timedelta(days=1),
+        begins=now,
+        speed=chosen.speed,
+        history=HISTORY_BARS,
+        interval=interval,
+    )

@@ -1,0 +1,75 @@
+"""What the desk knows of the market: the newest bars of each venue, and what staged faults do to them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from stage4.market.bar import Bar
+from stage4.market.quality import is_stale
+from stage4.runtime.risk import Key
+from stage4.runtime.signal import VenueWindow
+
+
+class MarketView:
+    """Keeps `length` bars of each venue, in the order of `venues`."""
+
+    def __init__(self, venues: tuple[str, ...], symbol: str, interval: timedelta, length: int) -> None:
+        self.venues = venues
+        self.symbol = symbol
+        self.interval = interval
+        self.marks: dict[Key, float] = {}
+        """The last price by venue and symbol."""
+        self._bars: dict[str, deque[tuple[float, float]]] = {venue: deque(maxlen=length) for venue in venues}
+        self._delays = dict.fromkeys(venues, 0.0)
+        self._last: dict[str, datetime] = {}
+        self._raw: dict[str, float] = {}
+        self._ratio = dict.fromkeys(venues, 1.0)
+
+    def gap(self, factor: float) -> None:
+        """From the next bars on, every price is multiplied by `factor`."""
+        for venue in self.venues:
+            self._ratio[venue] *= factor
+
+    def take(self, bars: Iterable[Bar], volatility_factor: float = 1.0) -> int:
+        """Add bars, each price change multiplied by `volatility_factor` on the log scale; how many were taken.
+
+        A bar that is not newer than the last one of its venue is left out.
+        """
+        taken = 0
+        for bar in bars:
+            last = self._last.get(bar.venue)
+            if bar.venue not in self._bars or (last is not None and bar.at <= last):
+                continue
+            previous = self._raw.get(bar.venue, bar.close)
+            # With factor 1 the ratio is not touched, so that prices without a fault are the feed's own.
+            if volatility_factor != 1.0:
+                self._ratio[bar.venue] *= (bar.close / previous) ** (volatility_factor - 1.0)
+            close = bar.close * self._ratio[bar.venue]
+            self._raw[bar.venue] = bar.close
+            self._last[bar.venue] = bar.at
+            self._delays[bar.venue] = bar.delay_ms
+            self._bars[bar.venue].append((bar.at.timestamp(), close))
+            self.marks[bar.venue, self.symbol] = close
+            taken += 1
+        return taken
+
+    def windows(self, length: int) -> tuple[VenueWindow, ...]:
+        """The last `length` bars of each venue."""
+        return tuple(self._window(venue, length) for venue in self.venues)
+
+    def primary_bars(self) -> int:
+        """How many bars of the primary venue are known, at most the length kept."""
+        return len(self._bars[self.venues[0]])
+
+    def stale_venues(self, market_now: datetime, allowed: timedelta) -> frozenset[str]:
+        """Venues whose next bar is overdue by more than `allowed`."""
+        return frozenset(
+            venue for venue in self.venues if is_stale(self._last.get(venue), market_now, self.interval, allowed)
+        )
+
+    def _window(self, venue: str, length: int) -> VenueWindow:
+        kept = list(self._bars[venue])[-length:]
+        at, close = zip(*kept, strict=True) if kept else ((), ())
+        return VenueWindow(venue, tuple(at), tuple(close), self._delays[venue])
