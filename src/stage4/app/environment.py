@@ -1,0 +1,161 @@
+"""
+What `stage4 run` joins: the environment, its telemetry process, and the log of what was decided about it.
+
+The scheduler never waits for either: samples go through a pipe that drops when it is full, log entries through a
+queue with a thread of its own. A telemetry process that dies is started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from stage4.app.service_log import configure, tell
+from stage4.clock import Clock
+from stage4.config import Installation
+from stage4.decisionlog.entry import Draft
+from stage4.errors import Stage4Error
+from stage4.telemetry.sample import PipeSink, Sample
+
+if TYPE_CHECKING:
+    from stage4.runtime.gate import OrderOutcome
+
+_RESTART_SECONDS = 1.0
+_END_SECONDS = 5.0
+
+
+class TelemetryProcess:
+    """A `SampleSink` into a child process that is kept alive."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._ending = threading.Event()
+        self._sink, self._child = self._start()
+        self._keeper = threading.Thread(target=self._keep, name="telemetry-keeper", daemon=True)
+        self._keeper.start()
+
+    def offer(self, sample: Sample) -> bool:
+        """Hand over without waiting; False when the sample was dropped."""
+        return self._sink.offer(sample)
+
+    def close(self) -> None:
+        """Close the pipe and let the process end; one that does not is killed."""
+        self._ending.set()
+        self._sink.close()
+        try:
+            self._child.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._keeper.join(_END_SECONDS)
+
+    def _start(self) -> tuple[PipeSink, subprocess.Popen[bytes]]:
+        reading, writing = os.pipe()
+        argv = [sys.executable, "-m", "stage4", "--root", str(self._installation.root), "_telemetry", str(reading)]
+        try:
+            child = subprocess.Popen(argv, pass_fds=(reading,), stdin=subprocess.DEVNULL)
+        finally:
+            os.close(reading)
+        return PipeSink(writing), child
+
+    def _keep(self) -> None:
+        while not self._ending.is_set():
+            code = self._child.wait()
+            if self._ending.wait(_RESTART_SECONDS):
+                return
+            tell("service.telemetry_restarted", {"code": code})
+            old = self._sink
+            self._sink, self._child = self._start()
+            old.close()
+
+
+class LogThread:
+    """Appends drafts to the decision log in a thread, in order; what cannot be appended is told."""
+
+    def __init__(self, append: Callable[[Draft], object]) -> None:
+        self._append = append
+        self._drafts: queue.Queue[Draft | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name="decision-log")
+        self._thread.start()
+
+    def put(self, draft: Draft) -> None:
+        """Take a draft without waiting."""
+        self._drafts.put(draft)
+
+    def close(self) -> None:
+        """Append what is left, then end."""
+        self._drafts.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (draft := self._drafts.get()) is not None:
+            try:
+                self._append(draft)
+            except Stage4Error as error:
+                tell("service.unlogged", {"kind": draft.kind, "reason": str(error)})
+
+
+@contextlib.contextmanager
+def _log_thread(installation: Installation, clock: Clock, environ: Mapping[str, str]) -> Iterator[LogThread]:
+    from stage4.decisionlog.open import open_log
+
+    thread = LogThread(open_log(installation, clock, environ).append)
+    try:
+        yield thread
+    finally:
+        thread.close()
+
+
+def _order_draft(outcome: OrderOutcome, category: str, clock: Clock) -> Draft:
+    accepted = outcome.outcome == "accepted"
+    return Draft(
+        kind="scheduler_enabled" if accepted else "scheduler_enable_refused",
+        category=category,
+        stage="stage4",
+        status="enabled" if accepted else "refused",
+        artefacts={"order": outcome.path.name, "stop_digest": outcome.stop.digest if outcome.stop else "none"},
+        runtime_flags={"enabled": accepted},
+        metadata={"reason": outcome.reason_code or "", "nonce": outcome.nonce or ""},
+        tags=("scheduler",),
+        timestamp=clock.now(),
+    )
+
+
+def run_environment(installation: Installation, clock: Clock, environ: Mapping[str, str]) -> None:
+    """Run the environment of `installation` in this process until SIGTERM or SIGINT."""
+    from stage4.runtime.environment import Environment, run_until_signalled
+
+    configure("scheduler", clock)
+    category = next(iter(installation.settings.runtime.multi_strategy_schedulers.values())).decision_log_category
+    with _log_thread(installation, clock, environ) as log:
+        telemetry = TelemetryProcess(installation)
+        try:
+            environment = Environment(
+                installation,
+                clock=clock,
+                sink=telemetry,
+                events=tell,
+                orders=lambda outcome: log.put(_order_draft(outcome, category, clock)),
+            )
+            run_until_signalled(environment)
+        finally:
+            telemetry.close()
+
+
+def run_telemetry_process(installation: Installation, fd: int, clock: Clock, environ: Mapping[str, str]) -> None:
+    """The telemetry process: exporter, gRPC service and detector behind the pipe `fd`."""
+    from stage4.monitoring.direct import direct_alerts
+    from stage4.telemetry.serving import run_telemetry
+
+    configure("telemetry", clock)
+    alerts = direct_alerts(installation, clock, environ).start()
+    try:
+        run_telemetry(installation, fd, clock, [alerts], environ=environ)
+    finally:
+        alerts.close()
