@@ -1,0 +1,88 @@
+"""Collects the evidence of one audit: every file is read here, once, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from stage4 import files
+from stage4.audit import collect_bundle, collect_files, collect_log, collect_tokens
+from stage4.audit.collect_tokens import Marker
+from stage4.audit.evidence import Evidence, Input, RegistryFacts, SettingNotice
+from stage4.audit.reading import Place, problem_of
+from stage4.clock import Clock
+from stage4.config import CORE, Installation
+from stage4.errors import Stage4Error
+from stage4.security.rotation import RotationRegistry
+
+
+def collect(
+    installation: Installation,
+    bundle: str,
+    *,
+    environ: Mapping[str, str],
+    now: datetime,
+    clock: Clock,
+    pepper: bytes,
+    config: Path | None = None,
+) -> Evidence:
+    """Everything the controls judge, as it stands; `pepper` (fresh chance, 16 bytes or more) hides equal secrets.
+
+    Raises nothing for what is absent, unreadable or malformed: that is evidence too.
+    """
+    marker = Marker(pepper)
+    material = collect_bundle.configured_paths(installation, bundle)
+    key_paths = [path for role, path in material.items() if role.endswith("_key")]
+    tls = installation.settings.runtime.metrics_service.tls
+    if tls.private_key_path:
+        key_paths.append(installation.path(tls.private_key_path))
+    public_paths = [path for role, path in material.items() if not role.endswith("_key")]
+    registry_paths = {
+        "tls": installation.path(installation.settings.execution.mtls.rotation_registry),
+        "keys": installation.path(installation.settings.observability.key_rotation.registry_path),
+    }
+    place = Place(installation.root)
+    found = collect_bundle.collect(installation, bundle, now)
+    # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
+    certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
+    return Evidence(
+        collected_at=now,
+        installation=installation.settings.operations.installation,
+        bundle=found,
+        files=collect_files.collect(
+            installation,
+            collect_files.secret_paths(installation, key_paths),
+            (*public_paths, *registry_paths.values()),
+        ),
+        services=collect_tokens.services(installation),
+        tokens=collect_tokens.collect(installation, environ, marker),
+        registries=tuple(_registry(place, name, path) for name, path in registry_paths.items()),
+        log=collect_log.collect(installation, environ, marker, clock),
+        notices=tuple(
+            SettingNotice(str(notice.params["key"]), int(str(notice.params["line"])))
+            for notice in installation.notices
+            if "key" in notice.params
+        ),
+        inputs=tuple(
+            _input(place, path)
+            for path in (config or installation.root / CORE, *certificates, *registry_paths.values())
+        ),
+    )
+
+
+def _registry(place: Place, name: str, path: Path) -> RegistryFacts:
+    try:
+        registry = RotationRegistry.load(path)
+    except Stage4Error as error:
+        return RegistryFacts(name, place.shown(path), problem_of(error, place))
+    bad_rows = tuple((problem.row, problem.reason) for problem in registry.problems)
+    return RegistryFacts(name, place.shown(path), rows=dict(registry.rotated_at), bad_rows=bad_rows)
+
+
+def _input(place: Place, path: Path) -> Input:
+    digest = None
+    with suppress(Stage4Error):
+        digest = files.sha256_file(path)
+    return Input(place.shown(path), digest)

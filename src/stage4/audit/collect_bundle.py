@@ -1,0 +1,171 @@
+"""Reads the certificate bundle: what each file holds, which key belongs to what, how a peer would judge the chains."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from stage4 import files
+from stage4.audit.evidence import AuthorityProfile, Bundle, CertificateFile, Chain, KeyFile, Pair
+from stage4.audit.reading import Place, problem_of
+from stage4.config import Installation
+from stage4.errors import Stage4Error
+from stage4.security import certificates
+from stage4.security.demo_pki import bundle_paths, is_demo
+
+_NAMED: Final = re.compile(r"(.+)-(?:ca|server|server-key|client|client-key)\.pem")
+_ANYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})
+_FILES_LIMIT: Final = 64
+
+Certificates = Mapping[str, list[x509.Certificate]]
+
+
+def configured_paths(installation: Installation, bundle: str) -> dict[str, Path]:
+    """The five files by role: as the settings name them, else `<bundle>-<role>.pem` in the bundle directory."""
+    mtls = installation.settings.execution.mtls
+    named = {
+        "ca": mtls.ca_certificate,
+        "server": mtls.server_certificate,
+        "server_key": mtls.server_key,
+        "client": mtls.client_certificate,
+        "client_key": mtls.client_key,
+    }
+    usual = bundle_paths(installation.path(mtls.bundle_directory), bundle)
+    return {role: installation.path(name) if name else usual[role] for role, name in named.items()}
+
+
+def collect(installation: Installation, bundle: str, now: datetime) -> Bundle:
+    """Everything about the bundle at `now`; what cannot be read is a problem in the result, never an exception."""
+    place = Place(installation.root)
+    paths = configured_paths(installation, bundle)
+    service = installation.settings.runtime.metrics_service
+    # The service's own certificate is judged apart only where it is not the bundle's.
+    if service.enabled and service.tls.certificate_path and service.tls.private_key_path:
+        own = {
+            "metrics_service": installation.path(service.tls.certificate_path),
+            "metrics_service_key": installation.path(service.tls.private_key_path),
+        }
+        if own["metrics_service"] != paths["server"] or own["metrics_service_key"] != paths["server_key"]:
+            paths |= own
+    loaded: dict[str, list[x509.Certificate]] = {}
+    keys: dict[str, PrivateKeyTypes] = {}
+    certificate_files = [
+        _certificate_file(place, role, path, loaded) for role, path in paths.items() if not role.endswith("_key")
+    ]
+    key_files = [_key_file(place, role, path, keys) for role, path in paths.items() if role.endswith("_key")]
+    client_ca = None
+    if service.enabled and service.tls.client_ca_path:
+        client_ca = _certificate_file(place, "client_ca", installation.path(service.tls.client_ca_path), {})
+    roles = [role for role in paths if f"{role}_key" in paths]
+    return Bundle(
+        certificates=tuple(certificate_files),
+        keys=tuple(key_files),
+        pairs=tuple(Pair(role, _matches(loaded.get(role), keys.get(f"{role}_key"))) for role in roles),
+        chains=tuple(_chains(roles, loaded, _host(service.host), now)),
+        client_ca=client_ca,
+        authority_keys=tuple(_authority_keys(place, installation, loaded)),
+        foreign_names=tuple(
+            place.shown(path)
+            for path in paths.values()
+            if (match := _NAMED.fullmatch(path.name)) and match.group(1) != bundle
+        ),
+    )
+
+
+def _certificate_file(
+    place: Place, role: str, path: Path, loaded: dict[str, list[x509.Certificate]]
+) -> CertificateFile:
+    shown = place.shown(path)
+    try:
+        pem = files.read_limited(path, certificates.PEM_LIMIT)
+        found = certificates.parse_certificates(pem, path)
+        facts = tuple(certificates.facts_of(certificate) for certificate in found)
+    except Stage4Error as error:
+        return CertificateFile(role, shown, problem_of(error, place))
+    loaded[role] = found
+    return CertificateFile(
+        role=role,
+        path=shown,
+        certificates=facts,
+        stray_text=certificates.has_stray_text(pem),
+        authority=_authority(found[0]),
+        demo=is_demo(found[0]),
+    )
+
+
+def _key_file(place: Place, role: str, path: Path, keys: dict[str, PrivateKeyTypes]) -> KeyFile:
+    shown = place.shown(path)
+    try:
+        pem = files.read_limited(path, certificates.PEM_LIMIT)
+        key = certificates.parse_private_key(pem, path)
+    except Stage4Error as error:
+        return KeyFile(role, shown, problem_of(error, place))
+    keys[role] = key
+    stray = certificates.has_stray_text(pem) or len(certificates.pem_labels(pem)) != 1
+    return KeyFile(role, shown, spki_sha256=_spki(key), stray_text=stray)
+
+
+def _spki(key: PrivateKeyTypes) -> str:
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(public).hexdigest()
+
+
+def _authority(certificate: x509.Certificate) -> AuthorityProfile:
+    extensions = certificate.extensions
+    critical, signs = False, None
+    with suppress(x509.ExtensionNotFound):
+        critical = extensions.get_extension_for_class(x509.BasicConstraints).critical
+    with suppress(x509.ExtensionNotFound):
+        signs = extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    return AuthorityProfile(critical, signs)
+
+
+def _matches(chain: list[x509.Certificate] | None, key: PrivateKeyTypes | None) -> bool | None:
+    return None if not chain or key is None else certificates.key_matches(chain[0], key)
+
+
+def _host(bound: str) -> str:
+    # A service that listens everywhere is reached by name; this is the one that every host answers to.
+    return "localhost" if bound in _ANYWHERE else bound
+
+
+def _chains(roles: list[str], loaded: Certificates, host: str, now: datetime) -> Iterator[Chain]:
+    anchors = loaded.get("ca", [])
+    for role in roles:
+        purpose: certificates.Purpose = "client" if role == "client" else "server"
+        named = host if purpose == "server" else None
+        chain = loaded.get(role)
+        if not chain or not anchors:
+            yield Chain(role, purpose, named, None)
+            continue
+        try:
+            verdict = certificates.verify_chain(chain[0], chain[1:], anchors, purpose=purpose, host=named, now=now)
+        except Stage4Error as error:
+            yield Chain(role, purpose, named, None, str(error))
+        else:
+            yield Chain(role, purpose, named, verdict.reason.value, verdict.detail)
+
+
+def _authority_keys(place: Place, installation: Installation, loaded: Certificates) -> Iterator[str]:
+    """Files of the bundle directory, whatever they are called, that hold the private key of the CA."""
+    wanted = {certificates.facts_of(certificate).spki_sha256 for certificate in loaded.get("ca", [])}
+    directory = installation.path(installation.settings.execution.mtls.bundle_directory)
+    try:
+        candidates = sorted(path for path in directory.iterdir() if path.is_file())[:_FILES_LIMIT]
+    except OSError:
+        return
+    for path in candidates:
+        with suppress(Stage4Error):
+            pem = files.read_limited(path, certificates.PEM_LIMIT)
+            has_key = any(label.endswith("PRIVATE KEY") for label in certificates.pem_labels(pem))
+            if has_key and _spki(certificates.parse_private_key(pem, path)) in wanted:
+                yield place.shown(path)

@@ -1,0 +1,99 @@
+"""ROT: when keys and certificates were last replaced, and whether the registry tells the truth about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from stage4.audit.evidence import Evidence
+from stage4.audit.finding import Control, Opinion, failed, of_problem, passed, unknown, warned
+from stage4.audit.policy import Policy, RequiredRotation
+from stage4.clock import format_instant
+from stage4.security.rotation import SEPARATOR, RotationState, judge
+
+_DAY = timedelta(days=1)
+
+
+def readable(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
+    """ROT-01: the registries can be read, row by row, and nothing in them is dated after now."""
+    for registry in evidence.registries:
+        if registry.problem is not None:
+            yield of_problem(registry.path, registry.problem)
+            continue
+        for row, code in registry.bad_rows:
+            yield failed(f"{registry.path}#{row}", "audit.registry_row", path=registry.path, row=row, reason=code)
+        ahead = [name for name, at in registry.rows.items() if at > now]
+        for key, purpose in ahead:
+            at = format_instant(registry.rows[key, purpose])
+            row = f"{key}{SEPARATOR}{purpose}"
+            yield failed(f"{registry.path}#{row}", "audit.rotation_future", row=row, at=at)
+        if not registry.bad_rows and not ahead:
+            yield passed(registry.path, "audit.registry_readable", path=registry.path, count=len(registry.rows))
+
+
+def _last(evidence: Evidence, required: RequiredRotation) -> datetime | None:
+    registry = evidence.registry(required.registry)
+    return None if registry is None else registry.rows.get((required.key.lower(), required.purpose.lower()))
+
+
+def recorded(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
+    """ROT-02: every key under rotation has a row."""
+    for required in policy.rotations:
+        registry = evidence.registry(required.registry)
+        subject = f"{required.key}{SEPARATOR}{required.purpose}"
+        if registry is None or registry.problem is not None:
+            yield unknown(subject, "audit.registry_unread", row=subject)
+        elif _last(evidence, required) is None:
+            yield failed(subject, "audit.rotation_missing", row=subject, path=registry.path)
+        else:
+            yield passed(subject, "audit.rotation_recorded", row=subject)
+
+
+def in_time(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
+    """ROT-03: nothing is overdue; what falls due within the warning window is named."""
+    for required in policy.rotations:
+        subject = f"{required.key}{SEPARATOR}{required.purpose}"
+        rotation = judge(_last(evidence, required), required.interval_days, required.warn_days, now)
+        if rotation.due_at is None or rotation.left is None:
+            yield unknown(subject, "audit.rotation_undated", row=subject)
+            continue
+        days = round(rotation.left / _DAY, 1)
+        params = {"row": subject, "due_at": format_instant(rotation.due_at), "days": abs(days)}
+        match rotation.state:
+            case RotationState.FRESH:
+                yield passed(subject, "audit.rotation_fresh", **params)
+            case RotationState.DUE:
+                yield warned(subject, "audit.rotation_due", **params)
+            case RotationState.OVERDUE:
+                yield failed(subject, "audit.rotation_overdue", **params)
+            case _:
+                yield unknown(subject, "audit.rotation_undated", row=subject)
+
+
+def truthful(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
+    """ROT-04: the registry and the certificate on disk tell of the same rotation."""
+    for required in policy.rotations:
+        if required.registry != "tls":
+            continue
+        subject = f"{required.key}{SEPARATOR}{required.purpose}"
+        file = evidence.bundle.certificate(required.purpose.removeprefix("tls_"))
+        at = _last(evidence, required)
+        if file is None or not file.certificates or at is None:
+            yield unknown(subject, "audit.rotation_unproven", row=subject)
+            continue
+        begins = file.certificates[0].not_before
+        params = {"row": subject, "at": format_instant(at), "not_before": format_instant(begins)}
+        if at - begins > policy.deployment_days * _DAY:
+            yield failed(subject, "audit.rotation_claimed", **params)
+        elif begins - at > policy.registry_lag_days * _DAY:
+            yield warned(subject, "audit.rotation_unrecorded", **params)
+        else:
+            yield passed(subject, "audit.rotation_agrees", **params)
+
+
+CONTROLS = (
+    Control("ROT-01", readable),
+    Control("ROT-02", recorded),
+    Control("ROT-03", in_time),
+    Control("ROT-04", truthful),
+)

@@ -1,0 +1,34 @@
+"""AUD: the audit itself. AUD-01 is judged over the findings of all other controls, so `report` asks for it last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from stage4.audit.controls.rbac import INLINE_KEYS
+from stage4.audit.evidence import Evidence
+from stage4.audit.finding import Control, Finding, Opinion, Outcome, passed, warned
+from stage4.audit.policy import Policy
+
+COMPLETE = "AUD-01"
+
+
+def complete(findings: Iterable[Finding]) -> Finding:
+    """AUD-01: every control came to an outcome; the ones that could not are named."""
+    undecided = sorted({finding.control for finding in findings if finding.outcome is Outcome.UNKNOWN})
+    if undecided:
+        params = {"controls": ", ".join(undecided)}
+        return Finding(COMPLETE, "audit", Outcome.UNKNOWN, "audit.incomplete", params)
+    return Finding(COMPLETE, "audit", Outcome.PASS, "audit.complete", {})
+
+
+def settings_known(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
+    """AUD-03: the settings say nothing that stage4 passes over, because a misspelt demand is not made."""
+    odd = [notice for notice in evidence.notices if notice.key.rpartition(".")[2] not in INLINE_KEYS]
+    for notice in odd:
+        yield warned(notice.key, "audit.setting_unknown", key=notice.key, line=notice.line)
+    if not odd:
+        yield passed("settings", "audit.settings_known")
+
+
+CONTROLS = (Control("AUD-03", settings_known),)

@@ -1,0 +1,254 @@
+"""
+What an audit looked at, as it was: frozen, without secrets, judged later and as often as one likes.
+
+Strength and sameness of a secret are kept as a number and a tag keyed with a pepper of this one collection, so
+the evidence cannot be used to guess it; both stay out of every `repr` and report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stage4.security.certificates import CertificateFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why something could not be read; `undecided` when nothing can be said, else it is plainly wrong."""
+
+    code: str
+    params: Mapping[str, object] = field(default_factory=dict)
+    undecided: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityProfile:
+    """What makes a certificate a CA (RFC 5280 4.2.1.3 and 4.2.1.9)."""
+
+    constraints_critical: bool
+    signs_certificates: bool | None  # None: no key usage extension
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFile:
+    """A file of a bundle that should hold certificates, the leaf first."""
+
+    role: str  # ca, server, client, metrics_service
+    path: str
+    problem: Problem | None = None
+    certificates: tuple[CertificateFacts, ...] = ()
+    stray_text: bool = False
+    authority: AuthorityProfile | None = None  # of the first certificate, for a CA
+    demo: bool = False  # from the authority that makes demo bundles
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A file that should hold one private key; `spki_sha256` names its public half."""
+
+    role: str
+    path: str
+    problem: Problem | None = None
+    spki_sha256: str | None = None
+    stray_text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate with its key; `matches` is None where one of them could not be read."""
+
+    role: str
+    matches: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """How a peer would judge a leaf; `reason` is a `ChainReason`, None where there was nothing to judge."""
+
+    role: str
+    purpose: str  # server or client
+    host: str | None
+    reason: str | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The certificates and keys of the installation, and the names its files carry."""
+
+    certificates: tuple[CertificateFile, ...] = ()
+    keys: tuple[KeyFile, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    chains: tuple[Chain, ...] = ()
+    client_ca: CertificateFile | None = None  # what the metrics service believes
+    authority_keys: tuple[str, ...] = ()  # files in the bundle directory that hold the CA's private key
+    foreign_names: tuple[str, ...] = ()  # configured files whose name says they belong to another bundle
+
+    @property
+    def files(self) -> tuple[CertificateFile | KeyFile, ...]:
+        return (*self.certificates, *self.keys)
+
+    def certificate(self, role: str) -> CertificateFile | None:
+        return next((file for file in self.certificates if file.role == role), None)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Mode and owner of a file; all None where it is absent."""
+
+    path: str
+    secret: bool
+    mode: int | None = None
+    owner: int | None = None
+    outside: bool = False  # resolves to somewhere outside the installation
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryFacts:
+    """A directory on the way to an audited file."""
+
+    path: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files and directories of the installation; `tracked` is None where git could not be asked."""
+
+    owner: int  # of the installation's root
+    facts: tuple[FileFacts, ...] = ()
+    directories: tuple[DirectoryFacts, ...] = ()
+    in_repository: bool = False
+    tracked: tuple[str, ...] | None = ()
+    world_writable_home: bool = False  # the installation lies below a temporary directory
+    referred: tuple[FileFacts, ...] = ()  # every path the settings name
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """How good a secret is, and a tag that is equal for equal secrets within this collection."""
+
+    bits: float = field(repr=False)
+    placeholder: bool
+    tag: str = field(repr=False)
+    # Tags of its digests, by which it is known again in a token that is kept as a hash.
+    hashed_tags: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """A configured token; `reference` names its source (`env:NAME`, `file:PATH`, `hash:ALGORITHM`), not its value."""
+
+    service: str
+    token_id: str
+    reference: str
+    sources: int
+    scopes: tuple[str, ...]
+    problem: Problem | None = None
+    missing_variable: bool = False
+    secret: Secret | None = None
+    hash_tag: str | None = field(default=None, repr=False)
+
+    @property
+    def subject(self) -> str:
+        return f"{self.service}/{self.token_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """A service that takes tokens; `tls_*` are None for one that has no TLS setting."""
+
+    name: str
+    enabled: bool
+    tls_enabled: bool | None = None
+    require_client_auth: bool | None = None
+    pinned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryFacts:
+    """A rotation registry as read; `rows` by (key, purpose) in lower case."""
+
+    name: str  # tls or keys
+    path: str
+    problem: Problem | None = None
+    rows: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
+    bad_rows: tuple[tuple[str, str], ...] = ()  # (row, code)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The active key of the ring."""
+
+    key_id: str
+    created: datetime
+    problem: Problem | None = None  # why its secret is unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class LogVerdict:
+    """The verifier's words: how many entries, what is broken first, what could not be verified."""
+
+    entries: int
+    exit_code: int
+    first: Problem | None = None
+    findings: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """The decision log and its keys; `router_*` is the live router's own HMAC key where one is set."""
+
+    path: str
+    present: bool
+    entries_before: int = 0  # that the newest kept report of this log counted
+    ring_problem: Problem | None = None
+    active: SigningKey | None = None
+    verdict: LogVerdict | None = None
+    problem: Problem | None = None
+    router_sources: int = 0
+    router_key_id: str | None = None
+    router_reference: str = ""
+    router_secret: Secret | None = None
+    router_problem: Problem | None = None
+    router_missing_variable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SettingNotice:
+    """A key of the settings that stage4 does not know."""
+
+    key: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A public file that was read, by digest; None where it could not be."""
+
+    path: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything one audit looked at."""
+
+    collected_at: datetime
+    installation: str  # demo, drill or production
+    bundle: Bundle
+    files: Files
+    services: tuple[ServiceFacts, ...]
+    tokens: tuple[TokenFacts, ...]
+    registries: tuple[RegistryFacts, ...]
+    log: LogFacts
+    notices: tuple[SettingNotice, ...] = ()
+    inputs: tuple[Input, ...] = ()
+
+    def registry(self, name: str) -> RegistryFacts | None:
+        return next((registry for registry in self.registries if registry.name == name), None)

@@ -1,0 +1,94 @@
+"""What a control says of one subject, and the shape of a control."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from stage4.audit.evidence import Evidence, Problem
+from stage4.audit.policy import Policy
+
+
+class Outcome(StrEnum):
+    """`UNKNOWN`: could not be evaluated, counts as fail. `SKIPPED`: does not apply here, with the reason."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """An outcome for one subject; `code` and `params` are a text of the catalogues, never with a secret in it."""
+
+    subject: str
+    outcome: Outcome
+    code: str
+    params: Mapping[str, object] = field(default_factory=dict)
+
+
+def passed(subject: str, code: str, /, **params: object) -> Opinion:
+    return Opinion(subject, Outcome.PASS, code, params)
+
+
+def warned(subject: str, code: str, /, **params: object) -> Opinion:
+    return Opinion(subject, Outcome.WARN, code, params)
+
+
+def failed(subject: str, code: str, /, **params: object) -> Opinion:
+    return Opinion(subject, Outcome.FAIL, code, params)
+
+
+def unknown(subject: str, code: str, /, **params: object) -> Opinion:
+    return Opinion(subject, Outcome.UNKNOWN, code, params)
+
+
+def skipped(subject: str, code: str, /, **params: object) -> Opinion:
+    return Opinion(subject, Outcome.SKIPPED, code, params)
+
+
+def of_problem(subject: str, problem: Problem) -> Opinion:
+    """A thing that could not be read is unknown; a thing that is absent or malformed fails."""
+    outcome = Outcome.UNKNOWN if problem.undecided else Outcome.FAIL
+    return Opinion(subject, outcome, problem.code, problem.params)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An opinion with the control that gave it."""
+
+    control: str
+    subject: str
+    outcome: Outcome
+    code: str
+    params: Mapping[str, object]
+
+    @property
+    def fingerprint(self) -> str:
+        """Names control and subject, so that reports compare across wording, order and time."""
+        return hashlib.sha256(f"{self.control}\0{self.subject}".encode()).hexdigest()[:16]
+
+
+Rule = Callable[[Evidence, Policy, datetime], Iterable[Opinion]]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One requirement: a stable id and a pure rule; title and remedy are `audit.control_<id>` of the catalogue."""
+
+    id: str
+    rule: Rule
+
+    @property
+    def code(self) -> str:
+        return "audit.control_" + self.id.lower().replace("-", "_")
+
+    def judge(self, evidence: Evidence, policy: Policy, now: datetime) -> tuple[Finding, ...]:
+        """The findings, at least one: a rule that found nothing to look at is unknown, never a pass."""
+        opinions = tuple(self.rule(evidence, policy, now)) or (unknown("-", "audit.no_evidence"),)
+        return tuple(Finding(self.id, o.subject, o.outcome, o.code, o.params) for o in opinions)

@@ -1,0 +1,88 @@
+"""What the organisation asks for: intervals, windows, strength. Flags before settings, settings before defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from stage4.config.settings import Settings
+from stage4.security.tokens import ALERTS_WRITE, METRICS_READ, SCHEDULE_READ, SCHEDULE_WRITE
+
+DEFAULT_BUNDLE: Final = "core-oem"
+TLS_PURPOSES: Final = ("tls_ca", "tls_server", "tls_client")
+# What somebody must be able to do for each kind of service to be of use, by the first part of the service's name.
+REQUIRED_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "scheduler": (SCHEDULE_READ, SCHEDULE_WRITE),
+    "metrics_service": (METRICS_READ,),
+    "operations": (ALERTS_WRITE,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredRotation:
+    """One row that a registry must have; days."""
+
+    registry: str  # "tls" or "keys"
+    key: str
+    purpose: str
+    interval_days: float
+    warn_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One audit's demands; days unless the name says otherwise."""
+
+    bundle: str
+    rotations: tuple[RequiredRotation, ...]
+    rotation_interval_days: float
+    rotation_warn_days: float
+    allow_missing_env: bool = False
+    check_paths: bool = False
+    expiry_fail_days: float = 3.0
+    life_used_warn_ratio: float = 0.66
+    leaf_lifetime_days: float = 398.0
+    min_secret_bits: float = 128.0
+    # How long after its notBefore a certificate may reach the host, and how far the registry may lag behind it.
+    deployment_days: float = 7.0
+    registry_lag_days: float = 1.0
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        bundle: str = DEFAULT_BUNDLE,
+        interval_days: float | None = None,
+        warn_days: float | None = None,
+        allow_missing_env: bool = False,
+        check_paths: bool = False,
+    ) -> Policy:
+        """The policy of an installation; `interval_days` and `warn_days` replace the settings' own, entry by entry."""
+        rotation = settings.observability.key_rotation
+        interval = interval_days or rotation.default_interval_days
+        warn = rotation.default_warn_within_days if warn_days is None else warn_days
+        tls = [RequiredRotation("tls", bundle, purpose, interval, warn) for purpose in TLS_PURPOSES]
+        keys = [
+            RequiredRotation(
+                "keys",
+                entry.key,
+                entry.purpose,
+                interval_days or entry.interval_days or interval,
+                warn if warn_days is not None else entry.warn_within_days or warn,
+            )
+            for entry in rotation.entries
+        ]
+        return cls(
+            bundle=bundle,
+            rotations=(*tls, *keys),
+            rotation_interval_days=interval,
+            rotation_warn_days=warn,
+            allow_missing_env=allow_missing_env,
+            check_paths=check_paths,
+        )
+
+    def required_scopes(self, service: str) -> tuple[str, ...]:
+        """The scopes that `service` ("scheduler:core", "metrics_service") needs a usable token for."""
+        return REQUIRED_SCOPES.get(service.partition(":")[0], ())

@@ -1,0 +1,40 @@
+"""
+Audit certificates, files, tokens, rotations and the decision log of an installation.
+
+Prints one document `stage4.audit/1` and keeps it with its command log below var/audit/acceptance/. Exit 0 for ok and
+warn, 1 for fail (also where a control cannot tell), 2 for a wrong call or settings, 3 where nothing could be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stage4.cli import _run
+from stage4.clock import SystemClock
+
+if TYPE_CHECKING:
+    from stage4.audit.finding import Control
+
+SCHEMA = "stage4.audit/1"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; `argv` without the program's name, None for the process's own."""
+    from stage4.cli import _audit
+
+    kind = _audit.Kind(
+        program="audit_stage4_compliance.py",
+        description=(__doc__ or "").strip().splitlines()[0],
+        schema=SCHEMA,
+        file_name="compliance.json",
+        controls=_controls,
+        compares=True,
+    )
+    return _run.guarded(SCHEMA, lambda: _audit.run(kind, argv, SystemClock()))
+
+
+def _controls() -> tuple[Control, ...]:
+    from stage4.audit.controls import CONTROLS
+
+    return CONTROLS
