@@ -26,8 +26,13 @@ def server_identity(installation: Installation) -> ServerIdentity:
 
 def client_identity(installation: Installation) -> ClientIdentity:
     """What this installation's own clients show."""
+    return ClientIdentity(*client_paths(installation))
+
+
+def client_paths(installation: Installation) -> tuple[Path, Path, Path]:
+    """Certificate, key, and the CA of the server, for libraries that want files."""
     bundle = installation.settings.execution.mtls
-    return ClientIdentity(
+    return (
         _configured(installation, "client_certificate", bundle.client_certificate),
         _configured(installation, "client_key", bundle.client_key),
         _configured(installation, "ca_certificate", bundle.ca_certificate),
