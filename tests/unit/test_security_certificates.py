@@ -202,6 +202,7 @@ def test_several_certificates_are_read_in_their_order(ca: Made, tmp_path: Path) 
     assert load_certificates(write(tmp_path, content)) == [leaf.certificate, ca.certificate]
     assert not has_stray_text(content)
     assert has_stray_text(b"subject=CN\n" + content)
+    assert has_stray_text(content + b"-----BEGIN CERTIFICATE-----\n")
 
 
 def test_a_file_that_holds_no_proper_certificate_is_refused_by_name(ca: Made, tmp_path: Path) -> None:
@@ -212,6 +213,8 @@ def test_a_file_that_holds_no_proper_certificate_is_refused_by_name(ca: Made, tm
         bytes(range(256)): "security.certificate_missing",
         key_pem(ca.key): "security.key_in_certificate_file",
         whole + key_pem(ca.key): "security.key_in_certificate_file",
+        whole + b"-----BEGIN PRIVATE KEY-----": "security.key_in_certificate_file",
+        b"-----BEGIN CERTIFICATE-----\n" * 9000: "security.certificate_missing",
         whole[:200] + whole[260:]: "security.certificate_malformed",
         whole.replace(b"MII", b"M!!"): "security.certificate_malformed",
         b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n": "security.certificate_malformed",

@@ -13,7 +13,7 @@ def demo_rotation_yaml(now: datetime, time_zone: str = "Europe/Warsaw") -> str:
 # Zastępstwo: - {{tier: l2, person: l2-ewa, from: 2026-12-24 08:00, until: 2026-12-27 08:00}}
 # Who is on duty. Days and times are local (time_zone); people take turns in this order.
 # An override: - {{tier: l2, person: l2-ewa, from: 2026-12-24 08:00, until: 2026-12-27 08:00}}
-schema: stage4.oncall/1
+schema: stage4.oncall_rotation/1
 time_zone: {time_zone}
 slack_channel: "#ops-trading"
 bridge: https://bridge.example/stage4-ops

@@ -2,7 +2,7 @@
 Reads `ops/oncall_rotation.yaml`.
 
 ```yaml
-schema: stage4.oncall/1
+schema: stage4.oncall_rotation/1
 time_zone: Europe/Warsaw            # of every local date and time below
 slack_channel: "#ops-trading"       # optional, this is the default
 bridge: https://teams.microsoft.com/l/meetup-join/...   # optional: the emergency call, MS Teams or Zoom
@@ -40,7 +40,7 @@ from stage4.config.document import Document, KeyPath, read_yaml
 from stage4.errors import UsageError
 from stage4.oncall.rotation import TIERS, Override, Plan, Rotation, Tier, instant_of
 
-SCHEMA: Final = "stage4.oncall/1"
+SCHEMA: Final = "stage4.oncall_rotation/1"
 SLACK_CHANNEL: Final = "#ops-trading"
 NOBODY: Final = "nobody"
 _TOP: Final = ("schema", "time_zone", "slack_channel", "bridge", "contacts", "tiers", "overrides")

@@ -9,15 +9,14 @@ anchor must be a CA. Whatever cannot be decided is a refusal. Revocation is not 
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -25,61 +24,32 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509 import verification
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from stage4 import files
 from stage4.errors import Unavailable, UsageError
+from stage4.security.certificate_facts import CertificateFacts, facts_of, names_host
+
+__all__ = [
+    "PEM_LIMIT",
+    "CertificateFacts",
+    "ChainReason",
+    "ChainVerdict",
+    "Purpose",
+    "facts_of",
+    "has_stray_text",
+    "key_matches",
+    "load_certificates",
+    "load_private_key",
+    "names_host",
+    "parse_certificates",
+    "parse_private_key",
+    "pem_labels",
+    "verify_chain",
+]
 
 Purpose = Literal["server", "client"]
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 PEM_LIMIT: Final = 1 << 18
-MINIMUM_RSA_BITS: Final = 2048
-ACCEPTED_CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
-WEAK_HASHES: Final = frozenset({"md2", "md4", "md5", "sha1", "unknown"})
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
-_PURPOSE_NAMES: Final = {
-    ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth",
-    ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth",
-    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: "anyExtendedKeyUsage",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateFacts:
-    """What one certificate says of itself; digests are lower-case hexadecimal SHA-256."""
-
-    subject: str
-    issuer: str
-    serial: int
-    sans: tuple[str, ...]  # "DNS:localhost", "IP:127.0.0.1", "URI:spiffe://..."
-    not_before: datetime  # aware UTC, inclusive
-    not_after: datetime  # aware UTC, inclusive
-    eku: tuple[str, ...] | None  # None: no extended key usage, so any purpose
-    is_ca: bool
-    aki: str | None  # key identifiers in hexadecimal
-    ski: str | None
-    key_kind: str  # "ec", "rsa", "ed25519" or "other"
-    key_bits: int
-    key_curve: str | None
-    signature_hash: str | None  # None: the signature scheme hashes by itself (Ed25519)
-    fingerprint: str
-    spki_sha256: str
-
-    @property
-    def weak_key(self) -> bool:
-        """RSA below 2048 bits, a curve outside P-256/384/521, or a kind of key we do not know."""
-        match self.key_kind:
-            case "rsa":
-                return self.key_bits < MINIMUM_RSA_BITS
-            case "ec":
-                return self.key_curve not in ACCEPTED_CURVES
-            case kind:
-                return kind != "ed25519"
-
-    @property
-    def weak_signature(self) -> bool:
-        """Signed over MD2, MD4, MD5, SHA-1 or a hash we do not know."""
-        return self.signature_hash in WEAK_HASHES
+_MARKER = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]+)-----")
 
 
 class ChainReason(StrEnum):
@@ -125,10 +95,9 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
 
 def parse_certificates(pem: bytes, subject: object) -> list[x509.Certificate]:
     """As `load_certificates`, for bytes already read; `subject` names them in errors."""
-    labels = pem_labels(pem)
-    if any(label.endswith("PRIVATE KEY") for label in labels):
+    if b"PRIVATE KEY-----" in pem:
         raise UsageError("security.key_in_certificate_file", path=subject)
-    if "CERTIFICATE" not in labels:
+    if "CERTIFICATE" not in pem_labels(pem):
         raise UsageError("security.certificate_missing", path=subject)
     try:
         certificates = x509.load_pem_x509_certificates(pem)
@@ -160,13 +129,29 @@ def parse_private_key(pem: bytes, subject: object) -> PrivateKeyTypes:
 
 
 def pem_labels(pem: bytes) -> list[str]:
-    """The labels of the PEM blocks (RFC 7468) in their order: `CERTIFICATE`, `EC PRIVATE KEY`, ..."""
-    return [match.group(1).decode("ascii") for match in _BLOCK.finditer(pem)]
+    """The labels of the whole PEM blocks (RFC 7468) in their order: `CERTIFICATE`, `EC PRIVATE KEY`, ..."""
+    return [label for label, _, _ in _blocks(pem)]
 
 
 def has_stray_text(pem: bytes) -> bool:
     """Whether anything but white space stands outside the PEM blocks."""
-    return bool(_BLOCK.sub(b"", pem).strip())
+    at = 0
+    for _, begin, end in _blocks(pem):
+        if pem[at:begin].strip():
+            return True
+        at = end
+    return bool(pem[at:].strip())
+
+
+def _blocks(pem: bytes) -> Iterator[tuple[str, int, int]]:
+    """Label, first and last offset of each block, in one pass whatever the bytes are."""
+    begin: re.Match[bytes] | None = None
+    for marker in _MARKER.finditer(pem):
+        if marker[1] == b"BEGIN":
+            begin = marker
+        elif begin is not None and begin[2] == marker[2]:
+            yield marker[2].decode("ascii"), begin.start(), marker.end()
+            begin = None
 
 
 def key_matches(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
@@ -192,35 +177,6 @@ def key_matches(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return False
-
-
-def facts_of(certificate: x509.Certificate) -> CertificateFacts:
-    """The facts of `certificate`; raises ValueError when an extension does not parse or stands twice."""
-    extensions = certificate.extensions
-    sans = _extension(extensions, x509.SubjectAlternativeName)
-    usage = _extension(extensions, x509.ExtendedKeyUsage)
-    constraints = _extension(extensions, x509.BasicConstraints)
-    aki = _extension(extensions, x509.AuthorityKeyIdentifier)
-    ski = _extension(extensions, x509.SubjectKeyIdentifier)
-    kind, bits, curve, spki = _public_key_facts(certificate)
-    return CertificateFacts(
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
-        serial=certificate.serial_number,
-        sans=tuple(_san(name) for name in sans) if sans else (),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-        eku=tuple(_PURPOSE_NAMES.get(oid, oid.dotted_string) for oid in usage) if usage else None,
-        is_ca=constraints is not None and constraints.ca,
-        aki=aki.key_identifier.hex() if aki and aki.key_identifier else None,
-        ski=ski.digest.hex() if ski else None,
-        key_kind=kind,
-        key_bits=bits,
-        key_curve=curve,
-        signature_hash=_signature_hash(certificate),
-        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        spki_sha256=spki,
-    )
 
 
 def verify_chain(
@@ -313,17 +269,6 @@ def _may_have_issued(issuer: CertificateFacts, leaf: CertificateFacts) -> bool:
     return leaf.aki is None or issuer.ski is None or leaf.aki == issuer.ski
 
 
-def names_host(sans: Sequence[str], host: str) -> bool:
-    """Whether `host` stands among `sans`, a wildcard as the whole first label included (RFC 6125)."""
-    try:
-        return f"IP:{ipaddress.ip_address(host)}" in sans
-    except ValueError:
-        pass
-    wanted = host.lower()
-    names = {san.removeprefix("DNS:").lower() for san in sans if san.startswith("DNS:")}
-    return wanted in names or f"*.{wanted.partition('.')[2]}" in names
-
-
 def _verifier(
     anchors: Sequence[x509.Certificate], purpose: Purpose, host: str | None, now: datetime
 ) -> verification.ServerVerifier | verification.ClientVerifier:
@@ -355,49 +300,3 @@ def _peer_name(host: str) -> x509.DNSName | x509.IPAddress:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _extension(extensions: x509.Extensions, kind: type[_Extension]) -> _Extension | None:
-    try:
-        return extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _san(name: x509.GeneralName) -> str:
-    match name:
-        case x509.DNSName():
-            return f"DNS:{name.value}"
-        case x509.IPAddress():
-            return f"IP:{name.value}"
-        case x509.UniformResourceIdentifier():
-            return f"URI:{name.value}"
-        case x509.RFC822Name():
-            return f"email:{name.value}"
-        case _:
-            return f"other:{name.value}"
-
-
-def _public_key_facts(certificate: x509.Certificate) -> tuple[str, int, str | None, str]:
-    """Kind, bits, curve and the SHA-256 of the SubjectPublicKeyInfo (of nothing, for a key we cannot read)."""
-    try:
-        key = certificate.public_key()
-    except (UnsupportedAlgorithm, ValueError):
-        return "other", 0, None, hashlib.sha256().hexdigest()
-    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    digest = hashlib.sha256(spki).hexdigest()
-    if isinstance(key, rsa.RSAPublicKey):
-        return "rsa", key.key_size, None, digest
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return "ec", key.key_size, key.curve.name, digest
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        return "ed25519", 256, None, digest
-    return "other", 0, None, digest
-
-
-def _signature_hash(certificate: x509.Certificate) -> str | None:
-    try:
-        algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return "unknown"
-    return algorithm.name if algorithm else None

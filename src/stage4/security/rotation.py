@@ -58,15 +58,13 @@ class RotationRegistry:
     _kept: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path, *, missing_ok: bool = False) -> RotationRegistry:
+    def load(cls, path: Path) -> RotationRegistry:
         """
-        Read the registry; with `missing_ok` an absent file is an empty one.
+        Read the registry.
 
         Raises Unavailable `files.missing` and the like, UsageError `files.bad_json`, or UsageError
         `security.registry_not_an_object`.
         """
-        if missing_ok and not path.exists():
-            return cls()
         rows = files.read_json(path)
         if not isinstance(rows, dict):
             raise UsageError("security.registry_not_an_object", path=path)
@@ -90,13 +88,6 @@ class RotationRegistry:
             raise UsageError("security.registry_bad_name", key=key, purpose=purpose)
         rotated_at = {**self.rotated_at, (key.lower(), purpose.lower()): at.astimezone(UTC)}
         return replace(self, rotated_at=rotated_at)
-
-    def record_all(self, rotations: Mapping[tuple[str, str], datetime]) -> RotationRegistry:
-        """The registry with several rotations more, by (key, purpose)."""
-        registry = self
-        for (key, purpose), at in rotations.items():
-            registry = registry.record(key, purpose, at)
-        return registry
 
     def write(self, path: Path) -> None:
         """Replace the file in one step; rows that could not be read stay as they were."""
