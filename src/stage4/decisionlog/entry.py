@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from stage4.clock import format_instant
 from stage4.decisionlog.canonical import MAX_INTEGER, MAX_LINE, Malformed, canonical
@@ -42,6 +43,7 @@ MEMBERS: Mapping[str, type] = {
     "timestamp": str,
     "v": int,
 }
+_NAMES = ("kind", "category", "stage", "status")
 
 Scalar = str | int | bool | None
 
@@ -111,15 +113,15 @@ class Receipt:
 
 def payload_of(draft: Draft, place: Place, now: datetime) -> bytes:
     """The canonical payload of `draft` at `place`; raises UsageError `log.draft_refused` naming the fault."""
-    for name in ("kind", "category", "stage", "status"):
+    for name in _NAMES:
         value = getattr(draft, name)
         if not isinstance(value, str) or not value.strip():
             raise _refused(draft, f"{name} is empty")
     for name, value in draft.artefacts.items():
-        if value == "" or not (value is None or isinstance(value, (str, int, bool))):
+        if not _is_artefact(value):
             raise _refused(draft, f"artefacts.{name} is neither a non-empty text, a whole number, a boolean nor null")
     for name, flag in draft.runtime_flags.items():
-        if not isinstance(flag, bool):
+        if type(flag) is not bool:
             raise _refused(draft, f"runtime_flags.{name} is not a boolean")
     if not all(isinstance(tag, str) for tag in draft.tags):
         raise _refused(draft, "tags are not texts")
@@ -157,10 +159,27 @@ def read_payload(members: object, line: int, offset: int) -> Entry:
     for name, expected in MEMBERS.items():
         if type(members[name]) is not expected:
             raise Malformed("members")
+    if not _complete(members):
+        raise Malformed("members")
     facts = dict(members)
     if facts.pop("v") != VERSION or not 0 <= facts["seq"] <= MAX_INTEGER:
         raise Malformed("members")
     return Entry(**facts, line=line, offset=offset)
+
+
+def _complete(members: Mapping[str, Any]) -> bool:
+    """Whether what v2 wants non-empty is, and every value has the type that its member promises."""
+    return (
+        all(members[name] for name in ("artefacts", "runtime_flags", "signatures", *_NAMES))
+        and all(_is_artefact(value) for value in members["artefacts"].values())
+        and all(type(flag) is bool for flag in members["runtime_flags"].values())
+        and all(type(value) is str for value in members["signatures"].values())
+        and all(type(tag) is str for tag in members["tags"])
+    )
+
+
+def _is_artefact(value: object) -> bool:
+    return value is None or type(value) in (int, bool) or (type(value) is str and value != "")
 
 
 def _refused(draft: Draft, reason: str) -> UsageError:

@@ -33,5 +33,5 @@ class Ledger:
             self.islands.append(island)
 
     def in_order(self) -> tuple[Finding, ...]:
-        """The kept findings by line."""
-        return tuple(sorted(self.findings, key=lambda finding: (finding.line, finding.offset)))
+        """The kept findings by line, and on one line by entry number."""
+        return tuple(sorted(self.findings, key=lambda finding: (finding.line, finding.seq is None, finding.seq or 0)))

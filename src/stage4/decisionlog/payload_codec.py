@@ -7,28 +7,32 @@ are read, because msgspec costs a short command more than it saves.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from stage4.decisionlog.canonical import Malformed, require_subset
 
 
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+Some = msgspec.Meta(min_length=1)
+
+
 class Payload(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """The members of version 3."""
 
-    artefacts: dict[str, str | int | bool | None]
-    category: str
+    artefacts: Annotated[dict[str, Name | int | bool | None], Some]
+    category: Name
     key_id: str
-    kind: str
+    kind: Name
     log_id: str
     metadata: dict[str, Any]
     prev: str
-    runtime_flags: dict[str, bool]
+    runtime_flags: Annotated[dict[str, bool], Some]
     seq: int
-    signatures: dict[str, str]
-    stage: str
-    status: str
+    signatures: Annotated[dict[str, str], Some]
+    stage: Name
+    status: Name
     tags: list[str]
     timestamp: str
     v: int

@@ -35,6 +35,10 @@ class Prefix:
     size: int = 0
     _digest: Any = field(default_factory=hashlib.sha256)
 
+    def accepts(self, line: bytes) -> bool:
+        """Whether `line` may come next; a file that begins with a blank line was never a v2 log."""
+        return is_v2(line) and bool(self.lines or line.strip())
+
     def add(self, line: bytes) -> None:
         """One line without its LF."""
         self.lines += 1

@@ -20,7 +20,7 @@ from stage4.decisionlog.examine import Examiner
 from stage4.decisionlog.gaps import Gaps
 from stage4.decisionlog.ledger import Ledger
 from stage4.decisionlog.logfile import End, LongLine
-from stage4.decisionlog.prefix import Prefix, is_v2
+from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.succession import Succession
 from stage4.decisionlog.verdict import Fault, Island, SealedPrefix, Verdict
 from stage4.security.keyring import KeyRing
@@ -57,7 +57,7 @@ class Walk:
         self._gaps = Gaps(self._ledger)
         self._line = 0
         self._offset = 0
-        self._prefix: Prefix = Prefix()
+        self._prefix = Prefix()
         self._in_prefix = True
         self._log_id: str | None = None
         self._first: int | None = None
@@ -129,7 +129,7 @@ class Walk:
 
     def _unusual(self, line: bytes, offset: int) -> None:
         if self._in_prefix:
-            if not isinstance(line, LongLine) and is_v2(line):
+            if not isinstance(line, LongLine) and self._prefix.accepts(line):
                 self._prefix.add(line)
                 return
             self._in_prefix = False

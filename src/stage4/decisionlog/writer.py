@@ -97,6 +97,15 @@ class DecisionLog:
             self._flush(descriptor)
         return receipts
 
+    def rehearse(self, draft: Draft) -> bytes:
+        """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
+        head = self.head()
+        if head is None:
+            log_id = ids.short_id()
+            head = Head(0, genesis_prev(log_id), log_id)
+        place = Place(head.log_id, head.seq + 1, head.digest, self._keyring.active)
+        return payload_of(draft, place, self._clock.now())
+
     def head(self) -> Head | None:
         """The last complete entry, authenticated; None where there is no log yet."""
         try:
@@ -168,7 +177,7 @@ class DecisionLog:
         prefix = Prefix()
         for lines in logfile.lines_of(descriptor, end.end):
             for line in lines:
-                if not is_v2(line):
+                if not prefix.accepts(line):
                     raise Unavailable("log.head_broken", path=self.path, offset=prefix.size)
                 prefix.add(line)
         closing = b""
