@@ -1,8 +1,8 @@
 """Who may call the metrics service: deny by default, one decision for every call.
 
-A caller needs a token with the scope, presented as `authorization: Bearer ...` or `x-bot-auth`. The certificate was
-verified by TLS; here it matters as the identity that a token may be bound to (the idea of RFC 8705), and must be
-meant for clients (RFC 5280, 4.2.1.12), because the server's own certificate comes from the same CA.
+A caller needs a token with the scope, presented as `authorization: Bearer ...` or `x-bot-auth`. TLS has verified the
+certificate before, its purpose included (RFC 5280, 4.2.1.12); here it is the identity that a token may be bound to
+(the idea of RFC 8705).
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from stage4.errors import Refused
-from stage4.security import certificates, mtls, tokens
+from stage4.security import mtls, tokens
 from stage4.security.tokens import Grant, TokenBook
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -24,28 +23,12 @@ TOKEN_HEADER = "x-stage4-token-id"
 _UNAUTHENTICATED = {"security.token_missing", "security.token_unknown"}
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """The rule of one service; `require_certificate` is False only where TLS is off."""
+def admit(book: TokenBook, metadata: Metadata, peer: Mapping[str, Iterable[bytes]], scope: str) -> Grant:
+    """The caller's grant; raises Refused `security.token_*` or `security.scope_missing`.
 
-    book: TokenBook
-    require_certificate: bool
-
-    def admit(self, metadata: Metadata, peer: Mapping[str, Iterable[bytes]], scope: str) -> Grant:
-        """The caller's grant; raises Refused `security.*` or `telemetry.certificate_*`."""
-        names = self._peer_names(peer)
-        return self.book.authorize(presented_token(metadata), scope, names)
-
-    def _peer_names(self, peer: Mapping[str, Iterable[bytes]]) -> frozenset[str]:
-        if not self.require_certificate:
-            return frozenset()
-        pem = next(iter(peer.get("x509_pem_cert", ())), None)
-        if pem is None:
-            raise Refused("telemetry.certificate_missing")
-        leaf = certificates.facts_of(certificates.parse_certificates(bytes(pem), "peer")[0])
-        if leaf.eku is not None and not {"clientAuth", "anyExtendedKeyUsage"} & set(leaf.eku):
-            raise Refused("telemetry.certificate_purpose", subject=leaf.subject)
-        return mtls.peer_names(peer)
+    `peer` is the `auth_context()` of the call.
+    """
+    return book.authorize(presented_token(metadata), scope, mtls.peer_names(peer))
 
 
 def presented_token(metadata: Metadata) -> str | None:
@@ -58,7 +41,7 @@ def presented_token(metadata: Metadata) -> str | None:
 
 def is_unauthenticated(refusal: Refused) -> bool:
     """True: who is it? (UNAUTHENTICATED); False: known, but may not (PERMISSION_DENIED)."""
-    return refusal.code in _UNAUTHENTICATED or refusal.code.startswith("telemetry.certificate_")
+    return refusal.code in _UNAUTHENTICATED
 
 
 def fingerprint(key: bytes, value: str | bytes) -> str:

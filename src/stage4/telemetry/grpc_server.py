@@ -19,9 +19,8 @@ import grpc.aio
 
 from stage4.errors import Refused, Unavailable, UsageError
 from stage4.security.mtls import Identity, Material
-from stage4.security.tokens import METRICS_READ
+from stage4.security.tokens import METRICS_READ, TokenBook
 from stage4.telemetry import admission, catalogue, recorder
-from stage4.telemetry.admission import Admission
 from stage4.telemetry.exporter import is_loopback
 from stage4.telemetry.proto import metrics_pb2 as pb
 from stage4.telemetry.recorder import Recorder, Source, microseconds
@@ -96,9 +95,9 @@ class Subscription:
 class MetricsServer:
     """Serves one recorder. All methods belong to the event loop that started it."""
 
-    def __init__(self, recorder: Recorder, admission: Admission, installation_id: str, started_at: datetime) -> None:
+    def __init__(self, recorder: Recorder, book: TokenBook, installation_id: str, started_at: datetime) -> None:
         self._recorder = recorder
-        self._admission = admission
+        self._book = book
         self._installation_id = installation_id
         self._started_at = started_at
         self._subscriptions: set[Subscription] = set()
@@ -173,7 +172,7 @@ class MetricsServer:
         metadata = context.invocation_metadata() or ()
         peer: Mapping[str, list[bytes]] = context.auth_context()
         try:
-            grant = self._admission.admit(metadata, peer, METRICS_READ)
+            grant = admission.admit(self._book, metadata, peer, METRICS_READ)
         except Refused as refusal:
             self.refusals += 1
             _log.warning("refused %s: %s", context.peer(), refusal)

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from stage4.clock import Clock
 from stage4.config import Installation
 from stage4.security.tokens import TokenBook, service_token
-from stage4.telemetry.admission import Admission
 from stage4.telemetry.exporter import Exporter, MetricsEndpoint
 from stage4.telemetry.grpc_server import MetricsServer
 from stage4.telemetry.identities import server_identity
@@ -75,9 +74,8 @@ class _Process:
         book = TokenBook.from_settings(accepted, environ, installation.root)
         for unusable in book.unusable:
             _log.warning("token %s grants nothing: %s", unusable.token_id, unusable.reason)
-        admission = Admission(book, require_certificate=self._settings.tls.enabled)
         name = installation.settings.operations.installation_id
-        self._server = MetricsServer(self._recorder, admission, name, clock.now())
+        self._server = MetricsServer(self._recorder, book, name, clock.now())
 
     async def serve(self, fd: int, observers: Sequence[Observer], ready: Callable[[Listening], None]) -> None:
         monitoring = self._installation.settings.operations.monitoring
