@@ -44,7 +44,11 @@ def breaches(name: str) -> list[str]:
         found.append(f"{name}:{len(lines)}: a Python file has at most {LONGEST} lines")
     for number, line in enumerate(lines, 1):
         if name.startswith("src/") and name.endswith(".py") and not generated:
-            found += [f"{name}:{number}: {rule}" for rule, form, free in SOURCE_RULES if name not in free and form.search(line)]
+            found += [
+                f"{name}:{number}: {rule}"
+                for rule, form, free in SOURCE_RULES
+                if name not in free and form.search(line)
+            ]
         if name != "LICENSE" and ADDRESSES.search(line):
             found.append(f"{name}:{number}: no address of a package registry")
     return found

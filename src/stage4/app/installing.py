@@ -199,7 +199,9 @@ def _keys(builder: _Builder) -> None:
     from stage4.security.keyring import create_keyring
 
     keyring = builder.root / "secrets/decision_log/keyring.json"
-    builder.group([str(keyring.relative_to(builder.root))], lambda: _ignore(create_keyring(keyring, builder.clock.now())))
+    builder.group(
+        [str(keyring.relative_to(builder.root))], lambda: _ignore(create_keyring(keyring, builder.clock.now()))
+    )
     builder.file("secrets/stage4.env", _environment_secrets, 0o600)
     for name in ("alertmanager", "detector"):
         builder.file(f"secrets/{name}.token", lambda: f"{ids.random_token()}\n".encode("ascii"), 0o600)

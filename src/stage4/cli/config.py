@@ -18,7 +18,7 @@ def config() -> None:
 @click.option("--strict", is_flag=True, help="Unknown keys are errors.")
 @click.pass_obj
 def check(session: Session, strict: bool) -> int:
-    """Read config/core.yaml, the people, the on-call rotation and the notifiers; name file, line and key of a mistake."""
+    """Read every file that the settings name; a mistake is told with its file, line and key."""
     installation = session.installation
     from stage4.app.checking import check_files
 

@@ -62,7 +62,7 @@ watch = _door("watch", "stage4.cli.watch_metrics_stream", "Watch the metrics str
 def enable(session: Session, signers: tuple[str, ...], stop_name: str | None, wait: str, dry_run: bool) -> int:
     """Lift a stop: an order signed by two people, which the scheduler itself carries out."""
     from stage4.runtime import enable as enabling
-    from stage4.runtime.stop import ALL, Answer
+    from stage4.runtime.stop import ALL, wait_until_enabled
     from stage4.security import sshsig
 
     installation = session.installation
@@ -83,10 +83,10 @@ def enable(session: Session, signers: tuple[str, ...], stop_name: str | None, wa
         raise Refused("control.two_people")
     since = clock.boottime_ns()
     order = enabling.submit(installation.root, statement, signatures)
-    word = enabling.wait_until_enabled(
+    word = wait_until_enabled(
         installation.root, file_name, statement.stop_digest, timeout=parse_duration(wait), since_ns=since, clock=clock
     )
-    enabled = word.answer is Answer.ENABLED
+    enabled = word.answer == "enabled"
     session.say("control.enabled" if enabled else "control.not_enabled", stop=file_name, order=order.name)
     session.emit(
         {
@@ -94,7 +94,7 @@ def enable(session: Session, signers: tuple[str, ...], stop_name: str | None, wa
             "stop": file_name,
             "order": str(order.relative_to(installation.root)),
             "signers": [person for person, _ in signatures],
-            "answer": str(word.answer),
+            "answer": word.answer,
             "waited_ms": word.waited_ms,
         }
     )

@@ -18,7 +18,7 @@ from stage4.cli.root import Session
     help="What it is for; people and certificates made here are a demonstration's, which production refuses.",
 )
 @click.option("--id", "installation_id", help="Its name in the log and the metrics; default: the directory's name.")
-@click.option("--port-base", type=click.IntRange(1024, 65530), default=8740, show_default=True, help="Page; gRPC is +1, /metrics +2.")
+@click.option("--port-base", type=click.IntRange(1024, 65530), default=8740, help="Page 8740, gRPC +1, /metrics +2.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and write nothing.")
 @click.pass_obj
 def init(

@@ -9,8 +9,9 @@ import click
 from stage4 import words
 from stage4.cli.root import Session
 from stage4.clock import SystemClock, format_instant, parse_duration, parse_instant
+from stage4.oncall.rotation import Tier
 
-RUNGS = ("l1", "l2", "l2_deputy", "incident_manager")
+RUNGS: tuple[Tier, ...] = ("l1", "l2", "l2_deputy", "incident_manager")
 
 
 @click.group()
@@ -71,7 +72,8 @@ def gaps(session: Session, within: str) -> int:
         {
             "schema": "stage4.oncall_gaps/1",
             "gaps": [
-                {"rung": gap.tier, "since": format_instant(gap.since), "until": format_instant(gap.until)} for gap in found
+                {"rung": gap.tier, "since": format_instant(gap.since), "until": format_instant(gap.until)}
+                for gap in found
             ],
         }
     )

@@ -95,8 +95,8 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--root", type=click.Path(path_type=Path), help="The installation; default: STAGE4_ROOT, else found upwards.")
-@click.option("--lang", type=click.Choice(["pl", "en"]), help="Language of the texts; default: STAGE4_LANG, else the settings.")
+@click.option("--root", type=click.Path(path_type=Path), help="The installation; default: STAGE4_ROOT or upwards.")
+@click.option("--lang", type=click.Choice(["pl", "en"]), help="Default: STAGE4_LANG, else the settings.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, also on failure.")
 @click.version_option(__version__, prog_name="stage4")
 @click.pass_context

@@ -1,0 +1,210 @@
+"""
+The real parts behind the incident room's ports.
+
+Files that people edit (operators, rotation) are read at every question, so that a change counts at once; one that
+cannot be read raises, and the engine's caller decides on which side that fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stage4 import files
+from stage4.clock import Clock
+from stage4.config import Installation
+from stage4.decisionlog.entry import INCIDENT_CATEGORY, Entry
+from stage4.decisionlog.open import load_keyring
+from stage4.errors import Stage4Error, Unavailable
+from stage4.incidents.effects import Duties, Rung
+from stage4.incidents.ports import (
+    AlertLog,
+    Content,
+    LogVerdict,
+    PanelBoard,
+    PanelPicture,
+    SchedulerWord,
+    Signer,
+    StopFacts,
+    StopOrder,
+)
+
+if TYPE_CHECKING:
+    from stage4.security.people import People
+
+RUNGS: tuple[Rung, ...] = ("l1", "l2", "l2_deputy", "incident_manager")
+PANEL_WINDOW = timedelta(minutes=15)
+HEARTBEAT_FRESH = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class RosterFile:
+    """Who is on duty, by `ops/oncall_rotation.yaml`.
+
+    Fails open: with a rotation that cannot be read everybody of the role is a candidate, and the first one by id is
+    called, because a page to the wrong colleague is better than none.
+    """
+
+    installation: Installation
+
+    def duties(self, at: datetime) -> Duties:
+        """The people on duty at `at`, and the bridge."""
+        from stage4.oncall import Roster
+
+        operations = self.installation.settings.operations
+        try:
+            roster = Roster.load(self.installation.path(operations.oncall_file))
+        except Stage4Error:
+            return Duties(self._first_by_role())
+        people: dict[Rung, str | None] = {}
+        for rung in RUNGS:
+            duty = roster.on_duty(rung, at)
+            people[rung] = duty.person_id if duty else None
+        return Duties(people, roster.bridge or "")
+
+    def _first_by_role(self) -> dict[Rung, str | None]:
+        register = PeopleRegister(self.installation)
+        try:
+            known = sorted(person.id for person in register.people())
+        except Stage4Error:
+            return {}
+        roles = {person: register.roles(person) for person in known}
+        return {
+            rung: next((person for person in known if rung.removesuffix("_deputy") in roles[person]), None)
+            for rung in RUNGS
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleRegister:
+    """Roles and signatures, by `ops/operators.yaml`. Fails closed: who cannot be looked up has no role."""
+
+    installation: Installation
+
+    def people(self) -> People:
+        """Everybody in the file."""
+        from stage4.security.people import People
+
+        return People.load(self.installation.path(self.installation.settings.operations.operators_file))
+
+    def roles(self, person: str) -> frozenset[str]:
+        """The roles of `person`; raises Refused for an unknown one."""
+        return frozenset(str(role) for role in self.people().get(person).roles)
+
+    def verify_sign_off(self, person: str, armored: str, message: bytes, at: datetime) -> Signer:
+        """Who made this SSHSIG in namespace `stage4-signoff`; raises Refused when it was not `person`."""
+        from stage4.security import sshsig
+
+        self.people().verify(person, armored, message, sshsig.SIGN_OFF, at)
+        return Signer(person, sshsig.fingerprint(sshsig.parse(armored).public_key))
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedLog:
+    """Reads and verifies the configured decision log."""
+
+    installation: Installation
+    clock: Clock
+    environ: Mapping[str, str]
+
+    def verify(self) -> LogVerdict:
+        """Verify the whole log; a log that cannot be judged is not intact."""
+        from stage4.decisionlog.verifier import verify
+
+        path = self.installation.decision_log_path
+        verdict = verify(path, load_keyring(self.installation, self.environ), self.clock)
+        findings = tuple(f"{finding.fault.value}, line {finding.line}" for finding in verdict.findings)
+        return LogVerdict(verdict.exit_code == 0, findings, verdict.last_seq or 0, verdict.head or "")
+
+    def entries(self, after_seq: int = -1) -> Sequence[Entry]:
+        """Entries of the incidents with a higher number; none where there is no log yet."""
+        from stage4.decisionlog.reading import entries
+
+        path = self.installation.decision_log_path
+        if not path.exists():
+            return ()
+        return tuple(entry for entry in entries(path, category=INCIDENT_CATEGORY) if entry.seq > after_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertmanagerAlerts:
+    """The alerts of L1.1 as Alertmanager holds them now."""
+
+    url: str
+
+    def alerts(self, incident_id: str, fingerprints: tuple[str, ...]) -> AlertLog:
+        """All alerts, silenced ones included; `firing` counts those of this incident."""
+        from stage4.monitoring.alertmanager import Alertmanager
+
+        held = Alertmanager(self.url).alerts()
+        firing = sum(alert.get("fingerprint") in fingerprints for alert in held)
+        document = {"schema": "stage4.alert_log/1", "source": "alertmanager", "incident": incident_id, "alerts": held}
+        return AlertLog("alertmanager", firing, Content("alerts.json", files.json_bytes(document)))
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """The four panels of L1.3 from Prometheus, or from the telemetry process where none is configured."""
+
+    installation: Installation
+    clock: Clock
+    environ: Mapping[str, str]
+
+    def board(self) -> PanelBoard:
+        """Draw the panels as they are now."""
+        from stage4.monitoring.panel_picture import png
+        from stage4.monitoring.panels import read_checklist_panels
+        from stage4.monitoring.plan import plan_of
+        from stage4.monitoring.sources import source_of
+
+        now = self.clock.now()
+        source = source_of(self.installation, self.environ)
+        panels = read_checklist_panels(source, plan_of(self.installation), now - PANEL_WINDOW, now)
+        lang = self.installation.settings.operations.language
+        pictures = []
+        for panel in panels:
+            name = panel.metric.short_name
+            pictures.append(PanelPicture(name, str(panel.state), Content(f"{name}.png", png(panel, lang), "image/png")))
+        return PanelBoard(source.name, tuple(pictures))
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The kill switch, by its file; needs no key, no log, no database and no network."""
+
+    root: Path
+    clock: Clock
+
+    def stop(self, order: StopOrder) -> StopFacts:
+        """Put the stop in place and say what stands."""
+        from stage4.runtime.stop import request_stop
+
+        receipt = request_stop(
+            self.root,
+            reason=order.reason,
+            ticket=order.ticket,
+            requested_by=order.requested_by,
+            clock=self.clock,
+        )
+        try:
+            body = files.read_limited(receipt.path)
+        except Unavailable:
+            body = b""
+        return StopFacts(receipt.facts.digest, receipt.already, Content(receipt.path.name, body))
+
+    def word(self) -> SchedulerWord:
+        """The scheduler's own word, `silent` when it is older than three seconds."""
+        from stage4.runtime.state import STATE_FILE, answers_since, read_state
+
+        try:
+            state = read_state(self.root / STATE_FILE)
+        except Stage4Error:
+            return SchedulerWord("silent")
+        since = self.clock.boottime_ns() - int(HEARTBEAT_FRESH / timedelta(microseconds=1)) * 1000
+        if not answers_since(state, since, self.clock):
+            return SchedulerWord("silent")
+        facts = {"pid": state.pid, "in_flight": state.in_flight, "signals_after_stop": state.signals_after_stop}
+        return SchedulerWord(state.state.value, state.override_digest, facts)
