@@ -41,7 +41,11 @@ def generate_from(plan: MonitoringPlan) -> dict[Path, bytes]:
     token = Path(plan.alerts_token_file)
     token_file = token if token.is_absolute() else Path("../..") / token
     return {
-        PROMETHEUS / "prometheus.yml": _yaml(prometheus_rules.prometheus_document(plan, alertmanager)),
+        PROMETHEUS / "prometheus.yml": _yaml(
+            prometheus_rules.prometheus_document(plan, alertmanager),
+            f"# Start Prometheus with {' '.join(prometheus_rules.START_FLAGS)}, so that an alert right after a start\n"
+            "# does not wait a minute.\n",
+        ),
         PROMETHEUS / prometheus_rules.RULES_FILE: _yaml(prometheus_rules.rules_document(plan)),
         PROMETHEUS / prometheus_rules.TESTS_FILE: _yaml(prometheus_rules.tests_document(plan)),
         ALERTMANAGER / "alertmanager.yml": _yaml(alertmanager_config.alertmanager_document(plan, str(token_file))),
@@ -76,9 +80,9 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def _yaml(document: object) -> bytes:
+def _yaml(document: object, comment: str = "") -> bytes:
     body: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    return (_HEADER + body).encode("utf-8")
+    return (_HEADER + comment + body).encode("utf-8")
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str], cwd: Path) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 ALERTS_SCOPE = "alerts.write"
-ALERTS_TOKEN_FILE = "secrets/alerts_write.token"
+ALERTS_TOKEN_FILE = "secrets/alertmanager.token"
 SHORTEST_SILENCE = timedelta(seconds=10)
 TELEMETRY_SILENCE = timedelta(seconds=30)
 """How long a scheduler may say nothing before its telemetry counts as stale."""
@@ -89,11 +89,11 @@ def plan_of(installation: Installation) -> MonitoringPlan:
         for scheduler_name, scheduler in settings.runtime.multi_strategy_schedulers.items()
         for name, schedule in scheduler.schedules.items()
     )
-    token_files = [
-        token.token_file
+    token_files = {
+        token.token_id: token.token_file
         for token in operations.service.rbac_tokens
         if ALERTS_SCOPE in token.scopes and token.token_file is not None
-    ]
+    }
     return MonitoringPlan(
         installation_id=operations.installation_id,
         schedules=schedules,
@@ -106,7 +106,7 @@ def plan_of(installation: Installation) -> MonitoringPlan:
         prometheus_url=_address(operations.monitoring.prometheus_url),
         alertmanager_url=_address(operations.monitoring.alertmanager_url),
         runbook_base=operations.monitoring.runbook_base.rstrip("/"),
-        alerts_token_file=token_files[0] if token_files else ALERTS_TOKEN_FILE,
+        alerts_token_file=token_files.get("alertmanager", next(iter(token_files.values()), ALERTS_TOKEN_FILE)),
     )
 
 

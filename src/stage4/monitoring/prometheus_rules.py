@@ -19,6 +19,9 @@ from stage4.telemetry.catalogue import Metric
 
 RULES_FILE = "stage4.rules.yml"
 TESTS_FILE = "stage4.rules.test.yml"
+START_FLAGS = ("--rules.alert.resend-delay=5s",)
+"""How Prometheus must be started: it drops what it sends before it has found its Alertmanager, about five seconds
+after a start or reload, and by default sends it again only after a minute."""
 _STEP = "1s"
 _EQUALITY = {"=~": "=", "!~": "!="}
 _ONSET = 20
