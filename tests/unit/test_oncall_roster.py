@@ -122,6 +122,17 @@ def test_hand_overs_that_the_change_puts_in_the_wrong_order_leave_no_hole() -> N
     assert person(who.on_duty("l2", change + HOUR)) == "c"
 
 
+def test_a_day_that_a_zone_skips_leaves_no_hole() -> None:
+    apia = ZoneInfo("Pacific/Apia")
+    daily = Rotation(("a",), apia, date(2011, 12, 28), (time(4, 13),))
+    at = daily.begins_at
+    while at < datetime(2012, 1, 3, tzinfo=UTC):
+        shift = daily.shift_at(at)
+        assert shift is not None
+        assert shift.since <= at < shift.until
+        at += timedelta(minutes=30)
+
+
 def test_an_override_replaces_the_turn_and_both_neighbours_end_at_its_edges() -> None:
     who = roster(rotation("marek", every_days=7), ("2026-01-07 10:00", "2026-01-07 18:00", "ewa"))
     before, during, after = (who.on_duty("l2", warsaw(f"2026-01-07 {at}")) for at in ("09:59", "10:00", "18:00"))

@@ -75,7 +75,8 @@ class Rotation:
         """Turns and their instants, from well before `at` to well after it."""
         day = at.astimezone(self.zone).date()
         nearest = (day - self.starts).days // self.every_days
-        for step in range(nearest - 1, nearest + 3):
+        # Two days either side, because a zone may skip a whole one (Apia, 30 December 2011).
+        for step in range(nearest - 2, nearest + 4):
             handed_on = self.starts + timedelta(days=step * self.every_days)
             for index, hand_off in enumerate(self.hand_offs):
                 yield step * len(self.hand_offs) + index, instant_of(handed_on, hand_off, self.zone)
