@@ -20,6 +20,7 @@ from stage4.incidents.incident import Condition, Kind
 BODY_LIMIT = 4 << 20
 TEXT_LIMIT = 4096
 KINDS = frozenset(kind.value for kind in Kind)
+CONDITIONS = {Kind.PNL: Condition.LOSS, Kind.NO_SIGNALS: Condition.NO_SIGNALS}
 NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -27,8 +28,9 @@ NEVER = "0001-01-01T00:00:00Z"
 class Alert:
     """One alert as delivered. `fingerprint` and `starts_at` identify it; `cause` groups alerts into an incident.
 
-    `condition` is set where the alert by itself states a reason to call the Incident Manager (label `condition`);
-    `l1_only` alerts (label `audience: l1`) warn L1 and open no incident.
+    `condition` is set where the alert by itself is a reason to call the Incident Manager (label `escalate:
+    incident_manager`); `l1_only` alerts (`escalate: never`) warn L1 and open no incident; a `heartbeat` (severity
+    `none`) only shows that the alarm chain lives.
     """
 
     fingerprint: str
@@ -41,6 +43,7 @@ class Alert:
     cause: str
     condition: Condition | None = None
     l1_only: bool = False
+    heartbeat: bool = False
     ends_at: datetime | None = None
     ticket: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -119,8 +122,10 @@ def _alert(
         raise UsageError("intake.wrong_status", status=status[:40])
     if not name:
         raise UsageError("intake.missing", field="alertname")
-    condition = _condition(labels)
-    kind = _kind(labels, condition)
+    given = labels.get("kind", "")
+    # An alert of no kind that the playbook knows is a risk until somebody says otherwise: it must not be lost.
+    kind = Kind(given) if given in KINDS else Kind.RISK
+    condition = CONDITIONS.get(kind) if labels.get("escalate") == "incident_manager" else None
     return Alert(
         fingerprint=fingerprint[:64] if isinstance(fingerprint, str) and fingerprint else fingerprint_of(labels),
         starts_at=parse_instant(starts_at),
@@ -131,26 +136,12 @@ def _alert(
         severity=labels.get("severity", "critical"),
         cause=cause_of(kind, labels.get("scheduler", labels.get("installation", "")), condition),
         condition=condition,
-        l1_only=labels.get("audience") == "l1",
+        l1_only=labels.get("escalate") == "never",
+        heartbeat=labels.get("severity") == "none",
         ends_at=parse_instant(ends_at) if isinstance(ends_at, str) and ends_at != NEVER else None,
         labels=labels,
         annotations=annotations,
     )
-
-
-def _kind(labels: Mapping[str, str], condition: Condition | None) -> Kind:
-    """An alert of no kind the playbook knows is a risk until somebody says otherwise: it must not be lost."""
-    if condition is Condition.LOSS:
-        return Kind.PNL
-    if condition is Condition.NO_SIGNALS:
-        return Kind.NO_SIGNALS
-    given = labels.get("kind", "")
-    return Kind(given) if given in KINDS else Kind.RISK
-
-
-def _condition(labels: Mapping[str, str]) -> Condition | None:
-    given = labels.get("condition")
-    return Condition(given) if given in (Condition.LOSS, Condition.NO_SIGNALS) else None
 
 
 def _document(body: bytes) -> dict[str, object]:

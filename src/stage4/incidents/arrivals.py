@@ -1,0 +1,189 @@
+"""Takes alerts, reports and audits in: what is new opens or joins an incident, what is known changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from stage4 import ids
+from stage4.errors import UsageError
+from stage4.incidents import lifecycle
+from stage4.incidents.core import Core, Unit
+from stage4.incidents.incident import AlertState, Condition, Incident, Kind, State
+from stage4.incidents.intake import Alert, cause_of, read_alertmanager, read_signal
+from stage4.incidents.progress import audited
+from stage4.incidents.rows import micros
+from stage4.incidents.steps.rule import AuditVerdict, verdict_of_document
+
+LIVE = (State.TRIGGERED, State.ACKNOWLEDGED, State.RESOLVED)
+QUARANTINE_BODY = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a delivery led to: the incidents it concerns, how many alerts were new, and whether it was unreadable."""
+
+    incidents: tuple[str, ...] = ()
+    new: int = 0
+    duplicates: int = 0
+    quarantined: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """The intake of the engine. Raises Unavailable when nothing could be stored, so that the sender tries again."""
+
+    core: Core
+    playbook_digest: str
+
+    def alertmanager(self, body: bytes) -> Received:
+        """A webhook delivery. A body that cannot be read is kept aside and acknowledged with a warning."""
+        try:
+            alerts: Sequence[Alert] = read_alertmanager(body)
+        except UsageError as e:
+            return self._quarantine("alertmanager", e, body)
+        return self._take(alerts)
+
+    def signal(self, body: bytes) -> Received:
+        """A direct signal, as `alertmanager`."""
+        try:
+            alert = read_signal(body)
+        except UsageError as e:
+            return self._quarantine("signal", e, body)
+        return self._take((alert,))
+
+    def report(
+        self, kind: Kind, title: str, by: str, *, reported_at: datetime | None, ticket: str | None, scheduler: str
+    ) -> Incident:
+        """A person's own report: the state of an alert is unknown, so the clock runs."""
+        with self.core.change() as unit:
+            cause = cause_of(kind, scheduler, None)
+            alert = Alert(
+                fingerprint=f"report-{ids.short_id()}",
+                starts_at=min(reported_at or unit.now, unit.now),
+                firing=False,
+                name=title,
+                kind=kind,
+                source="report",
+                severity="critical",
+                cause=cause,
+                ticket=ticket,
+            )
+            return self._open(unit, alert, AlertState.UNKNOWN, by)
+
+    def audit(self, document: Mapping[str, object], by: str | None, incident_id: str | None) -> Incident | None:
+        """An audit that anybody ran. A fail calls L2 and the Incident Manager, and opens an incident where none is."""
+        verdict, _ = verdict_of_document(document)
+        with self.core.change(act_first=verdict.failing) as unit:
+            if not first_time(unit, document):
+                return None
+            incident = unit.incident(incident_id) if incident_id else _concerned(unit)
+            if incident is None and not verdict.failing:
+                return None
+            if incident is None:
+                incident = self._open(unit, _audit_alert(unit.now, verdict), AlertState.UNKNOWN, by)
+            rules = self.core.rules
+            return unit.apply(audited(incident, verdict, unit, rules))
+
+    def _take(self, alerts: Sequence[Alert]) -> Received:
+        concerned: dict[str, None] = {}
+        new = 0
+        with self.core.change() as unit:
+            for alert in alerts:
+                if alert.heartbeat:
+                    continue
+                known = unit.tx.alert(alert.fingerprint, alert.starts_at)
+                # An alert that has ended does not fire again under the same start: that delivery is late.
+                if known is not None and (known[0].firing == alert.firing or not known[0].firing):
+                    if known[1]:
+                        concerned[known[1]] = None
+                    continue
+                new += 1
+                incident_id = self._ended(unit, alert, known) if not alert.firing else self._fired(unit, alert)
+                if incident_id:
+                    concerned[incident_id] = None
+        return Received(tuple(concerned), new, len(alerts) - new)
+
+    def _fired(self, unit: Unit, alert: Alert) -> str | None:
+        if alert.l1_only:
+            unit.tx.put_alert(alert, None, unit.now)
+            unit.warn_l1(alert)
+            return None
+        rules = self.core.rules
+        known = unit.tx.incidents(states=LIVE, cause=alert.cause)
+        if not known:
+            incident = self._open(unit, alert, AlertState.FIRING, None)
+        else:
+            incident = known[0]
+            unit.tx.put_alert(alert, incident.id, unit.now)
+            change = lifecycle.alert_fired(incident, alert, unit.now, rules, unit.duties)
+            if change != (incident, []):
+                unit.apply(change)
+        return incident.id
+
+    def _ended(self, unit: Unit, alert: Alert, known: tuple[Alert, str | None] | None) -> str | None:
+        incident_id = known[1] if known else None
+        unit.tx.put_alert(alert, incident_id, unit.now)
+        incident = unit.tx.incident(incident_id) if incident_id else None
+        if incident is not None and incident.open and unit.tx.firing(incident.id) == 0:
+            change = lifecycle.alerts_cleared(incident, unit.now)
+            if change != (incident, []):
+                unit.apply(change)
+        return incident_id
+
+    def _open(self, unit: Unit, alert: Alert, state: AlertState, by: str | None) -> Incident:
+        day = unit.now.date()
+        number = unit.tx.next_number(f"incidents:{day.isoformat()}")
+        incident_id = ids.incident_id(day, number)
+        closed = unit.tx.incidents(states=(State.CLOSED,), cause=alert.cause)
+        unit.tx.put_alert(alert, incident_id, unit.now)
+        change = lifecycle.opened(
+            incident_id,
+            alert,
+            unit.now,
+            self.core.rules,
+            unit.duties,
+            playbook_digest=self.playbook_digest,
+            alert_state=state,
+            by=by,
+            linked=closed[0].id if closed else None,
+        )
+        return unit.apply(change)
+
+    def _quarantine(self, source: str, error: UsageError, body: bytes) -> Received:
+        with self.core.change() as unit:
+            unit.tx.put_quarantine(unit.now, source, str(error), body[:QUARANTINE_BODY])
+        return Received(quarantined=str(error))
+
+
+def first_time(unit: Unit, document: Mapping[str, object]) -> bool:
+    """Whether this audit document has not been judged before; it is marked as judged."""
+    text = json.dumps(document, sort_keys=True, default=str)
+    name = f"audit:{hashlib.sha256(text.encode()).hexdigest()[:48]}"
+    if unit.tx.fact(name):
+        return False
+    unit.tx.set_fact(name, micros(unit.now))
+    return True
+
+
+def _concerned(unit: Unit) -> Incident | None:
+    """The incident an audit of the whole installation belongs to: one an audit failed in before, else the newest."""
+    live = unit.tx.incidents(states=LIVE)
+    failed = [incident for incident in live if Condition.AUDIT_FAIL in incident.conditions]
+    return next(iter(failed or live), None)
+
+
+def _audit_alert(now: datetime, verdict: AuditVerdict) -> Alert:
+    return Alert(
+        fingerprint=f"audit-{ids.short_id()}",
+        starts_at=now,
+        firing=False,
+        name=f"audit {verdict.value.replace('_', ' ')}",
+        kind=Kind.RISK,
+        source="audit",
+        severity="critical",
+        cause="risk|audit",
+    )
