@@ -121,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
     still = missing(home)
     if still:
         print(f"error: cannot get {', '.join(still)}: {reason or 'not in the packages'}", file=sys.stderr)
-        print(f"hint: install {' and '.join(TOOLS)} of Prometheus on PATH, and run this again", file=sys.stderr)
+        print(f"hint: install {', '.join(TOOLS[:-1])} and {TOOLS[-1]} on PATH, and run this again", file=sys.stderr)
         return 3
     return 0
 

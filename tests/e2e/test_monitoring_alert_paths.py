@@ -13,14 +13,14 @@ from stage4.clock import SystemClock
 from stage4.monitoring.alertmanager import Alertmanager
 from stage4.monitoring.detector import Detector, fingerprint
 from stage4.monitoring.direct import AlertmanagerReceiver, DirectAlerts
-from stage4.monitoring.generate import ALERTMANAGER, PROMETHEUS, generate_from, write
+from stage4.monitoring.generate import ALERTMANAGER, PROMETHEUS
 from stage4.monitoring.panels import PanelState, read_panel
 from stage4.monitoring.plan import MonitoringPlan
 from stage4.monitoring.sources import PrometheusSource
 from stage4.telemetry.catalogue import metric
 from stage4.telemetry.exporter import Exporter, MetricsEndpoint
 from stage4.telemetry.sample import Sample
-from support.monitoring_plans import PLAN, REVERSION, SCHEDULER
+from support.monitoring_plans import PLAN, REVERSION, SCHEDULER, write_files
 from support.prometheus import Deliveries, alertmanager, prometheus, until, webhook_receiver
 
 LATENCY = "stage4_loop_latency_seconds"
@@ -43,7 +43,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     (tmp_path / "secrets/alertmanager.token").write_text(TOKEN, encoding="utf-8")
     with webhook_receiver() as service:
         plan = replace(PLAN, service_url=service.url)
-        write(tmp_path, generate_from(plan))
+        write_files(tmp_path, plan)
         with alertmanager(tmp_path / ALERTMANAGER / "alertmanager.yml", tmp_path / "alertmanager") as url:
             yield Stack(replace(plan, alertmanager_url=url), service, Alertmanager(url))
 
@@ -111,7 +111,7 @@ def test_prometheus_and_the_detector_raise_one_alert_and_its_panel_is_red(stack:
     endpoint = MetricsEndpoint(exporter, "127.0.0.1", 0)
     try:
         plan = replace(stack.plan, exporter=f"127.0.0.1:{endpoint.port}")
-        write(tmp_path, generate_from(plan))
+        write_files(tmp_path, plan)
         exporter.apply(told(0.4))
         detector = Detector(plan)
         detector.observe(told(0.4))
@@ -139,7 +139,7 @@ def test_prometheus_and_the_detector_raise_one_alert_and_its_panel_is_red(stack:
 
 
 def test_a_dead_exporter_is_an_alert(stack: Stack, tmp_path: Path) -> None:
-    write(tmp_path, generate_from(replace(stack.plan, exporter="127.0.0.1:1")))
+    write_files(tmp_path, replace(stack.plan, exporter="127.0.0.1:1"))
     with prometheus(tmp_path / PROMETHEUS / "prometheus.yml", tmp_path / "prometheus"):
         (alert, *_) = until(lambda: stack.service.alerts(alertname="Stage4TelemetryDown") or None, "the alert")
     assert (alert["labels"]["severity"], alert["labels"]["kind"]) == ("critical", "no_signals")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+from stage4 import files
+from stage4.monitoring.generate import generate_from
 from stage4.monitoring.plan import MonitoringPlan, WatchedSchedule
 from stage4.telemetry.sample import Sample
 
@@ -36,3 +39,9 @@ def sample(
         risk_profile=profile,
         values=values,
     )
+
+
+def write_files(root: Path, plan: MonitoringPlan) -> None:
+    """Write everything that is generated for `plan` under `root`."""
+    for relative, content in generate_from(plan).items():
+        files.atomic_write(root / relative, content)

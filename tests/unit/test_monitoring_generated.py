@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from stage4.config import load
-from stage4.monitoring.generate import ALERTMANAGER, GRAFANA, PROMETHEUS, generate, generate_from, main, write
+from stage4.monitoring.generate import ALERTMANAGER, GRAFANA, PROMETHEUS, generate, generate_from
 from stage4.telemetry import catalogue
-from support.monitoring_plans import PLAN
+from support.monitoring_plans import PLAN, write_files
 from support.prometheus import REPOSITORY, run_tool
 
 METRIC = re.compile(r"\bstage4_[a-z_]+")
@@ -22,23 +22,18 @@ METRIC = re.compile(r"\bstage4_[a-z_]+")
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("generated")
-    write(root, generate_from(PLAN))
+    write_files(root, PLAN)
     return root
 
 
 def test_the_repository_holds_what_its_settings_generate() -> None:
     fresh = generate(load(REPOSITORY))
     stale = [str(path) for path, content in fresh.items() if (REPOSITORY / path).read_bytes() != content]
-    assert not stale, "run: python -m stage4.monitoring.generate"
+    assert not stale, "run: stage4 monitoring write"
 
 
-def test_generating_twice_writes_nothing_the_second_time(generated: Path) -> None:
-    assert write(generated, generate_from(PLAN)) == ()
-
-
-def test_the_command_names_an_installation_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path)], {}, tmp_path) == 2
-    assert "config.not_an_installation" in capsys.readouterr().err
+def test_generating_twice_gives_the_same_bytes() -> None:
+    assert generate_from(PLAN) == generate_from(PLAN)
 
 
 def test_promtool_accepts_the_configuration_and_the_rules(generated: Path) -> None:

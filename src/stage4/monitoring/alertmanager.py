@@ -1,4 +1,7 @@
-"""A client of Alertmanager's API v2: what it holds, and alerts posted to it."""
+"""A client of Alertmanager's API v2: what it holds, and alerts posted to it.
+
+No proxy of the environment is used: a forgotten variable must not swallow an alert.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ class Alertmanager:
 
     def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
-            answer = httpx.request(method, f"{self.url}/api/v2/{path}", timeout=self.timeout, **arguments)
+            answer = httpx.request(
+                method, f"{self.url}/api/v2/{path}", timeout=self.timeout, trust_env=False, **arguments
+            )
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise Unavailable("monitoring.alertmanager_unreachable", url=self.url, reason=reason) from error

@@ -72,7 +72,11 @@ class ServiceReceiver:
         for alert in alerts:
             try:
                 answer = httpx.post(
-                    self.url + SIGNALS, json=as_signal(alert), headers=authorization, timeout=self.timeout
+                    self.url + SIGNALS,
+                    json=as_signal(alert),
+                    headers=authorization,
+                    timeout=self.timeout,
+                    trust_env=False,
                 )
             except httpx.HTTPError as error:
                 reason = str(error) or type(error).__name__

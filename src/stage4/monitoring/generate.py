@@ -1,7 +1,5 @@
 """
-Writes the files of Prometheus, Alertmanager and Grafana under `deploy/`.
-
-    python -m stage4.monitoring.generate [DIR]
+The files of Prometheus, Alertmanager and Grafana under `deploy/`; `stage4 monitoring write` writes them.
 
 They follow from the metric catalogue and the settings alone, so the same installation gives the same bytes; a test
 compares the repository's own with a fresh generation.
@@ -9,23 +7,19 @@ compares the repository's own with a fresh generation.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 from stage4 import files
-from stage4.errors import Stage4Error
 from stage4.monitoring import alertmanager_config, grafana, prometheus_rules
 from stage4.monitoring.plan import MonitoringPlan, plan_of
 
 if TYPE_CHECKING:
     from stage4.config import Installation
 
-_HEADER = "# Generated from the metric catalogue by `python -m stage4.monitoring.generate`; changes here are lost.\n"
+_HEADER = "# Generated from the metric catalogue by `stage4 monitoring write`; changes here are lost.\n"
 PROMETHEUS, ALERTMANAGER, GRAFANA = Path("deploy/prometheus"), Path("deploy/alertmanager"), Path("deploy/grafana")
 LOCAL_ALERTMANAGER = "127.0.0.1:9093"
 
@@ -55,17 +49,6 @@ def generate_from(plan: MonitoringPlan) -> dict[Path, bytes]:
     }
 
 
-def write(root: Path, generated: Mapping[Path, bytes]) -> tuple[Path, ...]:
-    """Write what differs under `root`; returns the paths that were written."""
-    written = []
-    for relative, content in generated.items():
-        path = root / relative
-        if not path.is_file() or path.read_bytes() != content:
-            files.atomic_write(path, content)
-            written.append(relative)
-    return tuple(written)
-
-
 class _Dumper(yaml.SafeDumper):
     """Writes a text of several lines as a block."""
 
@@ -83,21 +66,3 @@ _Dumper.add_representer(str, _text)
 def _yaml(document: object, comment: str = "") -> bytes:
     body: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return (_HEADER + comment + body).encode("utf-8")
-
-
-def main(argv: Sequence[str], environ: Mapping[str, str], cwd: Path) -> int:
-    """Generate the files of the installation at `argv[0]`, else of the one around `cwd`."""
-    from stage4.config import find_root, load
-
-    try:
-        root = find_root(Path(argv[0]) if argv else None, environ, cwd)
-        for path in write(root, generate(load(root))):
-            print(path)
-    except Stage4Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ, Path.cwd()))

@@ -62,7 +62,7 @@ class PrometheusSource:
         import httpx
 
         try:
-            answer = httpx.get(f"{self.url}/api/v1/{path}", params=params, timeout=self.timeout)
+            answer = httpx.get(f"{self.url}/api/v1/{path}", params=params, timeout=self.timeout, trust_env=False)
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise Unavailable("monitoring.prometheus_unreachable", url=self.url, reason=reason) from error
