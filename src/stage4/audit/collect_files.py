@@ -102,10 +102,11 @@ def _directories(root: Path, paths: Iterable[Path]) -> Iterator[DirectoryFacts]:
     place = Place(root)
     for directory in sorted({parent for path in paths for parent in path.parents}):
         try:
-            yield DirectoryFacts(place.shown(directory), stat.S_IMODE(directory.stat().st_mode))
+            mode = stat.S_IMODE(directory.stat().st_mode)
         except OSError:
             # An absent directory is reported with the file that is missing in it.
             continue
+        yield DirectoryFacts(place.shown(directory), mode, above=not directory.is_relative_to(root))
 
 
 def _tracked(root: Path, secret: list[Path]) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ before and is not any more is a change of its own: looking away makes nothing be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,8 +62,9 @@ def compare(earlier: Mapping[str, object], fresh: Mapping[str, object]) -> Compa
     """
     before, after = dict(_results(earlier)), dict(_results(fresh))
     kinds: dict[str, list[Change]] = {kind: [] for kind in KINDS}
+    judged_now = {result.get("control") for result in after.values() if result.get("outcome") in _BADNESS}
     for name in before | after:
-        kind, change = _change(before.get(name), after.get(name))
+        kind, change = _change(before.get(name), after.get(name), judged_now)
         if kind is not None:
             kinds[kind].append(change)
     return Comparison(
@@ -86,11 +87,16 @@ def _catalogue(report: Mapping[str, object]) -> object:
     return tool.get("catalogue_sha256") if isinstance(tool, dict) else None
 
 
-def _change(before: Mapping[str, object] | None, after: Mapping[str, object] | None) -> tuple[str | None, Change]:
+def _change(
+    before: Mapping[str, object] | None, after: Mapping[str, object] | None, judged_now: Collection[object]
+) -> tuple[str | None, Change]:
     known = after or before or {}
     was, is_now = (None if result is None else str(result.get("outcome")) for result in (before, after))
     change = Change(str(known.get("control")), str(known.get("subject")), was, is_now, str(known.get("message")))
     evaluated_before, evaluated_now = was in _BADNESS, is_now in _BADNESS
+    if after is None and _BADNESS.get(was or "") and known.get("control") in judged_now:
+        # The control still looks, and what was wrong is not there any more: a link removed, a token taken out.
+        return "fixed", change
     if not evaluated_now:
         return ("no_longer_evaluated" if evaluated_before else None), change
     bad = _BADNESS[is_now or ""]

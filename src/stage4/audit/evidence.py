@@ -110,10 +110,11 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryFacts:
-    """A directory on the way to an audited file."""
+    """A directory on the way to an audited file; `above` the installation's root or within it."""
 
     path: str
     mode: int
+    above: bool = False
 
 
 @dataclass(frozen=True, slots=True)

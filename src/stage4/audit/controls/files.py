@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from datetime import datetime
 
-from stage4.audit.evidence import Evidence
+from stage4.audit.evidence import DirectoryFacts, Evidence
 from stage4.audit.finding import Control, Opinion, failed, of_problem, passed, skipped, unknown, warned
 from stage4.audit.policy import Policy
 
@@ -30,17 +30,28 @@ def private_files(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
 
 def closed_directories(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """FS-02: nobody else can rename or replace an audited file, and no link leads out of the installation."""
-    for directory in evidence.files.directories:
-        # In a sticky directory only the owner of an entry may rename it.
-        if directory.mode & stat.S_IWOTH and not directory.mode & stat.S_ISVTX:
-            yield failed(directory.path, "audit.directory_open", path=directory.path, mode=f"{directory.mode:04o}")
-        else:
-            yield passed(directory.path, "audit.directory_closed", path=directory.path)
+    directories = evidence.files.directories
+    yield from (_directory(directory.path, directory) for directory in directories if not directory.above)
+    above = [directory for directory in directories if directory.above]
+    # One finding for all of them, because their names differ from machine to machine.
+    if above:
+        yield _directory("above", next((directory for directory in above if _is_open(directory)), above[0]))
     for file in evidence.files.facts:
         if file.outside:
             yield failed(file.path, "audit.link_outside", path=file.path)
         elif not file.secret and file.mode is not None and file.mode & 0o022:
             yield failed(file.path, "audit.writable", path=file.path, mode=f"{file.mode:04o}")
+
+
+def _is_open(directory: DirectoryFacts) -> bool:
+    """Whether anybody may rename what is in it; in a sticky directory only the owner of an entry may."""
+    return bool(directory.mode & stat.S_IWOTH) and not directory.mode & stat.S_ISVTX
+
+
+def _directory(subject: str, directory: DirectoryFacts) -> Opinion:
+    if _is_open(directory):
+        return failed(subject, "audit.directory_open", path=directory.path, mode=f"{directory.mode:04o}")
+    return passed(subject, "audit.directory_closed", path=directory.path)
 
 
 def authority_elsewhere(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:

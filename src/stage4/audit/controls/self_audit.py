@@ -27,7 +27,7 @@ def settings_known(evidence: Evidence, policy: Policy, now: datetime) -> Iterato
     odd = [notice for notice in evidence.notices if notice.key.rpartition(".")[2] not in INLINE_KEYS]
     for notice in odd:
         yield warned(notice.key, "audit.setting_unknown", key=notice.key, line=notice.line)
-    if not odd:
+    if evidence.inputs and not odd:
         yield passed("settings", "audit.settings_known")
 
 

@@ -1,0 +1,66 @@
+"""Each control against evidence that is wrong in one way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stage4.audit.controls import CONTROLS
+from stage4.audit.finding import Outcome
+from support import audits
+from support.audit_examples import DISABLED, EXAMPLES, Example
+from support.audits import GOOD, NOW, POLICY, TOKENS, token
+
+RULES = {control.id: control for control in CONTROLS}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.control} {example.name}")
+def test_what_is_wrong_is_found_and_named(example: Example) -> None:
+    findings = RULES[example.control].judge(example.evidence, example.policy, NOW)
+
+    said = [(finding.outcome, finding.code) for finding in findings if finding.outcome is not Outcome.PASS]
+    assert (example.outcome, example.code) in said
+
+
+def test_a_token_hash_of_the_right_form_is_accepted() -> None:
+    hashed = token("operations", "hashed", "alerts.write", reference="hash:sha256", secret=None, hash_tag="h")
+
+    findings = RULES["RBAC-05"].judge(audits.tokens(hashed), POLICY, NOW)
+
+    assert [finding.outcome for finding in findings] == [Outcome.PASS]
+
+
+def test_two_entries_over_one_variable_of_one_service_are_one_token() -> None:
+    shared = replace(TOKENS[0], token_id="again")
+
+    findings = RULES["RBAC-08"].judge(audits.tokens(*TOKENS, shared), POLICY, NOW)
+
+    assert {finding.outcome for finding in findings} == {Outcome.PASS}
+
+
+def test_a_disabled_service_is_skipped_and_says_so() -> None:
+    evidence = replace(GOOD, services=(DISABLED, *GOOD.services[1:]))
+
+    for name in ("TLS-01", "TLS-02", "TLS-03"):
+        assert [finding.outcome for finding in RULES[name].judge(evidence, POLICY, NOW)] == [Outcome.SKIPPED]
+
+
+def test_the_demo_authority_is_no_question_outside_production() -> None:
+    findings = RULES["X509-11"].judge(replace(GOOD, installation="demo"), POLICY, NOW)
+
+    assert {finding.outcome for finding in findings} == {Outcome.SKIPPED}
+
+
+def test_an_anchor_may_sign_itself_with_an_old_hash_because_nobody_verifies_that() -> None:
+    evidence = audits.certificate("ca", signature_hash="sha1")
+
+    assert all(finding.outcome is Outcome.PASS for finding in RULES["X509-09"].judge(evidence, POLICY, NOW))
+
+
+def test_a_certificate_is_valid_at_both_of_its_ends() -> None:
+    certificate = GOOD.bundle.certificates[1].certificates[0]
+
+    for instant in (certificate.not_before, certificate.not_after):
+        findings = RULES["X509-07"].judge(GOOD, POLICY, instant)
+        assert all(finding.outcome is Outcome.PASS for finding in findings)

@@ -1,0 +1,121 @@
+"""From findings to a verdict, a document, an exit code, and the changes between two of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stage4.audit.comparison import compare
+from stage4.audit.controls import CONTROLS
+from stage4.audit.evidence import Evidence, Pair, SettingNotice
+from stage4.audit.finding import Control
+from stage4.audit.report import Report, document, judge, lines
+from stage4.errors import ExitCode, UsageError
+from support import audits
+from support.audits import EMPTY, GOOD, NOW, POLICY
+
+LOOSE = replace(GOOD, notices=(SettingNotice("runtime.odd", 3),))
+BROKEN = audits.bundle(pairs=(Pair("server", False), Pair("client", True)))
+UNREAD = audits.bundle(pairs=(Pair("server", None), Pair("client", True)))
+
+
+def report_of(evidence: Evidence, controls: tuple[Control, ...] = CONTROLS) -> Report:
+    return judge(controls, evidence, POLICY, NOW)
+
+
+def written(evidence: Evidence, controls: tuple[Control, ...] = CONTROLS) -> dict[str, object]:
+    return document(
+        report_of(evidence, controls),
+        evidence,
+        POLICY,
+        schema="stage4.audit/1",
+        root="/srv/stage4",
+        config="/srv/stage4/config/core.yaml",
+        installation_id="desk-1",
+        now=NOW,
+    )
+
+
+@pytest.mark.parametrize(
+    ("evidence", "status", "verdict", "exit_code"),
+    [
+        (GOOD, "ok", "ok", ExitCode.DONE),
+        (LOOSE, "warn", "warn", ExitCode.DONE),
+        (BROKEN, "fail", "fail", ExitCode.NO),
+        (UNREAD, "fail", "cannot tell", ExitCode.NO),
+    ],
+)
+def test_the_worst_finding_decides(evidence: Evidence, status: str, verdict: str, exit_code: ExitCode) -> None:
+    report = report_of(evidence)
+
+    assert (report.status, report.verdict, report.exit_code()) == (status, verdict, exit_code)
+
+
+def test_warnings_refuse_only_where_that_is_asked_for() -> None:
+    assert report_of(LOOSE).exit_code(fail_on_warn=True) is ExitCode.NO
+    assert report_of(GOOD).exit_code(fail_on_warn=True) is ExitCode.DONE
+
+
+@pytest.mark.parametrize("controls", [(), tuple(control for control in CONTROLS if control.id == "X509-03")])
+def test_an_audit_that_judged_nothing_cannot_tell(controls: tuple[Control, ...]) -> None:
+    report = report_of(EMPTY, controls)
+
+    assert report.verdict == "cannot tell"
+    assert report.exit_code() is ExitCode.CANNOT_TELL
+
+
+def test_what_could_not_be_evaluated_is_an_issue_shown_as_cannot_tell() -> None:
+    issues = written(UNREAD)["issues"]
+
+    assert isinstance(issues, list)
+    assert [(issue["check"], issue["outcome"]) for issue in issues] == [
+        ("X509-03", "cannot tell"),
+        ("AUD-01", "cannot tell"),
+    ]
+
+
+def test_people_read_the_verdict_first_and_then_the_next_step() -> None:
+    said = list(lines(report_of(BROKEN), "pl"))
+
+    assert said[0].startswith("audyt: BŁĄD")
+    assert said[1].startswith("BŁĄD X509-03 server: ")
+    assert said[2].startswith("  -> ")
+
+
+def test_a_new_fault_is_new_and_its_repair_is_a_fix() -> None:
+    worse, better = compare(written(GOOD), written(BROKEN)), compare(written(BROKEN), written(GOOD))
+
+    assert [(c.control, c.subject, c.before, c.after) for c in worse.new] == [("X509-03", "server", "pass", "fail")]
+    assert [(c.control, c.before, c.after) for c in better.fixed] == [("X509-03", "fail", "pass")]
+    assert not worse.fixed
+    assert not better.new
+
+
+def test_a_fault_that_stays_is_unchanged_and_unknown_is_as_bad_as_fail() -> None:
+    comparison = compare(written(BROKEN), written(UNREAD))
+
+    assert ("X509-03", "server") in [(c.control, c.subject) for c in comparison.unchanged]
+    assert not comparison.fixed
+
+
+def test_a_control_that_looks_away_makes_nothing_better() -> None:
+    fewer = tuple(control for control in CONTROLS if control.id != "X509-03")
+
+    comparison = compare(written(BROKEN), written(BROKEN, fewer))
+
+    assert {c.control for c in comparison.no_longer_evaluated} == {"X509-03"}
+    assert comparison.catalogue_changed
+    assert not comparison.fixed
+
+
+def test_a_fault_whose_subject_is_gone_is_fixed_where_the_control_still_looks() -> None:
+    comparison = compare(written(LOOSE), written(GOOD))
+
+    assert [(c.control, c.subject) for c in comparison.fixed] == [("AUD-03", "runtime.odd")]
+
+
+@pytest.mark.parametrize("other", [{}, {"results": 5}, {"schema": "stage4.audit/1", "error": {}}, {"results": [{}]}])
+def test_what_is_no_report_is_not_compared(other: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="not_a_report"):
+        compare(other, written(GOOD))

@@ -1,0 +1,45 @@
+"""How hard a secret is to guess."""
+
+from __future__ import annotations
+
+import base64
+import random
+
+import pytest
+
+from stage4.audit import strength
+
+CHANCE = random.Random(20261123)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        CHANCE.randbytes(16).hex(),
+        CHANCE.randbytes(32).hex(),
+        base64.urlsafe_b64encode(CHANCE.randbytes(32)).decode().rstrip("="),
+        base64.b64encode(CHANCE.randbytes(32)).decode(),
+        base64.b32encode(CHANCE.randbytes(20)).decode(),
+    ],
+)
+def test_what_a_generator_makes_is_strong(secret: str) -> None:
+    assert strength.bits(secret) >= 128
+    assert not strength.is_placeholder(secret)
+
+
+def test_no_random_token_of_256_bits_is_called_weak() -> None:
+    for _ in range(2000):
+        assert strength.bits(base64.urlsafe_b64encode(CHANCE.randbytes(32)).decode().rstrip("=")) >= 128
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["", "a", "x" * 32, "ab" * 32, "0123456789abcdef" * 4, "abcdefghijklmnopqrstuvwxyz", "1234567890" * 4, "hunter2"],
+)
+def test_what_people_type_is_weak(secret: str) -> None:
+    assert strength.bits(secret) < 128
+
+
+@pytest.mark.parametrize("secret", ["ChangeMe-please-before-going-live", "my-very-long-Password-for-the-service"])
+def test_a_word_that_stands_for_a_secret_is_known(secret: str) -> None:
+    assert strength.is_placeholder(secret)
