@@ -14,13 +14,14 @@ from stage4.monitoring.panels import (
     Panel,
     PanelState,
     SourceName,
+    amount,
     description,
     judge,
     limits_text,
     panel_document,
     read_checklist_panels,
 )
-from stage4.telemetry.catalogue import Metric, checklist_metrics, metric
+from stage4.telemetry.catalogue import METRICS, Metric, checklist_metrics, metric
 from stage4.telemetry.recorder import Point, Series
 from support.monitoring_plans import ARBITRAGE, PLAN, REVERSION, SCHEDULER, START
 
@@ -139,3 +140,9 @@ def test_the_document_holds_every_number() -> None:
     (reading,) = document["readings"]  # type: ignore[misc]
     assert reading["thresholds"] == {"warning": 2.8, "critical": 3.3}
     assert reading["points"] == [["2026-11-23T09:14:59Z", 1.0], ["2026-11-23T09:15:00Z", 3.4]]
+
+
+def test_a_state_is_said_in_a_word_and_every_unit_of_the_catalogue_has_one() -> None:
+    assert amount(metric("stage4_prices_stale"), 1.0, "pl") == "tak"
+    for judged in METRICS:
+        assert amount(judged, 0.0, "pl")

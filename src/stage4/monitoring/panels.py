@@ -170,8 +170,10 @@ def value_text(panel: Panel, lang: words.Language) -> str:
 
 def amount(metric: Metric, value: float, lang: words.Language) -> str:
     """A value of `metric` as people read it."""
+    if metric.unit == "boolean":
+        return words.text("panels.yes" if value else "panels.no", lang)
     unit = words.text(f"panels.unit_{metric.unit}", lang)
-    return f"{words.number(value, lang, metric.digits)} {unit}".strip()
+    return f"{words.number(value, lang, metric.digits)} {unit}"
 
 
 def limits_text(panel: Panel, lang: words.Language) -> str:
