@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from stage4.clock import Clock
 from stage4.decisionlog.chain import Sealer
 from stage4.decisionlog.entry import Draft
 from stage4.decisionlog.verdict import Finding, Verdict
@@ -33,12 +34,12 @@ class LogRoom:
 
     path: Path
     ring: KeyRing
-    clock: ManualClock
+    clock: Clock
 
     @classmethod
-    def create(cls, folder: Path, entries: int = 0, ring: KeyRing | None = None) -> LogRoom:
+    def create(cls, folder: Path, entries: int = 0, ring: KeyRing | None = None, clock: Clock | None = None) -> LogRoom:
         """A room whose log has a genesis entry and `entries` more; no log at all for 0."""
-        clock = ManualClock()
+        clock = clock or ManualClock()
         ring = ring or create_keyring(folder / "secrets" / "keyring.json", clock.now())
         room = cls(folder / "runtime.jsonl", ring, clock)
         if entries:

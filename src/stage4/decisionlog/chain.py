@@ -85,5 +85,3 @@ def split_signature(line: bytes, algorithm: str, key_id: str) -> bytes | None:
     if start < 1 or not line.startswith(tail, start) or not line.endswith(_END):
         return None
     return line[:start] + b"}"
-
-

@@ -13,7 +13,6 @@ import msgspec
 
 from stage4.decisionlog.canonical import Malformed, require_subset
 
-
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 Some = msgspec.Meta(min_length=1)
 

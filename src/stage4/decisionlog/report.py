@@ -35,7 +35,8 @@ def document(verdict: Verdict, path: object) -> dict[str, object]:
         "first_seq": verdict.first_seq,
         "last_seq": verdict.last_seq,
         "head": verdict.head,
-        "v2_prefix": None if prefix is None else {"lines": prefix.lines, "bytes": prefix.size, "signatures": "not judged"},
+        # The seal covers the bytes of the old lines; their own signatures are not judged.
+        "sealed_prefix": None if prefix is None else {"lines": prefix.lines, "bytes": prefix.size},
         "findings_total": verdict.findings_total,
         "classes": {fault.value: count for fault, count in sorted(verdict.faults.items(), key=lambda f: f[0].value)},
         "findings": [_finding(finding) for finding in verdict.findings],

@@ -64,9 +64,7 @@ class DecisionLog:
     Unavailable when the log, its lock (after `lock_timeout` seconds) or its key cannot be had.
     """
 
-    def __init__(
-        self, path: Path, keyring: KeyRing, clock: Clock, *, origin: str, lock_timeout: float = 2.0
-    ) -> None:
+    def __init__(self, path: Path, keyring: KeyRing, clock: Clock, *, origin: str, lock_timeout: float = 2.0) -> None:
         self.path = path
         self._keyring = keyring
         self._clock = clock
@@ -307,5 +305,3 @@ def _sequence(line: bytes) -> int | None:
         return None
     seq = members.get("seq") if isinstance(members, dict) else None
     return seq if isinstance(seq, int) else None
-
-

@@ -1,0 +1,191 @@
+"""
+`verify_decision_log.py summary --incident [ID]`: append the signed entry of an incident and print it.
+
+Without an id it takes the only open incident. The incident's state and steps are read from the database; where an
+id is given and the database does not answer, the entry is appended all the same and says what it lacks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stage4 import words
+from stage4.cli import _run
+from stage4.clock import SystemClock, format_instant
+from stage4.errors import ExitCode, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from stage4.config import Installation
+    from stage4.decisionlog.entry import Scalar
+    from stage4.incidents.lookup import IncidentSummary
+
+SCHEMA = "stage4.summary/1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """The incident an entry is about; `summary` is None where it could not be looked up, for `reason`."""
+
+    id: str
+    summary: IncidentSummary | None
+    reason: str = ""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Append and print; the exit code of the command."""
+    arguments = _arguments(argv)
+    from stage4.config import find_root, load
+    from stage4.decisionlog.entry import INCIDENT_CATEGORY, INCIDENT_SUMMARY, Draft
+    from stage4.decisionlog.open import open_log
+
+    clock = SystemClock()
+    installation = load(find_root(arguments.root, os.environ, Path.cwd()))
+    lang = _run.language(configured=installation.settings.operations.language)
+    subject = _subject(installation, arguments.incident)
+    summary = subject.summary
+    ticket = arguments.ticket or (summary.ticket if summary is not None else "") or subject.id
+    artefacts: dict[str, Scalar] = {"incident": subject.id, "ticket": ticket}
+    artefacts |= {name: _scalar(value) for name, value in _members("--artefact", arguments.artefact)}
+    artefacts |= {name: _digest(path) for name, path in _members("--artefact-from-file", arguments.artefact_from_file)}
+    metadata: dict[str, object] = {name: _scalar(value) for name, value in _members("--metadata", arguments.metadata)}
+    metadata |= {"incident_id": subject.id, "ticket": ticket} | _facts(subject)
+    draft = Draft(
+        kind=INCIDENT_SUMMARY,
+        category=INCIDENT_CATEGORY,
+        stage=arguments.stage,
+        status=arguments.status or (str(summary.state) if summary is not None else "recorded"),
+        artefacts=artefacts,
+        runtime_flags={"incident.looked_up": summary is not None, "verify_decision_log.summary": True},
+        metadata=metadata,
+        tags=tuple(arguments.tag),
+        timestamp=clock.now(),
+    )
+    path = arguments.append or installation.decision_log_path
+    log = open_log(installation, clock, os.environ, path=path)
+    document: dict[str, object] = {"schema": SCHEMA, "root": str(installation.root), "log": str(path)}
+    warnings = [] if summary is not None else [_warning(subject, lang)]
+    if arguments.dry_run:
+        raw = log.rehearse(draft)
+        _run.say(words.text("log.would_append", lang, path=path))
+        document |= {"dry_run": True, "entry": json.loads(raw)}
+    else:
+        receipt = log.append(draft)
+        at = format_instant(receipt.timestamp)
+        facts = {
+            "seq": receipt.seq,
+            "line": receipt.line,
+            "path": path,
+            "incident": subject.id,
+            "ticket": ticket,
+            "at": at,
+        }
+        _run.say(words.text("log.appended", lang, **facts))
+        place = {"seq": receipt.seq, "line": receipt.line, "offset": receipt.offset, "digest": receipt.digest}
+        document |= {"dry_run": False, **place, "entry": json.loads(receipt.raw)}
+    document |= {"exit_code": int(ExitCode.DONE), "warnings": warnings}
+    if arguments.output is not None:
+        _run.save(document, arguments.output)
+    _run.emit(document)
+    return ExitCode.DONE
+
+
+def _arguments(argv: Sequence[str]) -> Namespace:
+    from stage4.cli._arguments import Parser
+
+    parser = Parser(prog="verify_decision_log.py summary", description="Append the signed summary of an incident.")
+    parser.add_argument(
+        "--incident", nargs="?", const="", required=True, metavar="ID", help="the incident (default: the only open one)"
+    )
+    parser.add_argument("--ticket", default="", help="ticket of the outside system (default: the incident's)")
+    parser.add_argument("--stage", default="L1.4", help="where in the process (default: L1.4)")
+    parser.add_argument("--status", default="", help="default: the state of the incident")
+    parser.add_argument("--artefact", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--artefact-from-file", action="append", default=[], metavar="NAME=PATH", help="its SHA-256")
+    parser.add_argument("--metadata", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--tag", action="append", default=[])
+    parser.add_argument("--append", type=Path, metavar="PATH", help="append to this log instead of the configured one")
+    parser.add_argument("--dry-run", action="store_true", help="print the entry, append nothing")
+    parser.add_argument("--root", type=Path, help="the installation (default: STAGE4_ROOT, or the nearest parent)")
+    parser.add_argument("--output", type=Path, help="write the document to this file too")
+    return parser.parse_args(argv)
+
+
+def _subject(installation: Installation, named: str) -> _Subject:
+    from stage4.incidents import lookup
+
+    if not named:
+        return _only_open(lookup.open_incidents(installation))
+    from stage4.ids import parse_incident_id
+
+    parse_incident_id(named)
+    try:
+        summary = lookup.find(installation, named)
+        if summary is None:
+            raise UsageError(
+                "log.unknown_incident", incident=named, incidents=_names(lookup.open_incidents(installation))
+            )
+    except Unavailable as error:
+        return _Subject(named, None, words.text(error.code, "en", **error.params))
+    return _Subject(named, summary)
+
+
+def _only_open(candidates: Sequence[IncidentSummary]) -> _Subject:
+    if not candidates:
+        raise UsageError("log.no_open_incident")
+    if len(candidates) > 1:
+        raise UsageError("log.several_open", incidents=_names(candidates))
+    return _Subject(candidates[0].id, candidates[0])
+
+
+def _names(candidates: Iterable[IncidentSummary]) -> str:
+    return ", ".join(candidate.id for candidate in candidates) or "-"
+
+
+def _facts(subject: _Subject) -> dict[str, object]:
+    summary = subject.summary
+    if summary is None:
+        return {"looked_up": False, "looked_up_reason": subject.reason}
+    return {
+        "looked_up": True,
+        "incident_kind": str(summary.kind),
+        "incident_state": str(summary.state),
+        "incident_tier": str(summary.tier),
+        "onset": format_instant(summary.onset),
+        "steps": {step: str(state) for step, state in summary.steps.items()},
+    }
+
+
+def _warning(subject: _Subject, lang: words.Language) -> dict[str, object]:
+    params = {"incident": subject.id, "reason": subject.reason}
+    _run.say(f"warning: {words.text('log.not_looked_up', lang, **params)}")
+    return {"code": "log.not_looked_up", "message": words.text("log.not_looked_up", "en", **params), "params": params}
+
+
+def _members(option: str, texts: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name or not value:
+            raise UsageError("log.bad_member", option=option, text=text)
+        yield name, value
+
+
+def _scalar(text: str) -> Scalar:
+    """A whole number, a boolean or null where the text spells one; the text itself otherwise."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if value is None or isinstance(value, (bool, int)) else text
+
+
+def _digest(path: str) -> str:
+    from stage4 import files
+
+    return f"sha256:{files.sha256_file(Path(path))}"
