@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from stage4.clock import Clock
+from stage4.clock import Clock, parse_duration
+from stage4.config.settings import IncidentTimers
 from stage4.incidents.arrivals import Arrivals
 from stage4.incidents.checklist import Playbook
 from stage4.incidents.core import Core
@@ -59,6 +60,19 @@ class Parts:
     time_scale: float = 1.0
     channel: str = "#ops-trading"
     spawn: Callable[[Callable[[], None]], None] = at_once
+
+
+def rules_of(timers: IncidentTimers) -> Rules:
+    """The ladder's durations as the settings have them."""
+    return Rules(
+        escalate_after=parse_duration(timers.escalate_after),
+        primary_repeat=parse_duration(timers.primary_repeat),
+        deputy_after=parse_duration(timers.deputy_after),
+        incident_manager_after=parse_duration(timers.incident_manager_after),
+        ack_reminder=parse_duration(timers.ack_reminder),
+        ack_lapse=parse_duration(timers.ack_lapse),
+        no_signals_after=parse_duration(timers.no_signals_after),
+    )
 
 
 def assemble(parts: Parts) -> Engine:
