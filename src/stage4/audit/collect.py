@@ -55,6 +55,7 @@ def collect(
             installation,
             collect_files.secret_paths(installation, key_paths),
             (*public_paths, *registry_paths.values()),
+            environ,
         ),
         services=collect_tokens.services(installation),
         tokens=collect_tokens.collect(installation, environ, marker),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,12 @@ _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 _GIT_SECONDS: Final = 5.0
 
 
-def collect(installation: Installation, secret_paths: Iterable[Path], public_paths: Iterable[Path]) -> Files:
+def collect(
+    installation: Installation,
+    secret_paths: Iterable[Path],
+    public_paths: Iterable[Path],
+    environ: Mapping[str, str],
+) -> Files:
     """The files at `secret_paths` and `public_paths`, the directories that lead to them, and what git knows of them."""
     root = installation.root
     secret = sorted(set(secret_paths))
@@ -30,7 +36,7 @@ def collect(installation: Installation, secret_paths: Iterable[Path], public_pat
         facts=facts,
         directories=tuple(_directories(root, (*secret, *public))),
         in_repository=in_repository,
-        tracked=_tracked(root, secret) if in_repository else (),
+        tracked=_tracked(root, secret, environ) if in_repository else (),
         world_writable_home=any(root.is_relative_to(directory) for directory in _TEMPORARY),
         referred=tuple(_facts(root, path, secret=False) for path in referred_paths(installation)),
     )
@@ -109,14 +115,17 @@ def _directories(root: Path, paths: Iterable[Path]) -> Iterator[DirectoryFacts]:
         yield DirectoryFacts(place.shown(directory), mode, above=not directory.is_relative_to(root))
 
 
-def _tracked(root: Path, secret: list[Path]) -> tuple[str, ...] | None:
+def _tracked(root: Path, secret: list[Path], environ: Mapping[str, str]) -> tuple[str, ...] | None:
     """The secret files under version control; None where git does not say."""
     inside = [str(path.relative_to(root)) for path in secret if path.is_relative_to(root)]
     if not inside:
         return ()
+    # The repository may be another account's, and its own settings must not make git run anything or write.
+    guards = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
     try:
         answer = subprocess.run(
-            ["git", "-C", str(root), "ls-files", "-z", "--", *inside],
+            ["git", *guards, "-C", str(root), "ls-files", "-z", "--", *inside],
+            env={"PATH": environ.get("PATH", os.defpath), "GIT_OPTIONAL_LOCKS": "0"},
             capture_output=True,
             timeout=_GIT_SECONDS,
             check=True,

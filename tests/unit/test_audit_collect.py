@@ -1,0 +1,192 @@
+"""What the collectors see of real files, judged by the controls."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from stage4.audit.collect import collect
+from stage4.audit.controls import CONTROLS
+from stage4.audit.finding import Finding, Outcome
+from stage4.audit.policy import Policy
+from stage4.audit.report import judge
+from stage4.config import load
+from stage4.testing.clock import ManualClock
+from support.audits import NOW, demo_installation
+from support.certificates import CLIENT, SERVER, Made, ec_key, key_pem, make, pem, rsa_key
+
+BUNDLE = "secrets/mtls/core-oem-{}.pem"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    root = tmp_path_factory.mktemp("collect") / "demo"
+    return root, demo_installation(root)
+
+
+@pytest.fixture
+def root(made: tuple[Path, dict[str, str]], tmp_path: Path) -> Path:
+    copy = tmp_path / "demo"
+    shutil.copytree(made[0], copy)
+    return copy
+
+
+@pytest.fixture
+def environ(made: tuple[Path, dict[str, str]]) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], **made[1]}
+
+
+def wrong(root: Path, environ: dict[str, str], bundle: str = "core-oem") -> list[Finding]:
+    """What is not accepted of the installation at `root`."""
+    installation = load(root)
+    evidence = collect(installation, bundle, environ=environ, now=NOW, clock=ManualClock(NOW), pepper=b"p" * 32)
+    report = judge(CONTROLS, evidence, Policy.of(installation.settings, bundle=bundle), NOW)
+    fine = (Outcome.PASS, Outcome.SKIPPED)
+    return [f for f in report.findings if f.outcome not in fine and f.code != "audit.log_absent"]
+
+
+def codes(findings: list[Finding]) -> set[str]:
+    return {finding.code for finding in findings}
+
+
+def install(root: Path, ca: Made, server: Made, client: Made) -> None:
+    for role, file in (("ca", ca), ("server", server), ("client", client)):
+        (root / BUNDLE.format(role)).write_bytes(pem(file.certificate))
+        if role != "ca":
+            (root / BUNDLE.format(f"{role}-key")).write_bytes(key_pem(file.key))
+
+
+def test_a_fresh_installation_has_nothing_wrong(root: Path, environ: dict[str, str]) -> None:
+    assert wrong(root, environ) == []
+
+
+def test_certificates_without_key_identifiers_are_a_warning_only(root: Path, environ: dict[str, str]) -> None:
+    ca = make("ca", ca=True, identifiers=False)
+    server = make("server", ca, eku=SERVER, sans=("localhost",), identifiers=False)
+    client = make("client", ca, eku=CLIENT, sans=("client",), identifiers=False)
+    install(root, ca, server, client)
+    core = root / "config/core.yaml"
+    core.write_text(
+        core.read_text(encoding="utf-8").replace("host: 127.0.0.1\n    port: 8741", "host: localhost\n    port: 8741")
+    )
+
+    findings = wrong(root, environ)
+
+    assert {(f.outcome, f.code) for f in findings} == {(Outcome.WARN, "audit.no_key_identifiers")}
+
+
+def test_an_rsa_key_proves_itself_against_its_certificate(root: Path, environ: dict[str, str]) -> None:
+    ca = make("ca", ca=True)
+    install(root, ca, make("server", ca, key=rsa_key(2048), eku=SERVER), make("client", ca, eku=CLIENT))
+
+    assert "audit.key_differs" not in codes(wrong(root, environ))
+
+
+@pytest.mark.parametrize(
+    ("server", "code"),
+    [
+        (lambda ca: make("s", ca, key=rsa_key(1024), eku=SERVER, sans=("localhost",)), "audit.weak_key"),
+        (lambda ca: make("s", ca, eku=(*SERVER, *CLIENT), sans=("localhost",)), "audit.both_purposes"),
+        (lambda ca: make("s", ca, sans=("localhost",)), "audit.any_purpose"),
+        (lambda ca: make("s", ca, eku=SERVER, sans=("elsewhere",)), "security.chain_wrong_host"),
+        (lambda ca: make("s", eku=SERVER, sans=("localhost",)), "security.chain_unknown_issuer"),
+        (lambda ca: make("s", ca, ca=True, eku=SERVER, sans=("localhost",)), "audit.leaf_is_ca"),
+    ],
+)
+def test_a_wrong_server_certificate_is_named(root: Path, environ: dict[str, str], server: object, code: str) -> None:
+    ca = make("ca", ca=True)
+    install(root, ca, server(ca), make("client", ca, eku=CLIENT, sans=("client",)))  # type: ignore[operator]
+
+    assert code in codes(wrong(root, environ))
+
+
+def test_one_key_for_server_and_client_is_found(root: Path, environ: dict[str, str]) -> None:
+    ca, key = make("ca", ca=True), ec_key()
+    server, client = make("s", ca, key=key, eku=SERVER, sans=("localhost",)), make("c", ca, key=key, eku=CLIENT)
+    install(root, ca, server, client)
+
+    assert "audit.key_shared" in codes(wrong(root, environ))
+
+
+def test_the_key_of_the_authority_is_found_under_any_name(root: Path, environ: dict[str, str]) -> None:
+    ca = make("ca", ca=True)
+    install(root, ca, make("s", ca, eku=SERVER, sans=("localhost",)), make("c", ca, eku=CLIENT))
+    (root / "secrets/mtls/notes.txt").write_bytes(key_pem(ca.key))
+
+    findings = [f for f in wrong(root, environ) if f.control == "FS-03"]
+
+    assert [(f.outcome, f.subject) for f in findings] == [(Outcome.WARN, "secrets/mtls/notes.txt")]
+
+
+def test_an_encrypted_key_fails_because_the_service_cannot_use_it(root: Path, environ: dict[str, str]) -> None:
+    encrypted = ec_key().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"word")
+    )
+    (root / BUNDLE.format("server-key")).write_bytes(encrypted)
+
+    findings = {f.control: f for f in wrong(root, environ) if f.control in ("X509-01", "X509-03")}
+
+    assert (findings["X509-01"].outcome, findings["X509-01"].code) == (Outcome.FAIL, "security.key_encrypted")
+    assert findings["X509-03"].outcome is Outcome.UNKNOWN
+
+
+def test_another_bundle_than_the_configured_one_is_not_accepted(root: Path, environ: dict[str, str]) -> None:
+    assert {"audit.bundle_foreign", "audit.rotation_missing"} <= codes(wrong(root, environ, bundle="desk-2"))
+
+
+def test_an_open_directory_and_a_link_that_leads_out_are_found(root: Path, environ: dict[str, str]) -> None:
+    (root / "secrets/mtls").chmod(0o777)
+    moved = root.parent / "ca.pem"
+    (root / BUNDLE.format("ca")).rename(moved)
+    (root / BUNDLE.format("ca")).symlink_to(moved)
+
+    findings = {(f.control, f.subject) for f in wrong(root, environ)}
+
+    assert {("FS-02", "secrets/mtls"), ("FS-02", BUNDLE.format("ca"))} <= findings
+
+
+def test_a_key_under_version_control_is_found(root: Path, environ: dict[str, str]) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(root), *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    assert wrong(root, environ) == []
+    git("add", "-f", BUNDLE.format("client-key"))
+
+    findings = wrong(root, environ)
+
+    assert [(f.control, f.subject, f.code) for f in findings] == [
+        ("FS-04", BUNDLE.format("client-key"), "audit.tracked")
+    ]
+
+
+def test_without_git_nobody_can_tell(root: Path, environ: dict[str, str]) -> None:
+    (root / ".git").mkdir()
+
+    findings = wrong(root, {**environ, "PATH": str(root / "nothing-here")})
+
+    assert [(f.control, f.outcome) for f in findings if f.control == "FS-04"] == [("FS-04", Outcome.UNKNOWN)]
+
+
+def test_a_token_hash_of_a_secret_in_use_elsewhere_is_found(root: Path, environ: dict[str, str]) -> None:
+    digest = hashlib.sha256(environ["METRICS_SERVICE_AUTH_TOKEN"].encode()).hexdigest()
+    core = root / "config/core.yaml"
+    text = core.read_text(encoding="utf-8").replace("token_env: CORE_SCHEDULER_TOKEN", f"token_hash: 'sha256:{digest}'")
+    core.write_text(text, encoding="utf-8")
+
+    assert [(f.control, f.code) for f in wrong(root, environ)] == [("RBAC-08", "audit.secret_shared")]
+
+
+def test_an_installation_without_any_secret_fails_and_raises_nothing(root: Path) -> None:
+    shutil.rmtree(root / "secrets")
+    shutil.rmtree(root / "var")
+
+    findings = wrong(root, {})
+
+    assert {"X509-02", "ROT-01", "DLOG-01", "RBAC-03", "RBAC-06"} <= {f.control for f in findings}
