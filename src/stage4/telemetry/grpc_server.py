@@ -133,6 +133,11 @@ class MetricsServer:
             await self._server.stop(grace_seconds)
             self._server = None
 
+    @property
+    def backlog(self) -> int:
+        """How many snapshots wait for the slowest subscriber, at most `QUEUE_LIMIT`."""
+        return max((len(subscription.waiting) for subscription in self._subscriptions), default=0)
+
     def publish(self, sample: Sample) -> None:
         """Give a sample to every subscriber; never waits."""
         if self._subscriptions:
