@@ -27,9 +27,12 @@ def test_what_a_generator_makes_is_strong(secret: str) -> None:
     assert not strength.is_placeholder(secret)
 
 
-def test_no_random_token_of_256_bits_is_called_weak() -> None:
+@pytest.mark.parametrize("size", [16, 32])
+def test_no_random_token_of_128_bits_and_more_is_called_weak(size: int) -> None:
     for _ in range(2000):
-        assert strength.bits(base64.urlsafe_b64encode(CHANCE.randbytes(32)).decode().rstrip("=")) >= 128
+        drawn = CHANCE.randbytes(size)
+        assert strength.bits(drawn.hex()) >= 128
+        assert strength.bits(base64.urlsafe_b64encode(drawn).decode().rstrip("=")) >= 128
 
 
 @pytest.mark.parametrize(

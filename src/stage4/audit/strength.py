@@ -1,9 +1,9 @@
 """
 How hard a secret is to guess, from its form alone.
 
-The estimate is an upper bound: the shortest part that repeats, times the bits of the smallest alphabet that
-holds its characters; a short alphabet in use lowers it. It recognises what people type, not what a generator
-with a flaw makes.
+The estimate is an upper bound: the length of the shortest part that repeats, times the bits of the smallest
+alphabet that holds its characters, less where only few of them are in use. It recognises what people
+type, not what a generator with a flaw makes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _ALPHABETS: Final = (
     frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
     frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"),
 )
-_OTHER_BITS: Final = 6.5
+_OTHER_SYMBOLS: Final = 90
+_VARIETY: Final = 0.6
 # Six letters and more: shorter words turn up by chance in a random token.
 _PLACEHOLDERS: Final = (
     "changeme",
@@ -48,14 +49,14 @@ def bits(secret: str) -> float:
     if not unit:
         return 0.0
     used = set(unit)
-    alphabet = next((a for a in _ALPHABETS if used <= a), None)
-    symbol_bits = _OTHER_BITS if alphabet is None else math.log2(len(alphabet))
-    # A long text over few characters has no more than those few to choose from.
-    seen_bits = math.log2(len(used)) + 1.0 if len(unit) >= 16 else symbol_bits
+    alphabet = next((len(a) for a in _ALPHABETS if used <= a), _OTHER_SYMBOLS)
+    # Chance uses about this many different characters; far fewer mean that only those few were chosen from.
+    expected = alphabet * (1 - (1 - 1 / alphabet) ** len(unit))
+    symbol_bits = math.log2(alphabet if len(used) >= _VARIETY * expected else len(used))
     # A run such as "abcdefgh" or "aaaa" is one choice, not eight.
     runs = 1 + sum(1 for a, b in pairwise(unit) if ord(b) - ord(a) not in (0, 1))
     choices = len(unit) if runs > len(unit) / 2 else runs
-    return min(symbol_bits, seen_bits) * choices
+    return symbol_bits * choices
 
 
 def is_placeholder(secret: str) -> bool:
