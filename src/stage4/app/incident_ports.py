@@ -1,19 +1,18 @@
 """
 The real parts behind the incident room's ports.
 
-Files that people edit (operators, rotation) are read at every question, so that a change counts at once; one that
-cannot be read raises, and the engine's caller decides on which side that fails.
+Files that people edit (operators, rotation) are read at every question, so that a change counts at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stage4 import files
+from stage4.app.service_log import tell
 from stage4.clock import Clock
 from stage4.config import Installation
 from stage4.decisionlog.entry import INCIDENT_CATEGORY, Entry
@@ -31,51 +30,46 @@ from stage4.incidents.ports import (
     StopFacts,
     StopOrder,
 )
-
-if TYPE_CHECKING:
-    from stage4.security.people import People
+from stage4.oncall import Roster
+from stage4.security.people import People
 
 RUNGS: tuple[Rung, ...] = ("l1", "l2", "l2_deputy", "incident_manager")
 PANEL_WINDOW = timedelta(minutes=15)
 HEARTBEAT_FRESH = timedelta(seconds=3)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RosterFile:
-    """Who is on duty, by `ops/oncall_rotation.yaml`.
+    """Who is on duty, by the rotation file.
 
-    Fails open: with a rotation that cannot be read everybody of the role is a candidate, and the first one by id is
-    called, because a page to the wrong colleague is better than none.
+    Fails open: while the file cannot be read, the last rotation that could be stays in force, because a call by
+    yesterday's rotation is better than none.
     """
 
     installation: Installation
+    _last: Roster = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._last = self._load()
+
+    @property
+    def channel(self) -> str:
+        """The operations channel."""
+        return self._last.slack_channel
 
     def duties(self, at: datetime) -> Duties:
         """The people on duty at `at`, and the bridge."""
-        from stage4.oncall import Roster
-
-        operations = self.installation.settings.operations
         try:
-            roster = Roster.load(self.installation.path(operations.oncall_file))
-        except Stage4Error:
-            return Duties(self._first_by_role())
-        people: dict[Rung, str | None] = {}
-        for rung in RUNGS:
-            duty = roster.on_duty(rung, at)
-            people[rung] = duty.person_id if duty else None
-        return Duties(people, roster.bridge or "")
+            self._last = self._load()
+        except Stage4Error as error:
+            tell(error.code, error.params)
+        on_duty = {rung: self._last.on_duty(rung, at) for rung in RUNGS}
+        return Duties(
+            {rung: duty.person_id if duty else None for rung, duty in on_duty.items()}, self._last.bridge or ""
+        )
 
-    def _first_by_role(self) -> dict[Rung, str | None]:
-        register = PeopleRegister(self.installation)
-        try:
-            known = sorted(person.id for person in register.people())
-        except Stage4Error:
-            return {}
-        roles = {person: register.roles(person) for person in known}
-        return {
-            rung: next((person for person in known if rung.removesuffix("_deputy") in roles[person]), None)
-            for rung in RUNGS
-        }
+    def _load(self) -> Roster:
+        return Roster.load(self.installation.path(self.installation.settings.operations.oncall_file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +80,6 @@ class PeopleRegister:
 
     def people(self) -> People:
         """Everybody in the file."""
-        from stage4.security.people import People
-
         return People.load(self.installation.path(self.installation.settings.operations.operators_file))
 
     def roles(self, person: str) -> frozenset[str]:

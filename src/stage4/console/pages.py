@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from importlib import resources
-from typing import Protocol, cast
+from typing import Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +20,6 @@ from stage4.config import Installation
 from stage4.console.texts import Texts
 from stage4.errors import Refused, Stage4Error, Unavailable
 from stage4.incidents.view import IncidentView
-from stage4.words import Language
 
 REFRESH_SECONDS = 5
 YEAR_SECONDS = 365 * 86400
@@ -144,14 +143,15 @@ class Console:
 
         plan = plan_of(self._installation)
         found = [rule for rule in rules_of(plan) if rule.name == name]
+        blank = {"pl": "…", "en": "…"}
         return [
-            {"severity": rule.severity, "kind": rule.kind or "–", **rule.annotations(plan, {}, "…")} for rule in found
+            {"severity": rule.severity, "kind": rule.kind or "–", **rule.annotations(plan, {}, blank)} for rule in found
         ]
 
     def _texts(self, request: Request) -> Texts:
         operations = self._installation.settings.operations
         chosen = request.query_params.get("lang") or request.cookies.get("lang")
-        lang = cast("Language", chosen) if chosen in words.languages else operations.language
+        lang = chosen if chosen in words.languages else operations.language
         return Texts(lang, operations.time_zone, self._clock.now())
 
     async def _page(self, request: Request, template: str, status: int = 200, **values: object) -> Response:
