@@ -1,6 +1,8 @@
 """The Prometheus exposition: samples in, `/metrics` out, on an address of its own.
 
-Serving happens in the telemetry process, so that a scrape never holds the scheduler's interpreter.
+Serving happens in the telemetry process, so that a scrape never holds the scheduler's interpreter. A value that a
+sample leaves out keeps its last figure: an alert must not resolve because something can no longer be told. That it is
+old is said by `stage4_prices_stale`, `stage4_schedule_suspended` and `stage4_last_sample_timestamp_seconds`.
 """
 
 from __future__ import annotations
