@@ -65,7 +65,6 @@ def run(argv: Sequence[str]) -> int:
         runtime_flags={"incident.looked_up": summary is not None, "verify_decision_log.summary": True},
         metadata=metadata,
         tags=tuple(arguments.tag),
-        timestamp=clock.now(),
     )
     path = arguments.append or installation.decision_log_path
     log = open_log(installation, clock, os.environ, path=path)
@@ -132,7 +131,7 @@ def _subject(installation: Installation, named: str) -> _Subject:
                 "log.unknown_incident", incident=named, incidents=_names(lookup.open_incidents(installation))
             )
     except Unavailable as error:
-        return _Subject(named, None, words.text(error.code, "en", **error.params))
+        return _Subject(named, None, str(error))
     return _Subject(named, summary)
 
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 import json
 from typing import NoReturn
 
+import msgspec
+
 MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1
 MAX_LINE = 64 * 1024
 _MAX_DIGITS = 16
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class Malformed(ValueError):
@@ -28,6 +31,7 @@ class Malformed(ValueError):
 def canonical(value: object) -> bytes:
     """`value` in its only byte form; raises Malformed outside the subset."""
     require_subset(value)
+    # Inside the subset msgspec spells as RFC 8785 does, several times faster than the standard library.
     return _encode(value)
 
 
@@ -85,10 +89,6 @@ def require_subset(value: object, depth: int = 0) -> None:
 def _require_depth(depth: int) -> None:
     if depth >= MAX_DEPTH:
         raise Malformed("depth")
-
-
-def _encode(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -21,8 +21,9 @@ from stage4.decisionlog.canonical import MAX_LINE
 from stage4.errors import Unavailable, UsageError
 
 _FIRST_WAIT_S = 0.0001
-_LONGEST_WAIT_S = 0.004
+_LONGEST_WAIT_S = 0.002
 _CHUNK = 1 << 20
+_FIRST_STEP = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,9 @@ def is_still(path: Path, descriptor: int) -> bool:
 
 def read_end(descriptor: int, size: int) -> End:
     """The last complete line of the first `size` bytes; an `End` with an empty line where there is none."""
-    start, tail = size, b""
+    start, tail, step = size, b"", _FIRST_STEP
     while start > 0:
-        step = min(start, MAX_LINE)
+        step = min(start, step * 4, _CHUNK)
         start -= step
         tail = os.pread(descriptor, step, start) + tail
         last = tail.rfind(b"\n")

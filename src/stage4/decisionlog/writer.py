@@ -73,6 +73,8 @@ class DecisionLog:
         self._sealers: dict[tuple[str, str], Sealer] = {}
         # The end of the file as this process left it; valid while the file is the same and of the same size.
         self._left: tuple[int, int, _Spot] | None = None
+        # The file, and how far its line numbers are ahead of its entry numbers, which no append changes.
+        self._ahead: tuple[int, int] | None = None
         self._flush_failed = False
 
     def append(self, draft: Draft) -> Receipt:
@@ -258,14 +260,20 @@ class DecisionLog:
 
     def _line_number(self, descriptor: int, entry: Entry) -> int:
         """The number of the line of `entry`, counted from the first v3 line of the file."""
+        inode = os.fstat(descriptor).st_ino
+        if self._ahead is None or self._ahead[0] != inode:
+            self._ahead = (inode, self._lines_ahead(descriptor, entry))
+        return entry.seq + self._ahead[1]
+
+    def _lines_ahead(self, descriptor: int, entry: Entry) -> int:
         number = 0
-        for lines in logfile.lines_of(descriptor, entry.offset + 1):
+        for lines in logfile.lines_of(descriptor, entry.offset):
             for line in lines:
                 number += 1
                 if not is_v2(line):
                     first = _sequence(line)
-                    return number + entry.seq - (entry.seq if first is None else first)
-        return number + 1
+                    return number - (number - 1 if first is None else first)
+        return number + 1 - entry.seq
 
     def _write(self, descriptor: int, size: int, content: bytes) -> None:
         """One write at the end; what could not be written whole is taken back."""
