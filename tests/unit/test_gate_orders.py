@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.gates import EWA_AND_JAN, Site, ask, make_site, people, signer, signers
 
 from stage4.errors import Conflict, Refused
 from stage4.runtime import enable
@@ -14,6 +13,7 @@ from stage4.runtime.gate import Gate
 from stage4.runtime.latch import GATE_FILE, read_latch
 from stage4.runtime.stop import ALL, Scope, ScopeKind, request_stop
 from stage4.security import sshsig
+from support.gates import EWA_AND_JAN, Site, ask, make_site, people, signer, signers
 
 
 @pytest.fixture
@@ -235,14 +235,14 @@ def test_a_stop_while_an_order_lies_there_is_not_swallowed(site: Site, stopped: 
 
 def test_there_is_nothing_to_enable_where_nothing_is_stopped(site: Site) -> None:
     site.gate()
-    with pytest.raises(Refused, match="gate.nothing_to_enable"):
+    with pytest.raises(Refused, match=r"gate\.nothing_to_enable"):
         enable.prepare(site.root, clock=site.clock)
 
 
 def test_an_order_is_submitted_once(site: Site, stopped: Gate) -> None:
     statement = enable.prepare(site.root, clock=site.clock)
     enable.submit(site.root, statement, [])
-    with pytest.raises(Conflict, match="gate.order_exists"):
+    with pytest.raises(Conflict, match=r"gate\.order_exists"):
         enable.submit(site.root, statement, [])
 
 

@@ -10,12 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.gates import INSTALLATION, Site, ask, make_site
 
 from stage4 import words
 from stage4.runtime.gate import FILELESS
 from stage4.runtime.latch import GATE_FILE
 from stage4.runtime.stop import ALL, Scope, ScopeKind, request_stop, scope_of
+from support.gates import INSTALLATION, Site, ask, make_site
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "stage4.disable/1"
 DEFAULT_WAIT = "5s"
+LONGEST_TEXT = 2000
+"""Characters of a reason or ticket that an override file and a log entry keep."""
 
 
 @dataclass(slots=True)
@@ -41,14 +43,23 @@ class _Remarks:
 
     def document(self) -> list[dict[str, object]]:
         return [
-            {"code": code, "message": words.text(code, "en", **params), "params": params} for code, params in self.said
+            {"code": code, "message": words.text(code, "en", **params), "params": params}
+            for code, params in self._in("en")
         ]
 
     def speak(self, lang: Language) -> None:
-        for code, params in self.said:
+        for code, params in self._in(lang):
             _run.say(f"warning: {words.text(code, lang, **params)}")
             if hint := words.hint(code, lang, **params):
                 _run.say(f"hint: {hint}")
+
+    def _in(self, lang: Language) -> Iterator[tuple[str, dict[str, object]]]:
+        """Each warning with its parameters; an error among them in its own words."""
+        for code, params in self.said:
+            yield code, {
+                name: words.text(value.code, lang, **value.params) if isinstance(value, Stage4Error) else value
+                for name, value in params.items()
+            }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +83,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--wait", default=DEFAULT_WAIT, metavar="DURATION", help="how long to wait for its word (5s)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, stop nothing")
     parser.add_argument("--root", type=Path, help="the installation (default: STAGE4_ROOT, or the nearest parent)")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    for name, value in vars(arguments).items():
+        if isinstance(value, str):
+            # Bytes of the command line that are no UTF-8 must not keep a stop from being written.
+            setattr(arguments, name, value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    return arguments
 
 
 def _disable(arguments: argparse.Namespace, clock: Clock) -> int:
@@ -88,6 +104,10 @@ def _disable(arguments: argparse.Namespace, clock: Clock) -> int:
 
     if not arguments.reason:
         remarks.add("stop.reason_missing")
+    for name in ("reason", "ticket", "requested_by", "component"):
+        if len(value := getattr(arguments, name) or "") > LONGEST_TEXT:
+            remarks.add("stop.text_cut", option=f"--{name.replace('_', '-')}", n=LONGEST_TEXT)
+            setattr(arguments, name, value[:LONGEST_TEXT])
     requested_by = arguments.requested_by or f"account:{os.getuid()}"
 
     def stop() -> StopReceipt:
@@ -197,7 +217,7 @@ def _settings(root: Path, remarks: _Remarks) -> tuple[Installation | None, Langu
     try:
         installation = load(root)
     except Stage4Error as error:
-        remarks.add("stop.settings_unreadable", reason=str(error))
+        remarks.add("stop.settings_unreadable", reason=error)
         return None, _run.language()
     return installation, _run.language(configured=installation.settings.operations.language)
 
@@ -267,7 +287,7 @@ def _record(
     try:
         entry = open_log(installation, clock, os.environ).append(draft)
     except Stage4Error as error:
-        remarks.add("stop.unlogged", reason=str(error))
+        remarks.add("stop.unlogged", reason=error)
         return {"logged": False, "code": error.code}
     return {"logged": True, "seq": entry.seq, "digest": entry.digest}
 
@@ -296,8 +316,8 @@ def _look_up(
     covered = (scope.covers(name, schedule.strategy, schedule.tags) for name, schedule in schedules.items())
     if scope.name and not any(covered):
         remarks.add("stop.scope_unknown", kind=scope.kind.value, name=scope.name)
-    named = {"stop.ticket_unknown": arguments.ticket, "stop.reason_unknown": arguments.reason}
-    for code, value in named.items():
+    named = {arguments.ticket: "stop.ticket_unknown", arguments.reason: "stop.reason_unknown"}
+    for value, code in named.items():
         if not _is_incident(value):
             continue
         from stage4.incidents import lookup
@@ -306,7 +326,7 @@ def _look_up(
             if lookup.find(installation, value) is None:
                 remarks.add(code, value=value)
         except Stage4Error as error:
-            remarks.add("stop.ticket_unverified", value=value, reason=str(error))
+            remarks.add("stop.ticket_unverified", value=value, reason=error)
 
 
 def _message(root: Path, receipt: StopReceipt, word: Word | None) -> tuple[str, dict[str, object]]:

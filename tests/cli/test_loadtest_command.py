@@ -1,0 +1,121 @@
+"""`load_test_scheduler.py` drives the real scheduler, workers and gate, and judges what it measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stage4.app.installing import create
+from stage4.cli.load_test_scheduler import main
+from stage4.clock import SystemClock
+
+GENEROUS = "{warning: 50, critical: 60}"
+IMPOSSIBLE = "{warning: 0.0000001, critical: 0.0000002}"
+PROFILES = ("conservative", "balanced", "aggressive")
+KNOWN = ["mean_reversion_intraday", "volatility_target_daily", "cross_exchange_watch"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made") / "desk"
+    create(root, SystemClock(), installation_id="desk-1", language="en")
+    return root
+
+
+def limits(root: Path, written: str) -> None:
+    """Set one limit for latency and jitter of all profiles, so that a busy machine does not decide a test."""
+    core = root / "config/core.yaml"
+    text = core.read_text().split("\n  thresholds:")[0].rstrip()
+    by_profile = "".join(
+        f"    {profile}: {{loop_latency_seconds: {written}, jitter_seconds: {written}}}\n" for profile in PROFILES
+    )
+    core.write_text(f"{text}\n  thresholds:\n{by_profile}")
+
+
+def run(
+    root: Path, capture: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> tuple[int, dict[str, Any], str]:
+    monkeypatch.setenv("STAGE4_LANG", "en")
+    code = main(["--root", str(root), *arguments])
+    out, err = capture.readouterr()
+    document = json.loads(out)
+    assert document["schema"] == "stage4.load_test/1"
+    return code, document, err.decode()
+
+
+def test_a_run_within_the_limits(
+    made: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits(made, GENEROUS)
+    output = tmp_path / "logs/new/report.json"
+    arguments = ("--iterations", "6", "--schedules", "3", "--cadence", "60ms", "--seed", "7", "--output", str(output))
+    code, report, err = run(made, capfdbinary, monkeypatch, *arguments)
+    assert code == 0, err
+    assert json.loads(output.read_text()) == report
+    assert report["sla"]["verdict"] == "pass"
+    assert [row["schedule"] for row in report["by_schedule"]] == KNOWN
+    measured = report["measured"]
+    assert measured["slots_dispatched"] + measured["slots_missed"] == measured["slots_expected"] == 18
+    assert report["signals_emitted"] >= measured["slots_dispatched"], "every evaluation answers at least a hold"
+    assert report["resources"]["samples"] >= 2
+    assert report["resources"]["cpu_percent"] > 0
+    assert report["resources"]["memory_mb"] > 10
+    assert 0 < report["lateness_ms"]["min"] <= report["latency_ms"]["min"]
+    assert report["settings"]["seed"] == 7
+
+
+def test_more_schedules_than_workers_are_evaluated_inline_under_names_of_their_own(
+    made: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits(made, GENEROUS)
+    code, report, _ = run(made, capfdbinary, monkeypatch, "--iterations", "2", "--schedules", "10")
+    assert code == 0
+    assert report["settings"]["evaluation"] == "inline"
+    names = [row["schedule"] for row in report["by_schedule"]]
+    assert len(set(names)) == 10
+    assert f"{KNOWN[0]}-4" in names
+
+
+def test_a_run_beyond_the_limits_is_a_no(
+    made: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits(made, IMPOSSIBLE)
+    code, report, err = run(made, capfdbinary, monkeypatch, "--iterations", "2", "--schedules", "1")
+    assert (code, report["exit_code"], report["sla"]["verdict"]) == (1, 1, "fail")
+    assert "SLA missed" in err
+    assert "disable_multi_strategy.py" in err
+
+
+def test_an_output_that_cannot_be_written_leaves_the_document(
+    made: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits(made, GENEROUS)
+    (tmp_path / "file").touch()
+    output = str(tmp_path / "file/report.json")
+    code, report, _ = run(made, capfdbinary, monkeypatch, "--iterations", "1", "--schedules", "1", "--output", output)
+    assert code == 3
+    assert report["output_error"] == {"code": "files.cannot_write"}
+    assert report["sla"]["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--iterations", "0"), "loadtest.bad_count"),
+        (("--schedules", "-1"), "loadtest.bad_count"),
+        (("--iterations", "many"), "arguments.malformed"),
+        (("--cadence", "soon"), "clock.bad_duration"),
+    ],
+)
+def test_a_malformed_call_is_a_usage_error(
+    made: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: str,
+) -> None:
+    exit_code, report, _ = run(made, capfdbinary, monkeypatch, *arguments)
+    assert (exit_code, report["error"]["code"]) == (2, code)
