@@ -35,7 +35,7 @@ from stage4.runtime.feeds import HISTORY_BARS
 from stage4.runtime.gate import OPEN, GateVerdict
 from stage4.runtime.sampling import Sampler
 from stage4.runtime.schedule import NANOSECONDS, Timing, window_open
-from stage4.runtime.worker_pool import sound
+from stage4.runtime.signal import sound
 from stage4.telemetry.catalogue import DESK
 from stage4.telemetry.sample import Sample
 

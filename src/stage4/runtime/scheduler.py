@@ -25,6 +25,8 @@ from stage4.runtime.schedule import Timing, rule
 from stage4.runtime.timer import Timer, system_timer
 
 FAILURES_BEFORE_SUSPENSION = 3
+START_AHEAD_NS = 20_000_000
+"""The grids begin this much after `run`, or their first slots would be late by the time of setting up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class Scheduler:
         """Fire until `stop` is set, then cancel what is at work and return when it has ended."""
         loop = asyncio.get_running_loop()
         chosen = timer or system_timer(loop, self._clock)
-        self._anchor_ns = self._clock.monotonic_ns() if anchor_ns is None else anchor_ns
+        self._anchor_ns = self._clock.monotonic_ns() + START_AHEAD_NS if anchor_ns is None else anchor_ns
         self._heap = []
         for name, entry in self._entries.items():
             entry.slot = 0

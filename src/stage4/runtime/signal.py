@@ -6,9 +6,12 @@ A *signal* is whatever an evaluation returns, an explicit hold included; only bu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from stage4.errors import Unavailable
 
 
 class SignalKind(StrEnum):
@@ -112,3 +115,14 @@ def hold(snapshot: Snapshot, venue: str, *, reason: str, confidence: float = 0.0
     return Signal(
         SignalKind.HOLD, snapshot.schedule, snapshot.strategy, snapshot.symbol, venue, 0.0, confidence, reason, numbers
     )
+
+
+def sound(evaluation: Evaluation, snapshot: Snapshot) -> Evaluation:
+    """The same evaluation, if it can be what a strategy meant; raises Unavailable `runtime.nonsense`."""
+    for signal in evaluation.signals:
+        numbers = (signal.quantity, signal.confidence, *signal.metadata.values())
+        if signal.schedule != snapshot.schedule or signal.quantity < 0 or not all(map(math.isfinite, numbers)):
+            raise Unavailable("runtime.nonsense", schedule=snapshot.schedule)
+    if not all(map(math.isfinite, evaluation.metrics.values())):
+        raise Unavailable("runtime.nonsense", schedule=snapshot.schedule)
+    return evaluation

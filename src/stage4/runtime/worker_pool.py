@@ -8,21 +8,21 @@ started at once and no other schedule waits.
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from stage4.errors import Unavailable
-from stage4.runtime.signal import Evaluation, Snapshot
+from stage4.runtime.signal import Evaluation, sound
 from stage4.runtime.worker import LENGTH_BYTES, READY, Request, framed
 
 TIME_LIMIT_SECONDS = 2.0
 START_LIMIT_SECONDS = 20.0
+WORKER_COMMAND = (sys.executable, "-P", "-m", "stage4.runtime.worker")
 _LONGEST = 16 << 20
 
 
@@ -37,17 +37,6 @@ class Evaluator(Protocol):
         """The strategy's answer; raises Unavailable `runtime.worker_late`, `worker_died` or `nonsense`."""
 
 
-def sound(evaluation: Evaluation, snapshot: Snapshot) -> Evaluation:
-    """The same evaluation, if it can be what a strategy meant; raises Unavailable `runtime.nonsense`."""
-    for signal in evaluation.signals:
-        numbers = (signal.quantity, signal.confidence, *signal.metadata.values())
-        if signal.schedule != snapshot.schedule or signal.quantity < 0 or not all(map(math.isfinite, numbers)):
-            raise Unavailable("runtime.nonsense", schedule=snapshot.schedule)
-    if not all(map(math.isfinite, evaluation.metrics.values())):
-        raise Unavailable("runtime.nonsense", schedule=snapshot.schedule)
-    return evaluation
-
-
 class _Worker:
     """One child process and our end of its socket."""
 
@@ -58,13 +47,13 @@ class _Worker:
         self._writer: asyncio.StreamWriter | None = None
 
     @classmethod
-    async def start(cls) -> _Worker:
+    async def start(cls, command: Sequence[str]) -> _Worker:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", "stage4.runtime.worker", str(theirs.fileno())]
+        command = [*command, str(theirs.fileno())]
         try:
             # In a thread, because forking a large parent takes milliseconds that other schedules would wait for.
             process = await asyncio.to_thread(
-                subprocess.Popen, command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, cwd="/"
+                subprocess.Popen, command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
             )
         except OSError:
             ours.close()
@@ -96,10 +85,16 @@ class _Worker:
 
 
 class WorkerPool:
-    """Evaluates each schedule in its own worker process."""
+    """Evaluates each schedule in its own worker process.
 
-    def __init__(self, *, time_limit_seconds: float = TIME_LIMIT_SECONDS) -> None:
+    `command` starts a worker; it gets the descriptor of its socket as one more argument.
+    """
+
+    def __init__(
+        self, *, time_limit_seconds: float = TIME_LIMIT_SECONDS, command: Sequence[str] = WORKER_COMMAND
+    ) -> None:
         self._limit = time_limit_seconds
+        self._command = command
         self._workers: dict[str, asyncio.Task[_Worker]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -147,7 +142,7 @@ class WorkerPool:
     async def _worker(self, schedule: str) -> _Worker:
         starting = self._workers.get(schedule)
         if starting is None:
-            starting = self._workers[schedule] = asyncio.create_task(_started(schedule))
+            starting = self._workers[schedule] = asyncio.create_task(_started(schedule, self._command))
         # Shielded: an evaluation that runs out of time must not end a worker that others may still wait for.
         return await asyncio.shield(starting)
 
@@ -160,12 +155,12 @@ class WorkerPool:
             ending.add_done_callback(self._ending.discard)
         if not self._closed:
             self.restarts += 1
-            self._workers[schedule] = asyncio.create_task(_started(schedule))
+            self._workers[schedule] = asyncio.create_task(_started(schedule, self._command))
 
 
-async def _started(schedule: str) -> _Worker:
+async def _started(schedule: str, command: Sequence[str]) -> _Worker:
     try:
-        worker = await _Worker.start()
+        worker = await _Worker.start(command)
     except OSError as error:
         raise Unavailable("runtime.worker_died", schedule=schedule) from error
     ready = False

@@ -1,0 +1,139 @@
+"""Feeds: the synthetic market and recorded bars, gaps and all."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stage4.errors import Unavailable, UsageError
+from stage4.market import Bar, CsvReplayFeed, SyntheticFeed
+from stage4.market.csv_replay import read_bars, recorded_span, venue_and_symbol
+from stage4.market.quality import Gap, gaps, is_stale
+
+MIDNIGHT = datetime(2023, 3, 11, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+HEADER = "timestamp,open,high,low,close,volume\n"
+ROWS = [f"2023-03-11T00:{minute:02d}:00Z,100,102,99,101,{minute}.5" for minute in (0, 1, 2, 5, 6)]
+
+
+def recording(folder: Path, rows: list[str], name: str = "alpha_BTCUSD_1m.csv.gz") -> Path:
+    path = folder / name
+    path.write_bytes(gzip.compress((HEADER + "\n".join(rows) + "\n").encode()))
+    return path
+
+
+def bars_of(path: Path, until: datetime = MIDNIGHT + timedelta(days=1)) -> list[Bar]:
+    return list(read_bars(path, venue="alpha", symbol="BTCUSD", since=MIDNIGHT, until=until, interval=MINUTE))
+
+
+def test_the_same_seed_gives_the_same_market_however_often_it_is_asked() -> None:
+    def feed() -> SyntheticFeed:
+        return SyntheticFeed(5, begins=MIDNIGHT, history=20)
+
+    at_once = feed().advance(MIDNIGHT + 10 * MINUTE)
+    piecewise = feed()
+    pieces = [bar for minute in range(11) for bar in piecewise.advance(MIDNIGHT + minute * MINUTE)]
+    assert pieces == list(at_once)
+    assert len(at_once) == 2 * 31
+    assert SyntheticFeed(6, begins=MIDNIGHT, history=20).advance(MIDNIGHT) != list(at_once)[:42]
+
+
+def test_a_synthetic_bar_is_complete_before_it_comes_and_its_prices_agree() -> None:
+    feed = SyntheticFeed(5, begins=MIDNIGHT, interval=timedelta(seconds=1))
+    bars = feed.advance(MIDNIGHT + timedelta(seconds=1.9))
+    assert max(bar.at for bar in bars) == MIDNIGHT + timedelta(seconds=1)
+    assert all(0 < bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high for bar in bars)
+
+
+def test_speed_compresses_market_time() -> None:
+    feed = SyntheticFeed(5, begins=MIDNIGHT, speed=60.0, history=0)
+    assert feed.market_time(MIDNIGHT + timedelta(seconds=2)) == MIDNIGHT + 2 * MINUTE
+    assert len(feed.advance(MIDNIGHT + timedelta(seconds=2))) == 2 * 3
+
+
+def test_a_recorded_bar_is_known_at_its_end_and_gaps_stay(tmp_path: Path) -> None:
+    bars = bars_of(recording(tmp_path, ROWS))
+    assert [bar.at.minute for bar in bars] == [1, 2, 3, 6, 7]
+    assert bars[0] == Bar("alpha", "BTCUSD", MIDNIGHT + MINUTE, 100.0, 102.0, 99.0, 101.0, 0.5)
+    assert list(gaps(bars, MINUTE)) == [Gap("alpha", MIDNIGHT + 3 * MINUTE, MIDNIGHT + 6 * MINUTE, 2)]
+
+
+def test_plain_and_packed_recordings_are_read_alike(tmp_path: Path) -> None:
+    plain = tmp_path / "alpha_BTCUSD_1m.csv"
+    plain.write_text(HEADER + "\n".join(ROWS) + "\n", encoding="utf-8")
+    assert bars_of(plain) == bars_of(recording(tmp_path, ROWS))
+
+
+def test_only_the_wanted_span_is_read(tmp_path: Path) -> None:
+    assert [bar.at.minute for bar in bars_of(recording(tmp_path, ROWS), MIDNIGHT + 3 * MINUTE)] == [1, 2, 3]
+
+
+def test_a_replay_delivers_bars_when_their_time_comes_and_never_twice(tmp_path: Path) -> None:
+    paths = {"alpha": recording(tmp_path, ROWS), "beta": recording(tmp_path, ROWS[1:], "beta_BTCUSD_1m.csv.gz")}
+    now = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+    feed = CsvReplayFeed(
+        paths, symbol="BTCUSD", since=MIDNIGHT, until=MIDNIGHT + timedelta(hours=1), begins=now, speed=60.0
+    )
+    seconds = [[(b.venue, b.at.minute) for b in feed.advance(now + timedelta(seconds=s))] for s in range(8)]
+    assert seconds[:4] == [[], [("alpha", 1)], [("alpha", 2), ("beta", 2)], [("alpha", 3), ("beta", 3)]]
+    assert seconds[4:6] == [[], []]
+    assert sum(len(second) for second in seconds) == 9
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("2023-03-11T00:07:00Z,100,102,99,101", "not enough values"),
+        ("2023-03-11T00:07:00Z,100,102,99,many,1", "could not convert"),
+        ("2023-03-11T00:07:00Z,100,99,99,101,1", "contradict"),
+        ("2023-03-11T00:07:00Z,100,nan,99,101,1", "contradict"),
+        ("2023-03-11T00:07:00Z,-1,102,-2,101,1", "contradict"),
+        ("2023-03-11T00:06:00Z,100,102,99,101,1", "time goes back"),
+    ],
+)
+def test_a_wrong_row_is_an_error_with_its_line(tmp_path: Path, row: str, reason: str) -> None:
+    with pytest.raises(UsageError, match="market.bad_row") as caught:
+        bars_of(recording(tmp_path, [*ROWS, row]))
+    assert caught.value.params["line"] == 7
+    assert reason in str(caught.value.params["reason"])
+
+
+def test_a_missing_damaged_or_foreign_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="files.missing"):
+        bars_of(tmp_path / "nothing.csv.gz")
+    cut = recording(tmp_path, ROWS)
+    cut.write_bytes(cut.read_bytes()[:-12])
+    with pytest.raises(Unavailable, match="market.unreadable"):
+        bars_of(cut)
+    foreign = tmp_path / "foreign.csv"
+    foreign.write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="market.bad_columns"):
+        bars_of(foreign)
+
+
+def test_a_span_without_bars_cannot_be_replayed(tmp_path: Path) -> None:
+    until = MIDNIGHT + timedelta(days=10)
+    with pytest.raises(Unavailable, match="market.no_bars"):
+        CsvReplayFeed(
+            {"alpha": recording(tmp_path, ROWS)},
+            symbol="BTCUSD",
+            since=until - timedelta(days=1),
+            until=until,
+            begins=MIDNIGHT,
+        )
+
+
+def test_a_file_s_name_and_first_rows_say_what_it_holds(tmp_path: Path) -> None:
+    assert venue_and_symbol(Path("binance_us_BTCUSDC_1m_2023.csv.gz")) == ("binance_us", "BTCUSDC")
+    assert venue_and_symbol(Path("odd.csv")) == ("odd", "")
+    assert recorded_span(recording(tmp_path, ROWS)) == (MIDNIGHT, MINUTE)
+
+
+def test_prices_are_stale_when_the_next_bar_is_overdue() -> None:
+    allowed = timedelta(seconds=30)
+    assert is_stale(None, MIDNIGHT, MINUTE, allowed)
+    assert not is_stale(MIDNIGHT, MIDNIGHT + timedelta(seconds=90), MINUTE, allowed)
+    assert is_stale(MIDNIGHT, MIDNIGHT + timedelta(seconds=91), MINUTE, allowed)

@@ -1,0 +1,175 @@
+"""The way of a signal to the broker: gate, limits, books; and what staged faults do to the market."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from support.desks import BEGINS, CLOSED, Switch, desk, settings
+
+from stage4.errors import UsageError
+from stage4.market import Bar
+from stage4.runtime.desk import Desk, desk_schedules
+from stage4.runtime.faults import Faults
+from stage4.runtime.gate import OPEN
+from stage4.runtime.signal import Evaluation, Signal, SignalKind
+
+VOLATILITY = "volatility_target_daily"
+ARBITRAGE = "cross_exchange_watch"
+
+
+def wish(kind: SignalKind, quantity: float, schedule: str = VOLATILITY, venue: str = "alpha") -> Signal:
+    return Signal(kind, schedule, "core", "BTC/USD", venue, quantity, 1.0, "test")
+
+
+def settle(made: Desk, *signals: Signal, schedule: str = VOLATILITY) -> int:
+    return made.settle(made.schedules[schedule], Evaluation(signals, {}), BEGINS)
+
+
+def bars(made: Desk, factor: float, seconds: int) -> list[Bar]:
+    """The last prices times `factor`, `seconds` after the beginning."""
+    at = BEGINS + timedelta(seconds=seconds)
+    return [
+        Bar(venue, symbol, at, mark * factor, mark * factor, mark * factor, mark * factor, 1.0)
+        for (venue, symbol), mark in made.market.marks.items()
+    ]
+
+
+def test_an_open_gate_lets_a_signal_through_to_the_book() -> None:
+    made = desk()
+    assert settle(made, wish(SignalKind.BUY, 0.5)) == 1
+    assert made.broker.submissions == 1
+    assert made.books[VOLATILITY].held("BTC/USD") == {"alpha": 0.5}
+
+
+def test_a_closed_gate_leaves_the_broker_s_count_and_the_book_as_they_were() -> None:
+    made = desk(Switch(CLOSED))
+    assert settle(made, wish(SignalKind.BUY, 0.5), wish(SignalKind.SELL, 0.1)) == 0
+    assert made.broker.submissions == 0
+    assert made.books[VOLATILITY].positions == {}
+
+
+def test_the_gate_is_asked_before_every_single_submission() -> None:
+    class ClosesAfterOne(Switch):
+        def permits(self, **asked: object) -> object:  # type: ignore[override]
+            super().permits(**asked)  # type: ignore[arg-type]
+            return OPEN if len(self.asked) == 1 else CLOSED
+
+    gate = ClosesAfterOne()
+    made = desk(gate)
+    assert settle(made, wish(SignalKind.BUY, 0.1), wish(SignalKind.BUY, 0.1), wish(SignalKind.BUY, 0.1)) == 1
+    assert made.broker.submissions == 1
+    assert len(gate.asked) == 3
+
+
+def test_the_gate_hears_schedule_strategy_and_tags() -> None:
+    gate = Switch()
+    made = desk(gate, settings(tags=("pilot",)))
+    settle(made, wish(SignalKind.BUY, 0.1))
+    assert gate.asked == [(VOLATILITY, "core_volatility_target", ("pilot",))]
+
+
+def test_holds_are_never_submitted() -> None:
+    gate = Switch()
+    made = desk(gate)
+    assert settle(made, wish(SignalKind.HOLD, 0.0)) == 0
+    assert gate.asked == []
+
+
+def test_no_more_than_max_signals_are_submitted() -> None:
+    made = desk(chosen=settings(max_signals=2))
+    assert settle(made, *(wish(SignalKind.BUY, 0.01) for _ in range(5))) == 2
+
+
+def test_the_position_limit_of_the_risk_profile_holds() -> None:
+    made = desk()
+    settle(made, wish(SignalKind.BUY, 1000.0))
+    book = made.books[VOLATILITY]
+    assert book.gross_exposure(made.market.marks) == pytest.approx(0.30 * 100_000, rel=1e-6)
+
+
+def test_a_staged_loss_moves_prices_against_a_long_book_to_the_multiple_of_its_limit() -> None:
+    made = desk()
+    settle(made, wish(SignalKind.BUY, 1.0))
+    made.take(bars(made, 1.0, 1), BEGINS, Faults(loss_multiple=3.5))
+    assert made.accounts["conservative"].loss_ratio == pytest.approx(3.5, rel=1e-3)
+    again = dict(made.market.marks)
+    made.take([], BEGINS, Faults(loss_multiple=3.5))
+    assert made.market.marks == again
+
+
+def test_a_staged_loss_moves_prices_up_against_a_short_book() -> None:
+    made = desk()
+    before = made.market.marks["alpha", "BTC/USD"]
+    settle(made, wish(SignalKind.SELL, 1.0))
+    made.take(bars(made, 1.0, 1), BEGINS, Faults(loss_multiple=3.5))
+    assert made.market.marks["alpha", "BTC/USD"] > before
+    assert made.accounts["conservative"].loss_ratio == pytest.approx(3.5, rel=1e-3)
+
+
+def test_a_staged_loss_waits_until_there_is_a_position() -> None:
+    made = desk()
+    before = dict(made.market.marks)
+    made.take(bars(made, 1.0, 1), BEGINS, Faults(loss_multiple=3.5))
+    assert made.market.marks == before
+    settle(made, wish(SignalKind.BUY, 1.0))
+    made.take(bars(made, 1.0, 2), BEGINS, Faults(loss_multiple=3.5))
+    assert made.accounts["conservative"].loss_ratio > 3
+
+
+def test_a_staged_risk_fault_multiplies_price_changes_and_the_venue_refuses_orders() -> None:
+    made = desk()
+    before = made.market.marks["alpha", "BTC/USD"]
+    staged = Faults(volatility_factor=4.0, orders_refused=True)
+    made.take(bars(made, 1.01, 1), BEGINS, staged)
+    assert made.market.marks["alpha", "BTC/USD"] == pytest.approx(before * 1.01**4)
+    assert settle(made, wish(SignalKind.BUY, 0.5)) == 1
+    assert made.books[VOLATILITY].positions == {}
+
+
+def test_prices_stay_where_a_fault_left_them_and_move_as_the_feed_again() -> None:
+    made = desk()
+    made.take(bars(made, 1.01, 1), BEGINS, Faults(volatility_factor=4.0))
+    left = made.market.marks["alpha", "BTC/USD"]
+    raw = left / 1.01**3
+    at = BEGINS + timedelta(seconds=2)
+    made.take([Bar("alpha", "BTC/USD", at, raw, raw, raw, raw * 1.02, 1.0)], BEGINS)
+    assert made.market.marks["alpha", "BTC/USD"] == pytest.approx(left * 1.02)
+
+
+def test_prices_are_stale_when_a_venue_that_holds_a_position_is_silent() -> None:
+    made = desk()
+    later = BEGINS + timedelta(minutes=5)
+    fresh = [bar for bar in bars(made, 1.0, 300) if bar.venue == "beta"]
+    assert not made.prices_stale(BEGINS)
+    assert made.prices_stale(later)
+    made.take(fresh, later)
+    assert not made.prices_stale(later)
+    settle(made, wish(SignalKind.BUY, 0.1))
+    assert made.prices_stale(later)
+
+
+def test_an_old_bar_never_replaces_a_newer_one() -> None:
+    made = desk()
+    before = dict(made.market.marks)
+    made.take(bars(made, 2.0, -5), BEGINS)
+    assert made.market.marks == before
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"strategy": "nobody"}, "runtime.unknown_strategy"),
+        ({"risk_profile": "reckless"}, "runtime.unknown_profile"),
+    ],
+)
+def test_settings_that_refer_to_nothing_are_refused(change: dict[str, str], code: str) -> None:
+    with pytest.raises(UsageError, match=code):
+        desk_schedules(settings(**change))
+
+
+def test_exactly_one_scheduler_runs_on_an_installation() -> None:
+    empty = msgspec.structs.replace(settings().runtime, multi_strategy_schedulers={})
+    with pytest.raises(UsageError, match="runtime.one_scheduler"):
+        desk_schedules(msgspec.structs.replace(settings(), runtime=empty))
