@@ -243,6 +243,15 @@ def test_a_version_2_log_without_its_last_line_feed_is_continued_too(room: LogRo
     assert room.verify().exit_code is ExitCode.DONE
 
 
+@pytest.mark.parametrize("before", [0, 1_000_000])
+def test_a_version_2_line_too_long_to_judge_is_not_sealed_wherever_it_stands(room: LogRoom, before: int) -> None:
+    short = [b'{"kind": "old"}'] * (before // 16)
+    room.put([*short, b'{"kind": "' + b"x" * 70_000 + b'"}', b'{"kind": "old"}'])
+    with pytest.raises(Unavailable, match=r"log\.head_broken"):
+        room.log().append(draft())
+    assert ("format", len(short) + 1, None) in room.findings()
+
+
 def test_a_missing_secret_stops_writing_and_reading_the_head(room: LogRoom, tmp_path: Path) -> None:
     room.log().append(draft())
     (tmp_path / "secrets" / "ops-2026-11.key").unlink()

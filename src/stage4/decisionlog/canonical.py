@@ -9,6 +9,7 @@ spelling, so verifiers written by others hash the same bytes. Decimals are writt
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import NoReturn
 
 import msgspec
@@ -61,34 +62,37 @@ def parse_strict(content: bytes) -> object:
 
 def require_subset(value: object, depth: int = 0) -> None:
     """Raise Malformed where `value` holds anything that has no canonical form."""
-    kind = type(value)
-    if kind is str:
-        try:
-            value.encode("utf-8")  # type: ignore[attr-defined]
-        except UnicodeEncodeError:
-            raise Malformed("surrogate") from None
-    elif kind is int:
-        if not -MAX_INTEGER <= value <= MAX_INTEGER:  # type: ignore[operator]
-            raise Malformed("number")
-    elif kind is dict:
-        _require_depth(depth)
-        for name, member in value.items():  # type: ignore[attr-defined]
+    if type(value) is dict:
+        members: Iterable[object] = value.values()
+        for name in value:
             if type(name) is not str or not name.isascii():
                 raise Malformed("member")
-            require_subset(member, depth + 1)
-    elif kind is list or kind is tuple:
-        _require_depth(depth)
-        for item in value:  # type: ignore[attr-defined]
-            require_subset(item, depth + 1)
-    elif kind is float:
-        raise Malformed("fraction")
-    elif value is not None and kind is not bool:
-        raise Malformed("type")
-
-
-def _require_depth(depth: int) -> None:
+    elif type(value) is list or type(value) is tuple:
+        members = value
+    else:
+        _require_scalar(value)
+        return
     if depth >= MAX_DEPTH:
         raise Malformed("depth")
+    for member in members:
+        # Most members are plain ASCII texts: they cost no call.
+        if type(member) is not str or not member.isascii():
+            require_subset(member, depth + 1)
+
+
+def _require_scalar(value: object) -> None:
+    if type(value) is str:
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise Malformed("surrogate") from None
+    elif type(value) is int:
+        if not -MAX_INTEGER <= value <= MAX_INTEGER:
+            raise Malformed("number")
+    elif type(value) is float:
+        raise Malformed("fraction")
+    elif value is not None and type(value) is not bool:
+        raise Malformed("type")
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:

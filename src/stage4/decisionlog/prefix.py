@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stage4.decisionlog.canonical import MAX_LINE
+
 _V3_MEMBERS = frozenset({"v", "seq", "prev", "log_id"})
 
 
@@ -36,8 +38,8 @@ class Prefix:
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def accepts(self, line: bytes) -> bool:
-        """Whether `line` may come next; a file that begins with a blank line was never a v2 log."""
-        return is_v2(line) and bool(self.lines or line.strip())
+        """Whether `line` may come next: of bounded length, and not blank at the very beginning of the file."""
+        return len(line) <= MAX_LINE and is_v2(line) and bool(self.lines or line.strip())
 
     def add(self, line: bytes) -> None:
         """One line without its LF."""

@@ -19,7 +19,7 @@ from stage4.decisionlog.entry import GENESIS, KEY_ROTATION, Entry
 from stage4.decisionlog.examine import Examiner
 from stage4.decisionlog.gaps import Gaps
 from stage4.decisionlog.ledger import Ledger
-from stage4.decisionlog.logfile import End, LongLine
+from stage4.decisionlog.logfile import End, length
 from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.succession import Succession
 from stage4.decisionlog.verdict import Fault, Island, SealedPrefix, Verdict
@@ -79,7 +79,7 @@ class Walk:
         for line in lines:
             self._line += 1
             begin = self._offset
-            self._offset = begin + (line.size if isinstance(line, LongLine) else len(line)) + 1
+            self._offset = begin + length(line) + 1
             sealer = self._sealer
             if sealer is not None:
                 payload = sealer.open(line)
@@ -129,7 +129,7 @@ class Walk:
 
     def _unusual(self, line: bytes, offset: int) -> None:
         if self._in_prefix:
-            if not isinstance(line, LongLine) and self._prefix.accepts(line):
+            if self._prefix.accepts(line):
                 self._prefix.add(line)
                 return
             self._in_prefix = False
