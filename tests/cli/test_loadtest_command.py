@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from stage4.app.installing import create
@@ -119,3 +125,29 @@ def test_a_malformed_call_is_a_usage_error(
 ) -> None:
     exit_code, report, _ = run(made, capfdbinary, monkeypatch, *arguments)
     assert (exit_code, report["error"]["code"]) == (2, code)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so_and_leaves_no_process(made: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", "from stage4.cli.load_test_scheduler import main; raise SystemExit(main())"]
+    running = subprocess.Popen(
+        [*command, "--root", str(made), "--iterations", "10000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "STAGE4_LANG": "en"},
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert running.stderr.readline().startswith(b"load test:")
+    parent = psutil.Process(running.pid)
+    deadline = time.monotonic() + 30
+    while len(children := parent.children(recursive=True)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(number)
+    out, _ = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert json.loads(out)["error"]["code"] == "cli.interrupted"
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert len(children) == 4
+    assert not alive, gone

@@ -75,6 +75,7 @@ def _load_test(arguments: argparse.Namespace) -> int:
             seconds=round(plan.seconds),
         )
     )
+    _run.terminate_as_interrupt()
     result = run_load_test(plan, settings, SystemClock())
     report = document(result, settings.operations.thresholds, settings.runtime.resource_limits, _fingerprint())
     verdict = cast("Mapping[str, str]", report["sla"])["verdict"]
