@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.gates import EWA_AND_JAN, Site, ask, make_site, people, signers
 
 from stage4.clock import SystemClock
 from stage4.runtime import enable
 from stage4.runtime.stop import request_stop
+from support.gates import EWA_AND_JAN, Site, ask, make_site, people, signers
 
 STEPS = frozenset({"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod"})
 MOST_STEPS = 200

@@ -11,12 +11,12 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.gates import EWA_AND_JAN, ask, make_site, people, signers
 
 from stage4.errors import Refused
 from stage4.runtime import enable
 from stage4.runtime.latch import GATE_FILE
 from stage4.runtime.stop import Scope, ScopeKind, request_stop
+from support.gates import EWA_AND_JAN, ask, make_site, people, signers
 
 SCHEDULES = ("s1", "s2")
 BAD_PAIRS = (("im-ewa",), ("im-ewa", "im-ewa"), ("l2-jan", "l1-ola"), ("im-ewa", "nobody"))
