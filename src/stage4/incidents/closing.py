@@ -118,7 +118,7 @@ def _signatures(found: Found) -> Iterator[Missing]:
     for operator in valid:
         if operator.role == "incident_manager":
             continue
-        if operator.at > manager.at:
+        if operator.statement not in manager.over:
             yield Missing("closing.signature_not_covered", {"person": operator.person})
         if operator.person == manager.person or operator.key == manager.key:
             yield Missing("closing.same_signer", {"person": manager.person})

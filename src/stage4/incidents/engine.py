@@ -189,7 +189,7 @@ class Engine:
         return self.progress.begin(incident_id, step_id, by)
 
     def answer_step(self, incident_id: str, step_id: str, by: str, *, choice: str = "", text: str = "") -> Incident:
-        """A person's answer to a step. What it means is judged by the step; an empty answer changes nothing."""
+        """A person's answer to the step that waits for one; the step itself judges what it means."""
         step = self.playbook.step(step_id)
         if step_id == "L1.1":
             return self.acknowledge(incident_id, by)
@@ -203,10 +203,11 @@ class Engine:
         def act(incident: Incident, unit: Unit) -> Change:
             if incident.state is State.CLOSED and not step.follow_up:
                 raise Refused("incident.closed", incident=incident_id)
+            waits = step.follow_up or incident.step(step_id).state is StepState.WAITING
+            if not (step.question and waits and text.strip()):
+                raise Refused("incident.nothing_asked", step=step_id)
             answer = Answer(choice, text.strip(), by, unit.now)
             outcome = STEPS[step_id].answered(incident, incident.step(step_id), answer)
-            if outcome.code == "step.no_question" or not text.strip():
-                raise Refused("incident.nothing_asked", step=step_id)
             incident = incident.with_step(step_id, replace(incident.step(step_id), answer=answer))
             incident, effects = concluded(incident, step_id, outcome, unit, by)
             params: dict[str, Scalar] = {"step": step_id, "choice": choice, "text": answer.text}

@@ -89,6 +89,8 @@ def call_manager(
 def audit_failed(incident: Incident, now: datetime, rules: Rules, duties: Duties) -> Change:
     """An audit that says fail, or cannot tell, calls L2 and the Incident Manager together."""
     incident = replace(incident, audit_failed_at=now)
+    if Condition.AUDIT_FAIL in incident.conditions and incident.l2_called:
+        return incident, []
     incident, effects = call_l2(incident, Reason.AUDIT_FAIL, now, rules, duties)
     return _then(call_manager(incident, Reason.AUDIT_FAIL, Condition.AUDIT_FAIL, now, rules, duties), before=effects)
 
@@ -174,7 +176,7 @@ def on_timer(incident: Incident, kind: TimerKind, now: datetime, rules: Rules, d
             ]
             return incident, again + _page_manager(incident, call.reason, duties)
         case TimerKind.ACK_REMINDER if incident.owner is not None:
-            return incident, [Page(RUNG_OF[incident.tier], incident.owner, "notice.ack_reminder")]
+            return incident, [Page(_rung_of(incident, incident.owner), incident.owner, "notice.ack_reminder")]
         case TimerKind.ACK_LAPSE if incident.owner is not None:
             return _lapse(incident, now, rules, duties)
         case _:
@@ -229,6 +231,11 @@ def _page_manager(incident: Incident, reason: Reason, duties: Duties) -> list[Ef
     if person is None:
         return [_nobody("incident_manager"), post]
     return [Page("incident_manager", person, code, facts), post]
+
+
+def _rung_of(incident: Incident, person: str) -> Rung:
+    confirmed = (call.tier for call in reversed(incident.calls) if call.confirmed_by == person)
+    return RUNG_OF[next(confirmed, Tier.L1)]
 
 
 def _nobody(rung: Rung) -> Recorded:

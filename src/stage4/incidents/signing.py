@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -79,9 +80,9 @@ class Signing:
             others = _valid(unit.tx, incident, self.playbook, artefacts)
             if any(_conflict(role, signer.person, signer.key, other) for other in others):
                 raise Refused("incident.same_signer", incident=incident_id, person=by)
-            sign_off = SignOff(
-                incident_id, by, role, signer.key, content, hashlib.sha256(body).hexdigest(), armored, unit.now
-            )
+            signed_over = tuple(each["statement_sha256"] for each in json.loads(body)["over"])
+            digest = hashlib.sha256(body).hexdigest()
+            sign_off = SignOff(incident_id, by, role, signer.key, content, digest, armored, unit.now, signed_over)
             unit.tx.put_sign_off(sign_off)
             kept = [
                 Kept("statement", Content(f"statement.{role}.{by}.json", body)),

@@ -30,7 +30,10 @@ NOT_COVERED = ("document", "statement", "signature")
 
 @dataclass(frozen=True, slots=True)
 class SignOff:
-    """One signature. `content` is the digest of what it covers, `statement` the digest of the signed bytes."""
+    """One signature. `content` is the digest of what it covers, `statement` the digest of the signed bytes.
+
+    `over` are the statements of other people that it was given over.
+    """
 
     incident_id: str
     person: str
@@ -40,6 +43,7 @@ class SignOff:
     statement: str
     armored: str
     at: datetime
+    over: tuple[str, ...] = ()
 
 
 def record(

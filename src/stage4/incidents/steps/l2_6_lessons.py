@@ -23,8 +23,6 @@ class Lessons:
         return Outcome(StepState.WAITING, "step.lessons_wait")
 
     def answered(self, incident: Incident, record: StepRecord, answer: Answer) -> Outcome:
-        if not answer.text.strip():
-            return Outcome(record.state, "step.lessons_wait")
         if answer.choice == "reviewed":
             return Outcome(StepState.ACCEPTED, "step.lessons_reviewed", {"person": answer.by})
         return Outcome(StepState.WAITING, "step.lessons_written", {"person": answer.by})
