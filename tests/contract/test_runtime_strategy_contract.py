@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.desks import snapshot, walk, window
 
-from stage4.runtime.signal import Evaluation, Snapshot, SignalKind, sound
+from stage4.runtime.signal import Evaluation, SignalKind, Snapshot, sound
 from stage4.runtime.strategies import STRATEGIES, Strategy, StrategySpec
 from stage4.telemetry import catalogue
+from support.desks import snapshot, walk, window
 
 PARAMETERS: Mapping[str, Mapping[str, object]] = {
     "mean_reversion": {"lookback": 30},

@@ -69,7 +69,9 @@ def test_drawdown_is_never_negative_and_never_above_a_hundred_per_cent(equities:
     drawdown=st.floats(0, 20),
     loss=st.floats(0, 5),
 )
-def test_risk_only_ever_cuts_a_wish_down(wished: float, held: float, price: float, drawdown: float, loss: float) -> None:
+def test_risk_only_ever_cuts_a_wish_down(
+    wished: float, held: float, price: float, drawdown: float, loss: float
+) -> None:
     verdict = limit(
         wished,
         held,

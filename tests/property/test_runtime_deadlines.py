@@ -8,11 +8,11 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.simulated_timer import SimulatedTimer
 
 from stage4.runtime.schedule import DriftPolicy, Timing, rule
 from stage4.runtime.scheduler import Fire, Scheduler, Silent
 from stage4.testing.clock import ManualClock
+from support.simulated_timer import SimulatedTimer
 
 MICROSECOND = 1000
 TIMINGS = st.builds(

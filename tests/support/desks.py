@@ -87,9 +87,7 @@ def desk(gate: Switch | None = None, chosen: Settings | None = None) -> Desk:
     chosen = chosen or settings()
     feed = SyntheticFeed(7, begins=BEGINS, venues=VENUES, interval=timedelta(seconds=1))
     _, schedules = desk_schedules(chosen)
-    made = Desk(
-        schedules, feed, gate or Switch(), start_equity=300_000.0, daily_loss_limit_pct=2.0, begins=BEGINS
-    )
+    made = Desk(schedules, feed, gate or Switch(), start_equity=300_000.0, daily_loss_limit_pct=2.0, begins=BEGINS)
     made.take(feed.advance(BEGINS), BEGINS)
     return made
 

@@ -95,28 +95,28 @@ def test_a_replay_delivers_bars_when_their_time_comes_and_never_twice(tmp_path: 
     ],
 )
 def test_a_wrong_row_is_an_error_with_its_line(tmp_path: Path, row: str, reason: str) -> None:
-    with pytest.raises(UsageError, match="market.bad_row") as caught:
+    with pytest.raises(UsageError, match=r"market\.bad_row") as caught:
         bars_of(recording(tmp_path, [*ROWS, row]))
     assert caught.value.params["line"] == 7
     assert reason in str(caught.value.params["reason"])
 
 
 def test_a_missing_damaged_or_foreign_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="files.missing"):
+    with pytest.raises(Unavailable, match=r"files\.missing"):
         bars_of(tmp_path / "nothing.csv.gz")
     cut = recording(tmp_path, ROWS)
     cut.write_bytes(cut.read_bytes()[:-12])
-    with pytest.raises(Unavailable, match="market.unreadable"):
+    with pytest.raises(Unavailable, match=r"market\.unreadable"):
         bars_of(cut)
     foreign = tmp_path / "foreign.csv"
     foreign.write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="market.bad_columns"):
+    with pytest.raises(UsageError, match=r"market\.bad_columns"):
         bars_of(foreign)
 
 
 def test_a_span_without_bars_cannot_be_replayed(tmp_path: Path) -> None:
     until = MIDNIGHT + timedelta(days=10)
-    with pytest.raises(Unavailable, match="market.no_bars"):
+    with pytest.raises(Unavailable, match=r"market\.no_bars"):
         CsvReplayFeed(
             {"alpha": recording(tmp_path, ROWS)},
             symbol="BTCUSD",

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from support.desks import BEGINS, CLOSED, Switch, desk, settings
 
 from stage4.errors import UsageError
 from stage4.market import Bar
@@ -14,6 +13,7 @@ from stage4.runtime.desk import Desk, desk_schedules
 from stage4.runtime.faults import Faults
 from stage4.runtime.gate import OPEN
 from stage4.runtime.signal import Evaluation, Signal, SignalKind
+from support.desks import BEGINS, CLOSED, Switch, desk, settings
 
 VOLATILITY = "volatility_target_daily"
 ARBITRAGE = "cross_exchange_watch"
@@ -171,5 +171,5 @@ def test_settings_that_refer_to_nothing_are_refused(change: dict[str, str], code
 
 def test_exactly_one_scheduler_runs_on_an_installation() -> None:
     empty = msgspec.structs.replace(settings().runtime, multi_strategy_schedulers={})
-    with pytest.raises(UsageError, match="runtime.one_scheduler"):
+    with pytest.raises(UsageError, match=r"runtime\.one_scheduler"):
         desk_schedules(msgspec.structs.replace(settings(), runtime=empty))

@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.desks import BEGINS, installation, settings
 
 from stage4.errors import Refused, UsageError
 from stage4.runtime import faults
 from stage4.runtime.faults import NONE, FaultFile, Faults, parse
+from support.desks import BEGINS, installation, settings
 
 LATER = BEGINS + timedelta(minutes=2)
 
@@ -44,10 +44,10 @@ def test_a_fault_staged_while_the_environment_runs_is_seen(tmp_path: Path) -> No
 
 def test_production_refuses_to_stage_and_to_start_with_faults(tmp_path: Path) -> None:
     made = installation(tmp_path, settings(kind="production"))
-    with pytest.raises(Refused, match="runtime.faults_refused"):
+    with pytest.raises(Refused, match=r"runtime\.faults_refused"):
         faults.stage(made, "latency", until=LATER)
     made.path("var/runtime/faults.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(Refused, match="runtime.faults_refused"):
+    with pytest.raises(Refused, match=r"runtime\.faults_refused"):
         FaultFile(made)
 
 
@@ -75,14 +75,14 @@ def test_production_ignores_a_file_that_appears_while_it_runs(tmp_path: Path) ->
 def test_a_wrong_file_is_named_wrong_and_stages_nothing(tmp_path: Path, content: bytes) -> None:
     made = installation(tmp_path)
     made.path("var/runtime/faults.json").write_bytes(content)
-    with pytest.raises(UsageError, match="runtime.bad_faults"):
+    with pytest.raises(UsageError, match=r"runtime\.bad_faults"):
         parse(content, BEGINS)
     assert FaultFile(made).current(BEGINS) == NONE
 
 
 def test_unknown_kinds_and_parameters_are_refused(tmp_path: Path) -> None:
     made = installation(tmp_path)
-    with pytest.raises(UsageError, match="runtime.unknown_fault"):
+    with pytest.raises(UsageError, match=r"runtime\.unknown_fault"):
         faults.stage(made, "latency", until=LATER, factor=2.0)
-    with pytest.raises(UsageError, match="runtime.bad_faults"):
+    with pytest.raises(UsageError, match=r"runtime\.bad_faults"):
         faults.stage(made, "latency", until=LATER, ms=0.0)

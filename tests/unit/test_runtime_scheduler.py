@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from support.simulated_timer import SimulatedTimer
 
 from stage4.errors import Unavailable, UsageError
 from stage4.runtime.schedule import NANOSECONDS, DriftPolicy, Timing
 from stage4.runtime.scheduler import Fire, Job, Scheduler, Silent, SuspensionReason
 from stage4.testing.clock import ManualClock
+from support.simulated_timer import SimulatedTimer
 
 SECOND = Timing.from_seconds(1, max_drift=0.5)
 

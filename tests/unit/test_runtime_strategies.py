@@ -6,12 +6,12 @@ import math
 import statistics
 
 import pytest
-from support.desks import snapshot, walk, window
 
 from stage4.runtime.signal import SignalKind
 from stage4.runtime.strategies.cross_exchange import CrossExchange, paired, relative_spread
 from stage4.runtime.strategies.mean_reversion import MeanReversion, zscores
 from stage4.runtime.strategies.volatility_target import YEAR_SECONDS, VolatilityTarget, realised_volatility
+from support.desks import snapshot, walk, window
 
 
 def test_rolling_zscores_agree_with_the_definition() -> None:

@@ -35,6 +35,13 @@ class GatePort(Protocol):
         """Whether a signal of this schedule may leave now."""
 
 
+class Shut:
+    """The gate of a desk that does not run yet."""
+
+    def permits(self, *, schedule: str, strategy: str, tags: Sequence[str] = ()) -> GateVerdict:
+        return GateVerdict(False, "runtime.not_running")
+
+
 @dataclass(frozen=True, slots=True)
 class DeskSchedule:
     """One schedule with everything its settings refer to."""
@@ -81,7 +88,7 @@ class Desk:
         self,
         schedules: Sequence[DeskSchedule],
         feed: Feed,
-        gate: GatePort,
+        gate: GatePort | None = None,
         *,
         start_equity: float,
         daily_loss_limit_pct: float,
@@ -89,7 +96,7 @@ class Desk:
         begins: datetime,
     ) -> None:
         self.schedules: Mapping[str, DeskSchedule] = {schedule.name: schedule for schedule in schedules}
-        self.gate = gate
+        self.gate: GatePort = gate or Shut()
         self.broker = PaperBroker(refuses=lambda: self._faults.orders_refused)
         self._faults: Faults = NONE
         self._gapped = False
@@ -142,6 +149,11 @@ class Desk:
             held=book.held(self.market.symbol),
         )
 
+    def permitted(self, schedule: DeskSchedule) -> bool:
+        """Whether the gate would let a signal of `schedule` through at this moment."""
+        settings = schedule.settings
+        return self.gate.permits(schedule=schedule.name, strategy=settings.strategy, tags=settings.tags).open
+
     def settle(self, schedule: DeskSchedule, evaluation: Evaluation, now: datetime) -> int:
         """Submit what may be submitted, at most `max_signals` signals; how many were.
 
@@ -156,10 +168,7 @@ class Desk:
             quantity = self._allowed(schedule, signal, price)
             if quantity == 0.0:
                 continue
-            verdict = self.gate.permits(
-                schedule=schedule.name, strategy=schedule.settings.strategy, tags=schedule.settings.tags
-            )
-            if not verdict.open:
+            if not self.permitted(schedule):
                 continue
             fill = self.broker.submit(signal, quantity, price, now)
             submitted += 1

@@ -1,0 +1,249 @@
+"""The environment as it runs: stops, faults, locks and a clean end, with real workers and real time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from stage4.clock import SystemClock
+from stage4.config import Installation
+from stage4.errors import Refused, Stage4Error
+from stage4.runtime import faults, state
+from stage4.runtime.environment import Environment
+from stage4.runtime.run_lock import LOCK_FILE, sole_environment
+from stage4.runtime.stop import request_stop
+from stage4.telemetry import catalogue
+from stage4.telemetry.sample import Sample
+from support.desks import Kept, installation, settings, until
+
+CLOCK = SystemClock()
+OVERRIDE = "var/runtime/overrides/multi_strategy_disable.json"
+MEAN_REVERSION = "mean_reversion_intraday"
+
+
+def during(made: Installation, story: Callable[[Environment, Kept], Awaitable[None]]) -> Kept:
+    """Run an environment on `made` while `story` happens, then end it; its samples."""
+    sink = Kept()
+    told: list[str] = []
+
+    async def around() -> None:
+        environment = Environment(made, clock=CLOCK, sink=sink, events=lambda code, params: told.append(code))
+        stop = asyncio.Event()
+        running = asyncio.create_task(environment.run(stop))
+        try:
+            await until(lambda: running.done() or len(sink.samples) > 10, 20)
+            await story(environment, sink)
+        finally:
+            stop.set()
+            await running
+
+    asyncio.run(around())
+    assert told == []
+    return sink
+
+
+def said(made: Installation) -> state.RuntimeState | None:
+    try:
+        return state.read_state(made.path(state.STATE_FILE))
+    except Stage4Error:
+        return None
+
+
+async def says(made: Installation, wanted: state.SchedulerState) -> state.RuntimeState:
+    def so() -> bool:
+        word = said(made)
+        return word is not None and word.state is wanted
+
+    await until(so)
+    word = said(made)
+    assert word is not None
+    return word
+
+
+def test_a_running_environment_says_so_and_emits_every_metric_of_the_catalogue(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: environment.desk.broker.submissions > 0)
+        word = await says(made, state.SchedulerState.ENABLED)
+        assert state.answers_since(word, 0, CLOCK)
+        assert word.schedules.keys() == environment.desk.schedules.keys()
+        await until(lambda: bool(sink.values("stage4_allocation_error_pct")))
+
+    sink = during(made, story)
+    emitted = {name for sample in sink.samples for name in sample.values}
+    assert emitted == {metric.name for metric in catalogue.emitted_by_runtime()}
+    assert [sample.seq for sample in sink.samples] == list(range(1, len(sink.samples) + 1))
+    assert min(sink.values("stage4_lateness_seconds")) >= 0
+
+
+def test_an_override_stops_every_signal_and_the_panels_go_on(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        receipt = request_stop(made.root, reason="test", clock=CLOCK)
+        submitted = environment.desk.broker.submissions
+        word = await says(made, state.SchedulerState.DISABLED)
+        assert word.override_digest == receipt.facts.digest
+        seen = len(sink.samples)
+        await until(lambda: len(sink.samples) > seen + 30)
+        assert environment.desk.broker.submissions == submitted
+        after = said(made)
+        assert after is not None
+        assert after.signals_after_stop == 0
+        assert after.in_flight == 0
+
+    sink = during(made, story)
+    assert sink.values("stage4_gate_closed")[-1] == 1.0
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b'{"schema": "something.else/1"}', b"\xff" * 100])
+def test_garbage_in_the_override_file_stops_as_well(tmp_path: Path, content: bytes) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+    made.path(OVERRIDE).write_bytes(content)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await says(made, state.SchedulerState.DISABLED)
+        assert environment.desk.broker.submissions == 0
+
+    during(made, story)
+
+
+def test_a_latency_fault_delays_the_evaluations_themselves(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+    faults.stage(made, "latency", until=CLOCK.now() + timedelta(minutes=5), ms=300)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: len(sink.values("stage4_loop_latency_seconds")) > 3)
+
+    sink = during(made, story)
+    assert min(sink.values("stage4_loop_latency_seconds")) >= 0.3
+    # Three tenths of a second are six slots of this cadence.
+    assert max(sink.values("stage4_missed_slots_total")) > 0
+
+
+def test_a_no_signals_fault_lets_the_age_of_the_last_signal_grow(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+    faults.stage(made, "no_signals", until=CLOCK.now() + timedelta(minutes=5))
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: max(sink.values("stage4_signal_age_seconds"), default=0.0) > 1.0)
+        assert environment.desk.broker.submissions == 0
+
+    sink = during(made, story)
+    assert set(sink.values("stage4_signals_total")) == {0.0}
+    assert sink.values("stage4_avg_abs_zscore")
+
+
+def test_a_recorded_stop_halts_the_age_of_the_last_signal(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+    faults.stage(made, "no_signals", until=CLOCK.now() + timedelta(minutes=5))
+    request_stop(made.root, reason="test", clock=CLOCK)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: len(sink.values("stage4_signal_age_seconds")) >= 3)
+
+    assert set(during(made, story).values("stage4_signal_age_seconds")) == {0.0}
+
+
+def test_outside_its_trading_windows_a_schedule_is_not_evaluated(tmp_path: Path) -> None:
+    begin, end = (CLOCK.now() + timedelta(hours=hours) for hours in (2, 4))
+    closed = f"{begin:%H:%M}-{end:%H:%M}"
+    made = installation(tmp_path, settings(trading_windows=(closed,)), clock=CLOCK)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: len(sink.values("stage4_signal_age_seconds")) >= 2)
+
+    sink = during(made, story)
+    of_schedules = [sample for sample in sink.samples if sample.schedule]
+    assert all(sample.flags == {"window_closed": True} for sample in of_schedules)
+    assert set(sink.values("stage4_signals_total")) == {0.0}
+    assert set(sink.values("stage4_signal_age_seconds")) == {0.0}
+
+
+def test_a_schedule_that_needs_more_bars_warms_up_first(tmp_path: Path) -> None:
+    made = installation(tmp_path, settings(warmup_bars=100_000), clock=CLOCK)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        word = await says(made, state.SchedulerState.ENABLED)
+        assert {schedule.state for schedule in word.schedules.values()} == {"warming_up"}
+
+    sink = during(made, story)
+    assert all(sample.flags == {"warming_up": True} for sample in sink.samples if sample.schedule)
+
+
+class Full:
+    """A sink that takes nothing."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+
+    def offer(self, sample: Sample) -> bool:
+        self.refused += 1
+        return False
+
+
+def test_a_telemetry_that_takes_nothing_stops_nothing(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+
+    async def story() -> None:
+        sink = Full()
+        environment = Environment(made, clock=CLOCK, sink=sink)
+        stop = asyncio.Event()
+        running = asyncio.create_task(environment.run(stop))
+        await until(lambda: environment.desk.broker.submissions > 0, 20)
+        stop.set()
+        await running
+        assert sink.refused > 0
+
+    asyncio.run(story())
+
+
+def test_a_second_environment_on_one_installation_is_refused(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        with pytest.raises(Refused, match=r"runtime\.already_running") as caught:
+            await Environment(made, clock=CLOCK, sink=Kept()).run(asyncio.Event())
+        assert caught.value.params["pid"] == str(os.getpid())
+
+    during(made, story)
+    with sole_environment(made.path(LOCK_FILE)):
+        pass
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from support.desks import Kept, installation
+from stage4.clock import SystemClock
+from stage4.runtime.environment import Environment, run_until_signalled
+clock = SystemClock()
+run_until_signalled(Environment(installation(Path({root!r}), clock=clock), clock=clock, sink=Kept()))
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_environment_and_its_workers_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    program = PROGRAM.format(tests=str(Path(__file__).parents[1]), root=str(tmp_path))
+    with subprocess.Popen([sys.executable, "-W", "error", "-c", program], stdout=subprocess.PIPE, text=True) as child:
+
+        async def story() -> None:
+            made = Installation(tmp_path, settings())
+            word = await says(made, state.SchedulerState.ENABLED)
+            assert word.pid == child.pid
+
+        asyncio.run(story())
+        child.send_signal(number)
+        out, _ = child.communicate(timeout=20)
+    assert (child.returncode, out) == (0, "ended\n")
