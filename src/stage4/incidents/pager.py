@@ -25,13 +25,17 @@ class Pager:
 
     def drain(self) -> int:
         """Delivers what may go out now; returns how many were handed over. Raises Unavailable for the storage only."""
-        now = self.clock.now()
-        with self.store.read() as tx:
-            if not tx.notices_wait(now):
-                return 0
-        with self.store.write() as tx:
-            leased = tx.claim_notices(now, now + LEASE)
-        return sum(self._hand_over(outgoing) for outgoing in leased)
+        delivered = 0
+        while True:
+            now = self.clock.now()
+            with self.store.read() as tx:
+                if not tx.notices_wait(now):
+                    return delivered
+            with self.store.write() as tx:
+                leased = tx.claim_notices(now, now + LEASE)
+            if not leased:
+                return delivered
+            delivered += sum(self._hand_over(outgoing) for outgoing in leased)
 
     def _hand_over(self, outgoing: Outgoing) -> bool:
         notifier = self.notifiers.get(outgoing.notifier)
