@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from stage4.runtime import faults, state
 from stage4.runtime.environment import Environment
 from stage4.runtime.run_lock import LOCK_FILE, sole_environment
 from stage4.runtime.stop import request_stop
+from stage4.runtime.worker_pool import WorkerPool
 from stage4.telemetry import catalogue
 from stage4.telemetry.sample import Sample
 from support.desks import Kept, installation, settings, until
@@ -27,15 +28,24 @@ from support.desks import Kept, installation, settings, until
 CLOCK = SystemClock()
 OVERRIDE = "var/runtime/overrides/multi_strategy_disable.json"
 MEAN_REVERSION = "mean_reversion_intraday"
+VOLATILITY = "volatility_target_daily"
 
 
-def during(made: Installation, story: Callable[[Environment, Kept], Awaitable[None]]) -> Kept:
-    """Run an environment on `made` while `story` happens, then end it; its samples."""
+def during(
+    made: Installation,
+    story: Callable[[Environment, Kept], Awaitable[None]],
+    *,
+    workers: WorkerPool | None = None,
+    expected: Sequence[str] = (),
+) -> Kept:
+    """Run an environment on `made` while `story` happens, then end it; its samples. It must tell what is `expected`."""
     sink = Kept()
     told: list[str] = []
 
     async def around() -> None:
-        environment = Environment(made, clock=CLOCK, sink=sink, events=lambda code, params: told.append(code))
+        environment = Environment(
+            made, clock=CLOCK, sink=sink, workers=workers, events=lambda code, params: told.append(code)
+        )
         stop = asyncio.Event()
         running = asyncio.create_task(environment.run(stop))
         try:
@@ -46,7 +56,7 @@ def during(made: Installation, story: Callable[[Environment, Kept], Awaitable[No
             await running
 
     asyncio.run(around())
-    assert told == []
+    assert told == list(expected)
     return sink
 
 
@@ -178,6 +188,22 @@ def test_a_schedule_that_needs_more_bars_warms_up_first(tmp_path: Path) -> None:
 
     sink = during(made, story)
     assert all(sample.flags == {"warming_up": True} for sample in sink.samples if sample.schedule)
+
+
+def test_a_strategy_that_always_fails_is_suspended_alone_and_says_so(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+    wild = Path(__file__).parents[1] / "support" / "wild_worker.py"
+    workers = WorkerPool(time_limit_seconds=20, command=(sys.executable, "-P", str(wild), "--break-mean-reversion"))
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: sink.values("stage4_schedule_suspended", MEAN_REVERSION)[-1:] == [1.0], 30)
+        seen = len(sink.values("stage4_loop_latency_seconds", VOLATILITY))
+        await until(lambda: len(sink.values("stage4_loop_latency_seconds", VOLATILITY)) > seen + 5)
+
+    failures = ["runtime.evaluation_failed"] * 3
+    sink = during(made, story, workers=workers, expected=[*failures, "runtime.schedule_suspended"])
+    assert len(sink.values("stage4_loop_latency_seconds", MEAN_REVERSION)) == 3
+    assert set(sink.values("stage4_schedule_suspended", VOLATILITY)) == {0.0}
 
 
 class Full:

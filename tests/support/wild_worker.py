@@ -1,12 +1,18 @@
-"""A worker whose strategies misbehave in the ways that their kind is named after."""
+"""
+A worker with strategies that misbehave.
+
+`wild` does what its parameter says. With `--break-mean-reversion` that strategy fails; the others are the real ones.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 
 from stage4.runtime import strategies, worker
 from stage4.runtime.signal import Evaluation, Signal, SignalKind, Snapshot, hold
+from stage4.runtime.strategies.mean_reversion import MeanReversion
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,18 @@ class Wild:
         return Evaluation((hold(snapshot, "alpha", reason="calm"),), {})
 
 
+@dataclass(frozen=True, slots=True)
+class Broken(MeanReversion):
+    """Takes the parameters of the real one, and fails."""
+
+    def evaluate(self, snapshot: Snapshot) -> Evaluation:
+        raise ZeroDivisionError
+
+
 if __name__ == "__main__":
-    strategies.STRATEGIES = {"wild": Wild}
+    known = {**strategies.STRATEGIES, "wild": Wild}
+    if "--break-mean-reversion" in sys.argv:
+        sys.argv.remove("--break-mean-reversion")
+        known["mean_reversion"] = Broken
+    strategies.STRATEGIES = known
     worker.main()
