@@ -83,7 +83,7 @@ def build(folder: Path) -> Engine:
 
 def webhook(number: int, at: str) -> bytes:
     """Alert `number`, of a cause of its own."""
-    labels = {"alertname": "Stage4LoopLatencyHigh", "kind": "latency", "severity": "critical", "scheduler": f"s{number}"}
+    labels = {"alertname": "Stage4X", "kind": "latency", "severity": "critical", "scheduler": f"s{number}"}
     alert = {"status": "firing", "labels": labels, "startsAt": at, "fingerprint": f"f{number}"}
     return json.dumps({"version": "4", "alerts": [alert]}).encode()
 

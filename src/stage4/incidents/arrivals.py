@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +12,7 @@ from stage4.incidents import lifecycle
 from stage4.incidents.core import Core, Unit
 from stage4.incidents.incident import AlertState, Condition, Incident, Kind, State
 from stage4.incidents.intake import Alert, cause_of, read_alertmanager, read_signal
-from stage4.incidents.progress import audited
-from stage4.incidents.rows import micros
+from stage4.incidents.progress import audited, first_time
 from stage4.incidents.steps.rule import AuditVerdict, verdict_of_document
 
 LIVE = (State.TRIGGERED, State.ACKNOWLEDGED, State.RESOLVED)
@@ -157,16 +154,6 @@ class Arrivals:
         with self.core.change() as unit:
             unit.tx.put_quarantine(unit.now, source, str(error), body[:QUARANTINE_BODY])
         return Received(quarantined=str(error))
-
-
-def first_time(unit: Unit, document: Mapping[str, object]) -> bool:
-    """Whether this audit document has not been judged before; it is marked as judged."""
-    text = json.dumps(document, sort_keys=True, default=str)
-    name = f"audit:{hashlib.sha256(text.encode()).hexdigest()[:48]}"
-    if unit.tx.fact(name):
-        return False
-    unit.tx.set_fact(name, micros(unit.now))
-    return True
 
 
 def _concerned(unit: Unit) -> Incident | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from stage4.clock import Clock, parse_duration
 from stage4.config.settings import IncidentTimers
 from stage4.incidents.arrivals import Arrivals
+from stage4.incidents.audit_watch import AuditWatch
 from stage4.incidents.checklist import Playbook
 from stage4.incidents.core import Core
 from stage4.incidents.engine import Engine
@@ -101,9 +102,11 @@ def assemble(parts: Parts) -> Engine:
         parts.time_scale,
         parts.spawn,
     )
+    arrivals = Arrivals(core, parts.playbook.digest)
     return Engine(
         core=core,
-        arrivals=Arrivals(core, parts.playbook.digest),
+        arrivals=arrivals,
+        audits=AuditWatch(core, arrivals, parts.root),
         progress=progress,
         stopping=Stopping(core, evidence, parts.switch),
         signing=Signing(core, parts.playbook, evidence, parts.reader, parts.register, parts.render),

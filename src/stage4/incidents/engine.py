@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from stage4 import files
-from stage4.errors import Refused, UsageError
+from stage4.errors import Refused, Stage4Error, UsageError
 from stage4.incidents import escalation, lifecycle
 from stage4.incidents.arrivals import Arrivals, Received
+from stage4.incidents.audit_watch import AuditWatch
 from stage4.incidents.checklist import Playbook
 from stage4.incidents.commands import document_of
 from stage4.incidents.core import Core, Unit
@@ -48,6 +49,7 @@ class Engine:
 
     core: Core
     arrivals: Arrivals
+    audits: AuditWatch
     progress: Progress
     stopping: Stopping
     signing: Signing
@@ -65,12 +67,23 @@ class Engine:
         self.progress.recover()
 
     def tick(self) -> None:
-        """Does what is due: timers, missing log entries, machine steps, the scheduler's word, notices."""
-        self.fire_timers()
-        self.core.catch_up()
-        self.progress.advance()
-        self.stopping.follow()
-        self.pager.drain()
+        """Does what is due. A part that fails holds up none of the others; the first failure is raised at the end."""
+        failures = []
+        for part in (
+            self.fire_timers,
+            self.pager.drain,
+            self.core.catch_up,
+            self.audits.look,
+            self.progress.advance,
+            self.stopping.follow,
+            self.pager.drain,
+        ):
+            try:
+                part()
+            except Stage4Error as e:
+                failures.append(e)
+        if failures:
+            raise failures[0]
 
     def fire_timers(self) -> int:
         """Fires due timers, never early, each once; returns how many."""

@@ -6,8 +6,10 @@ change with what follows from it: an audit that fails, or a panel that is red, c
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,8 +24,9 @@ from stage4.incidents.effects import Effect, Page, Recorded
 from stage4.incidents.evidence import Artefact, EvidenceStore
 from stage4.incidents.incident import Incident, Reason, Scalar, State, StepRecord, StepState
 from stage4.incidents.ports import AlertSource, CommandRunner, PanelSource
+from stage4.incidents.rows import micros
 from stage4.incidents.steps import STEPS
-from stage4.incidents.steps.rule import AuditVerdict, Kept, Observation, Outcome, Scene
+from stage4.incidents.steps.rule import AUDIT_SCHEMAS, AuditVerdict, Kept, Observation, Outcome, Scene
 
 LIVE = (State.TRIGGERED, State.ACKNOWLEDGED, State.RESOLVED)
 
@@ -101,6 +104,15 @@ class Progress:
         return True
 
     def _carry_out(self, incident: Incident, step_id: str) -> None:
+        try:
+            self._record(incident.id, step_id, self._observe(incident, step_id))
+        finally:
+            # Whatever went wrong, a person can start the step again; what only waits to be recorded stays under way.
+            if (incident.id, step_id) not in self._unrecorded:
+                with self._guard:
+                    self._under_way.discard((incident.id, step_id))
+
+    def _observe(self, incident: Incident, step_id: str) -> Observation:
         step = self.playbook.step(step_id)
         with self.core.view() as tx:
             fingerprints = tuple(alert.fingerprint for alert in tx.alerts_of(incident.id))
@@ -117,7 +129,7 @@ class Progress:
             panels=self.panels,
             earlier_audit=earlier_report(self.root, self.evidence, artefacts, incident.onset),
         )
-        self._record(incident.id, step_id, STEPS[step_id].observe(scene))
+        return STEPS[step_id].observe(scene)
 
     def _record(self, incident_id: str, step_id: str, seen: Observation) -> None:
         key = (incident_id, step_id)
@@ -127,9 +139,9 @@ class Progress:
             # The deed is done; only its record waits for the log or the disk. The next tick tries again.
             self._unrecorded[key] = seen
             return
-        self._unrecorded.pop(key, None)
-        with self._guard:
-            self._under_way.discard(key)
+        if self._unrecorded.pop(key, None) is not None:
+            with self._guard:
+                self._under_way.discard(key)
 
     def _result(self, incident_id: str, step_id: str, seen: Observation) -> None:
         with self.core.view() as tx:
@@ -140,6 +152,9 @@ class Progress:
         with self.core.change(act_first=urgent) as unit:
             incident = unit.incident(incident_id)
             outcome = STEPS[step_id].judge(incident, seen)
+            for result in seen.commands:
+                if result.document is not None and result.document.get("schema") in AUDIT_SCHEMAS:
+                    first_time(unit, result.document)
             artefacts = self._keep(incident, self.playbook.step(step_id), seen, unit)
             unit.apply(self._judged(incident, step_id, outcome, unit), artefacts, stage=step_id)
 
@@ -210,3 +225,13 @@ def keep(evidence: EvidenceStore, incident_id: str, step_id: str, kept: Kept, un
     return Artefact(
         incident_id, step_id, kept.role, kept.content.name, evidence.keep(body), len(body), kept.content.media, unit.now
     )
+
+
+def first_time(unit: Unit, document: Mapping[str, object]) -> bool:
+    """Whether this audit document has not been judged before; it is marked as judged."""
+    text = json.dumps(document, sort_keys=True, default=str)
+    name = f"audit:{hashlib.sha256(text.encode()).hexdigest()[:48]}"
+    if unit.tx.fact(name):
+        return False
+    unit.tx.set_fact(name, micros(unit.now))
+    return True
