@@ -32,12 +32,11 @@ class LookAtPanels:
 
     def judge(self, incident: Incident, seen: Observation) -> Outcome:
         bad = {name: state for name in PANELS if (state := str(seen.facts.get(name, "no_data"))) not in GOOD}
+        shown = ", ".join(f"{name}: {state}" for name, state in (bad or seen.facts).items() if name in PANELS)
+        facts: dict[str, Scalar] = {"panels": shown, "source": seen.facts.get("source"), "escalates": bool(bad)}
         if bad:
-            shown = ", ".join(f"{name}: {state}" for name, state in bad.items())
-            facts: dict[str, Scalar] = {"panels": shown, "escalates": True}
             return Outcome(StepState.WAITING, "step.panels_escalate", {"panels": shown}, facts, escalate=Reason.PANELS)
-        shown = ", ".join(f"{name}: {seen.facts[name]}" for name in PANELS)
-        return Outcome(StepState.WAITING, "step.panels_wait", {"panels": shown}, {"panels": shown, "escalates": False})
+        return Outcome(StepState.WAITING, "step.panels_wait", {"panels": shown}, facts)
 
     def answered(self, incident: Incident, record: StepRecord, answer: Answer) -> Outcome:
         if "escalates" not in record.facts or not answer.text.strip():
