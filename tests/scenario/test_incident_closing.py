@@ -213,3 +213,17 @@ def test_a_resolved_incident_is_opened_again_by_its_alert(tmp_path: Path) -> Non
         w.fast_forward(minutes=4)
         w.expect_notice("l2")
         w.expect_notice("l1", "l1_called_again", times=2)
+
+
+def test_a_resolved_incident_that_was_quiet_for_long_has_five_minutes_again(tmp_path: Path) -> None:
+    with World(tmp_path) as w:
+        incident = w.opened()
+        w.engine.resolve(incident, "l1-anna")
+        w.fast_forward(minutes=30)
+        assert w.alert(fingerprint="f2") == incident
+        w.expect_notice("l1", "reopened")
+        w.engine.acknowledge(incident, "l1-anna")
+        w.fast_forward(minutes=4, seconds=59)
+        w.expect_nobody_called()
+        w.fast_forward(seconds=1)
+        w.expect_notice("l2", "l2_called_lasts")

@@ -135,7 +135,7 @@ class Arrivals:
         day = unit.now.date()
         number = unit.tx.next_number(f"incidents:{day.isoformat()}")
         incident_id = ids.incident_id(day, number)
-        closed = unit.tx.incidents(states=(State.CLOSED,), cause=alert.cause)
+        closed = unit.tx.incidents(states=(State.CLOSED,), cause=alert.cause, limit=1)
         unit.tx.put_alert(alert, incident_id, unit.now)
         change = lifecycle.opened(
             incident_id,

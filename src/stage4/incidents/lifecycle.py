@@ -68,13 +68,11 @@ def alert_fired(incident: Incident, alert: Alert, now: datetime, rules: Rules, d
     effects: list[Effect] = []
     started = min(alert.starts_at, now)
     if incident.state is State.RESOLVED:
+        incident = replace(_after_gap(incident, now, rules), alert_state=AlertState.FIRING, cleared_at=None)
         incident, effects = reopened(incident, None, now, rules, duties)
-    if incident.alert_state is not AlertState.FIRING:
-        gap = now - incident.cleared_at if incident.cleared_at else ZERO
-        clock_from = now if gap >= rules.escalate_after else incident.clock_from
-        incident = replace(incident, alert_state=AlertState.FIRING, cleared_at=None, clock_from=clock_from)
-        effects.append(Recorded("alert_fired_again", "firing", params={"alert": alert.name}))
-        effects += _clock(incident, now, rules)
+    elif incident.alert_state is not AlertState.FIRING:
+        incident = replace(_after_gap(incident, now, rules), alert_state=AlertState.FIRING, cleared_at=None)
+        effects = [Recorded("alert_fired_again", "firing", params={"alert": alert.name}), *_clock(incident, now, rules)]
     elif started < incident.onset:
         incident = replace(incident, onset=started, clock_from=min(started, incident.clock_from))
         effects += _clock(incident, now, rules)
@@ -135,7 +133,7 @@ def reopened(incident: Incident, by: str | None, now: datetime, rules: Rules, du
         raise Refused("incident.closed", incident=incident.id)
     if incident.open:
         raise Refused("incident.already_open", incident=incident.id)
-    incident = replace(incident, state=State.TRIGGERED, owner=None, resolved_at=None)
+    incident = replace(_after_gap(incident, now, rules), state=State.TRIGGERED, owner=None, resolved_at=None)
     reopening: list[Effect] = [Recorded("incident_reopened", "triggered", by)]
     incident, effects = call_l1(incident, "notice.reopened", now, rules, duties)
     effects += _clock(incident, now, rules)
@@ -160,6 +158,14 @@ def _conditions(incident: Incident, alert: Alert, now: datetime, rules: Rules, d
     if alert.condition is None:
         return incident, []
     return call_manager(incident, CONDITION_REASONS[alert.condition], alert.condition, now, rules, duties)
+
+
+def _after_gap(incident: Incident, now: datetime, rules: Rules) -> Incident:
+    """The clock starts anew only when it has been quiet for five minutes."""
+    quiet_since = incident.cleared_at or incident.resolved_at
+    if quiet_since is None or now - quiet_since < rules.escalate_after:
+        return incident
+    return replace(incident, clock_from=now)
 
 
 def _clock(incident: Incident, now: datetime, rules: Rules) -> Sequence[Effect]:

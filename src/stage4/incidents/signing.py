@@ -109,6 +109,7 @@ class Signing:
         """Closes for good. Refused `closing.missing` names every item that is not there."""
         self._must_be_manager(by)
         verdict = self.reader.verify()
+        summaries = self._summaries(incident_id)
         with self.core.change() as unit:
             incident = unit.incident(incident_id)
             if incident.state is not State.RESOLVED:
@@ -120,7 +121,7 @@ class Signing:
                 artefacts=artefacts,
                 intact={each.sha256 for each in artefacts if self.evidence.intact(each.sha256)},
                 log=verdict,
-                summary_logged=self._summary_logged(incident),
+                summary_logged=incident.ticket in summaries,
                 unlogged=len(unit.tx.unlogged(incident_id)),
                 sign_offs=unit.tx.sign_offs_of(incident_id),
                 content=_contents(incident, self.playbook, artefacts),
@@ -137,13 +138,13 @@ class Signing:
         effects[0] = Recorded("incident_closed", "closed", by, {"artefacts": len(artefacts), "evidence_sha256": digest})
         return unit.apply((incident, effects), stage=CLOSING_STEP)
 
-    def _summary_logged(self, incident: Incident) -> bool:
-        return any(
-            entry.kind == INCIDENT_SUMMARY
-            and entry.metadata.get("incident_id") == incident.id
-            and entry.metadata.get("ticket") == incident.ticket
+    def _summaries(self, incident_id: str) -> set[object]:
+        """The tickets of the signed entries of this incident that the log holds."""
+        return {
+            entry.metadata.get("ticket")
             for entry in self.reader.entries()
-        )
+            if entry.kind == INCIDENT_SUMMARY and entry.metadata.get("incident_id") == incident_id
+        }
 
     def _documents(self, unit: Unit, incident: Incident, artefacts: list[Artefact]) -> dict[str, Artefact]:
         facts = record(incident, self.playbook, artefacts, "incident_manager")

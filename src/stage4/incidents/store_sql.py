@@ -60,14 +60,17 @@ class Transaction:
         row = self._sql.execute(select(schema.incidents.c.document).where(schema.incidents.c.id == incident_id)).first()
         return msgspec.json.decode(row.document, type=Incident) if row else None
 
-    def incidents(self, *, states: Sequence[State] = tuple(State), cause: str | None = None) -> list[Incident]:
+    def incidents(
+        self, *, states: Sequence[State] = tuple(State), cause: str | None = None, limit: int | None = None
+    ) -> list[Incident]:
         """Newest first."""
         query = select(schema.incidents.c.document).where(
             schema.incidents.c.state.in_([state.value for state in states])
         )
         if cause is not None:
             query = query.where(schema.incidents.c.cause == cause)
-        rows = self._sql.execute(query.order_by(schema.incidents.c.opened_at.desc(), schema.incidents.c.id.desc()))
+        newest_first = query.order_by(schema.incidents.c.opened_at.desc(), schema.incidents.c.id.desc())
+        rows = self._sql.execute(newest_first.limit(limit))
         return [msgspec.json.decode(row.document, type=Incident) for row in rows]
 
     def save(self, incident: Incident) -> Incident:
