@@ -15,8 +15,8 @@ from stage4.incidents import lookup
 from stage4.incidents.effects import TimerKind
 from stage4.incidents.incident import StepState
 from stage4.incidents.pager import pause
-from stage4.incidents.store_sql import QUARANTINE_LIMIT
 from stage4.incidents.timers import Timer, is_due
+from stage4.incidents.transaction import QUARANTINE_LIMIT
 from stage4.testing.clock import ManualClock
 from support.world import World
 

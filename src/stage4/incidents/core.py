@@ -27,8 +27,9 @@ from stage4.incidents.incident import Incident
 from stage4.incidents.intake import Alert
 from stage4.incidents.ports import Log, LogReader, Roster
 from stage4.incidents.rows import Decision, Event
-from stage4.incidents.store_sql import Store, Transaction
+from stage4.incidents.store_sql import Store
 from stage4.incidents.timers import armed
+from stage4.incidents.transaction import Transaction
 from stage4.notify import Notice
 
 ENGINE = "stage4.incidents"

@@ -20,7 +20,7 @@ from stage4.incidents.ports import Content, DocumentRenderer, LogReader, Registe
 from stage4.incidents.progress import keep
 from stage4.incidents.signoff import SignerRole, SignOff, content_digest, record, statement
 from stage4.incidents.steps.rule import Kept
-from stage4.incidents.store_sql import Transaction
+from stage4.incidents.transaction import Transaction
 from stage4.words import languages
 
 ROLES: tuple[SignerRole, ...] = ("l1", "l2", "incident_manager")

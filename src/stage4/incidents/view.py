@@ -13,7 +13,7 @@ from stage4.incidents.incident import Incident, StepRecord, StepState
 from stage4.incidents.intake import Alert
 from stage4.incidents.rows import Event, Outgoing
 from stage4.incidents.signoff import SignOff
-from stage4.incidents.store_sql import Transaction
+from stage4.incidents.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
