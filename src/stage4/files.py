@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,9 +88,15 @@ def exclusive_write(path: Path, content: bytes, mode: int = 0o600) -> bool:
 
 
 def read_limited(path: Path, limit: int = JSON_LIMIT) -> bytes:
-    """The whole of `path`; raises Unavailable `files.missing`, `files.unreadable` or `files.too_large`."""
+    """The whole of `path`; raises Unavailable `files.missing`, `files.unreadable` or `files.too_large`.
+
+    Only regular files are read: a pipe in the place of a file would keep the reader waiting for ever.
+    """
     try:
-        with path.open("rb") as source:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as source:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
             content = source.read(limit + 1)
     except OSError as error:
         code = "files.missing" if error.errno == errno.ENOENT else "files.unreadable"

@@ -53,6 +53,9 @@ def test_reading_says_what_is_wrong_and_where(tmp_path: Path) -> None:
         files.read_limited(tmp_path / "absent")
     with pytest.raises(Unavailable, match="files.unreadable"):
         files.read_limited(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Unavailable, match="files.unreadable"):
+        files.read_limited(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b"x" * 11)
     with pytest.raises(Unavailable, match="files.too_large"):
         files.read_limited(tmp_path / "large", 10)

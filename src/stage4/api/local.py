@@ -66,6 +66,14 @@ def _sign(engine: Engine, incident_id: str, body: Body) -> Mapping[str, Any]:
     return {"schema": "stage4.sign_off/1", **facts}
 
 
+def _evidence(engine: Engine, incident_id: str, body: Body) -> Mapping[str, Any]:
+    from stage4.reports.evidence_folder import write_folder
+
+    view = engine.view(incident_id)
+    folder = write_folder(Path(_field(body, "path")), view.artefacts, engine.evidence, {})
+    return {"schema": "stage4.evidence/1", "incident": incident_id, "path": str(folder), "n": len(view.artefacts)}
+
+
 def _run(engine: Engine, incident_id: str, body: Body) -> Mapping[str, Any]:
     started = engine.run_step(incident_id, _field(body, "step"), _field(body, "by"))
     return {"schema": "stage4.step_run/1", "incident": incident_id, "step": body["step"], "started": started}
@@ -98,6 +106,7 @@ VERBS: Mapping[str, Verb] = {
     "not-applicable": lambda engine, incident_id, body: _told(
         engine.not_applicable(incident_id, _field(body, "reason"), _field(body, "by"))
     ),
+    "evidence": _evidence,
     "statement": _statement,
     "sign": _sign,
     "close": lambda engine, incident_id, body: _told(engine.close(incident_id, _field(body, "by"))),

@@ -2,7 +2,7 @@
 What `stage4 run` joins: the environment, its telemetry process, and the log of what was decided about it.
 
 The scheduler never waits for either: samples go through a pipe that drops when it is full, log entries through a
-queue with a thread of its own. A telemetry process that dies is started again.
+queue with a thread of its own. Nothing trades before the telemetry listens; one that dies later is started again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import subprocess
 import sys
 import threading
@@ -20,23 +21,30 @@ from stage4.app.service_log import configure, tell
 from stage4.clock import Clock
 from stage4.config import Installation
 from stage4.decisionlog.entry import Draft
-from stage4.errors import Stage4Error
+from stage4.errors import Stage4Error, Unavailable
 from stage4.telemetry.sample import PipeSink, Sample
 
 if TYPE_CHECKING:
     from stage4.runtime.gate import OrderOutcome
 
+_START_SECONDS = 30.0
 _RESTART_SECONDS = 1.0
 _END_SECONDS = 5.0
 
 
 class TelemetryProcess:
-    """A `SampleSink` into a child process that is kept alive."""
+    """A `SampleSink` into a child process that is kept alive.
+
+    Raises Unavailable `service.telemetry_not_started` when it does not listen the first time; the child has said why.
+    """
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._ending = threading.Event()
-        self._sink, self._child = self._start()
+        self._sink, self._child, listens = self._start()
+        if not listens:
+            self._sink.close()
+            raise Unavailable("service.telemetry_not_started", code=self._child.wait())
         self._keeper = threading.Thread(target=self._keep, name="telemetry-keeper", daemon=True)
         self._keeper.start()
 
@@ -55,14 +63,25 @@ class TelemetryProcess:
             self._child.wait()
         self._keeper.join(_END_SECONDS)
 
-    def _start(self) -> tuple[PipeSink, subprocess.Popen[bytes]]:
+    def _start(self) -> tuple[PipeSink, subprocess.Popen[bytes], bool]:
+        """The pipe, the child, and whether it listens; waits until it does or has ended."""
         reading, writing = os.pipe()
-        argv = [sys.executable, "-m", "stage4", "--root", str(self._installation.root), "_telemetry", str(reading)]
+        hearing, telling = os.pipe()
+        root = str(self._installation.root)
+        argv = [sys.executable, "-m", "stage4", "--root", root, "_telemetry", str(reading), str(telling)]
         try:
-            child = subprocess.Popen(argv, pass_fds=(reading,), stdin=subprocess.DEVNULL)
+            # gRPC's core would write a line of its own for every refused handshake; ours says who was refused.
+            environ = {"GRPC_VERBOSITY": "NONE", **os.environ}
+            child = subprocess.Popen(argv, pass_fds=(reading, telling), stdin=subprocess.DEVNULL, env=environ)
         finally:
             os.close(reading)
-        return PipeSink(writing), child
+            os.close(telling)
+        with open(hearing, "rb", buffering=0) as word:
+            heard, _, _ = select.select([word], [], [], _START_SECONDS)
+            listens = bool(heard and word.read(1))
+        if not listens:
+            child.kill()
+        return PipeSink(writing), child, listens
 
     def _keep(self) -> None:
         while not self._ending.is_set():
@@ -71,7 +90,7 @@ class TelemetryProcess:
                 return
             tell("service.telemetry_restarted", {"code": code})
             old = self._sink
-            self._sink, self._child = self._start()
+            self._sink, self._child, _ = self._start()
             old.close()
 
 
@@ -127,12 +146,25 @@ def _order_draft(outcome: OrderOutcome, category: str, clock: Clock) -> Draft:
     )
 
 
-def run_environment(installation: Installation, clock: Clock, environ: Mapping[str, str]) -> None:
-    """Run the environment of `installation` in this process until SIGTERM or SIGINT."""
+def run_environment(
+    installation: Installation,
+    clock: Clock,
+    environ: Mapping[str, str],
+    *,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Run the environment of `installation` in this process until SIGTERM or SIGINT; `ready` is called as it begins.
+
+    Raises Refused `runtime.already_running`, and as `TelemetryProcess`.
+    """
     from stage4.runtime.environment import Environment, run_until_signalled
+    from stage4.runtime.run_lock import LOCK_FILE, sole_environment
 
     configure("scheduler", clock)
     category = next(iter(installation.settings.runtime.multi_strategy_schedulers.values())).decision_log_category
+    # Asked before the telemetry needs its ports, so that a second environment is told what is really in its way.
+    with sole_environment(installation.path(LOCK_FILE)):
+        pass
     with _log_thread(installation, clock, environ) as log:
         telemetry = TelemetryProcess(installation)
         try:
@@ -143,19 +175,27 @@ def run_environment(installation: Installation, clock: Clock, environ: Mapping[s
                 events=tell,
                 orders=lambda outcome: log.put(_order_draft(outcome, category, clock)),
             )
+            ready()
             run_until_signalled(environment)
         finally:
             telemetry.close()
 
 
-def run_telemetry_process(installation: Installation, fd: int, clock: Clock, environ: Mapping[str, str]) -> None:
-    """The telemetry process: exporter, gRPC service and detector behind the pipe `fd`."""
+def run_telemetry_process(
+    installation: Installation, fd: int, telling: int, clock: Clock, environ: Mapping[str, str]
+) -> None:
+    """The telemetry process: exporter, gRPC service and detector behind the pipe `fd`; one byte into the pipe
+    `telling` says that it listens."""
     from stage4.monitoring.direct import direct_alerts
-    from stage4.telemetry.serving import run_telemetry
+    from stage4.telemetry.serving import Listening, run_telemetry
+
+    def ready(_where: Listening) -> None:
+        os.write(telling, b"!")
+        os.close(telling)
 
     configure("telemetry", clock)
     alerts = direct_alerts(installation, clock, environ).start()
     try:
-        run_telemetry(installation, fd, clock, [alerts], environ=environ)
+        run_telemetry(installation, fd, clock, [alerts], environ=environ, ready=ready)
     finally:
         alerts.close()

@@ -33,8 +33,8 @@ def configure(process: str, clock: Clock) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    for talkative in ("alembic", "httpx", "uvicorn"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     structlog.configure(
         processors=[structlog.stdlib.add_log_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -45,4 +45,6 @@ def configure(process: str, clock: Clock) -> None:
 def tell(code: str, params: Mapping[str, object], *, level: int = logging.WARNING) -> None:
     """One event by its catalogue code, with its English text."""
     text = words.text(code, "en", **params) if words.has(code) else code
-    structlog.get_logger("stage4").log(level, text, code=code, **{name: str(value) for name, value in params.items()})
+    told = {name: str(value) for name, value in params.items()}
+    # Kept apart, because a parameter may be called `code` or `level` too.
+    structlog.get_logger("stage4").log(level, text, code=code, params=told)

@@ -89,7 +89,7 @@ def _show(session: Session, view: Mapping[str, Any]) -> None:
     _told(session, facts)
     for countdown in view["countdowns"]:
         due = words.instant(parse_instant(countdown["due_at"]), lang)
-        session.say("command.countdown", what=session.text(f"console.timer_{countdown['kind']}"), due=due)
+        session.say("command.countdown", what=session.text(f"escalation.timer_{countdown['kind']}"), due=due)
     for row in view["steps"]:
         record = row["record"]
         state = session.text(f"document.state_{record['state']}")
@@ -280,6 +280,19 @@ def sign(
     sign_off = _act(session, incident_id, "sign", by=by, role=role, signature=armored)
     session.say("command.signed", person=sign_off["person"], role=role, key=sign_off["key"])
     session.emit(sign_off)
+    return 0
+
+
+@incident.command()
+@_id
+@click.option("--to", "directory", type=click.Path(path_type=Path), help="Default: var/evidence/INC.")
+@click.pass_obj
+def evidence(session: Session, incident_id: str, directory: Path | None) -> int:
+    """Lay the evidence out as a folder with SHA256SUMS, to be checked by `sha256sum -c`."""
+    path = (directory or session.installation.path("var/evidence") / incident_id).resolve()
+    document = _act(session, incident_id, "evidence", path=str(path))
+    session.say("command.evidence_written", path=document["path"], n=document["n"])
+    session.emit(document)
     return 0
 
 

@@ -17,8 +17,7 @@ def run(session: Session) -> int:
     from stage4.app.environment import run_environment
 
     installation = session.installation
-    session.say("service.environment_started")
-    run_environment(installation, SystemClock(), os.environ)
+    run_environment(installation, SystemClock(), os.environ, ready=lambda: session.say("service.environment_started"))
     session.say("service.environment_stopped")
     session.emit({"schema": "stage4.run/1", "root": str(installation.root), "ended": True})
     return 0
@@ -26,10 +25,11 @@ def run(session: Session) -> int:
 
 @click.command(hidden=True)
 @click.argument("fd", type=int)
+@click.argument("telling", type=int)
 @click.pass_obj
-def telemetry(session: Session, fd: int) -> int:
+def telemetry(session: Session, fd: int, telling: int) -> int:
     """The telemetry process; `stage4 run` starts it behind a pipe."""
     from stage4.app.environment import run_telemetry_process
 
-    run_telemetry_process(session.installation, fd, SystemClock(), os.environ)
+    run_telemetry_process(session.installation, fd, telling, SystemClock(), os.environ)
     return 0

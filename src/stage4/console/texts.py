@@ -45,8 +45,16 @@ class Texts:
         return words.text(code, self.lang, **(params or {})) if words.has(code) else code
 
     def event(self, kind: str, params: Mapping[str, object]) -> str:
-        """One line of the timeline."""
-        return self.text(f"event.{kind}", {**params, "params": ""})
+        """One line of the timeline; an event of an older version without a text is shown by its kind."""
+        told = dict(params)
+        if "reason" in params:
+            told["why"] = self.text(f"escalation.reason_{params['reason']}")
+        if "outcome" in params:
+            told["result"] = self.text(str(params["outcome"]), params)
+        try:
+            return self.text(f"event.{kind}", told)
+        except KeyError:
+            return kind
 
     def instant(self, at: datetime | None) -> str:
         """Local time with offset, and UTC."""
