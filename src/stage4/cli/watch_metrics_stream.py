@@ -43,6 +43,7 @@ PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; `argv` without the program's name, None for the process's own."""
+    _run.terminate_as_interrupt()
     return _run.guarded(SCHEMA, lambda: _Watch(_arguments(argv), SystemClock(), os.environ).run())
 
 
@@ -142,7 +143,6 @@ class _Watch:
     def run(self) -> int:
         span = words.duration(self._duration, self._lang)
         _run.say(words.text("watch.begins", self._lang, host=self._host, port=self._port, duration=span))
-        _run.terminate_as_interrupt()
 
         from stage4 import ids
         from stage4.telemetry.admission import NONCE_HEADER

@@ -123,7 +123,9 @@ class MetricsServer:
             else:
                 raise UsageError("telemetry.plain_text_refused", host=host)
         except RuntimeError as error:
-            raise Unavailable("telemetry.port_in_use", host=host, port=port, reason=str(error)) from error
+            # gRPC appends advice about its own debugging after a semicolon.
+            reason = str(error).partition(";")[0]
+            raise Unavailable("telemetry.port_in_use", host=host, port=port, reason=reason) from error
         await server.start()
         self._server = server
         return int(bound)
