@@ -21,7 +21,6 @@ TIME_SCALE = 0.02
 """Five minutes to L2 become six seconds."""
 LATENCY = {"alertname": "Stage4LoopLatencyHigh", "severity": "critical"}
 PANELS = ("avg_abs_zscore", "allocation_error_pct", "spread_capture_bps", "secondary_delay_ms")
-DEAD_END = "http://127.0.0.1:1"
 
 
 @dataclass(frozen=True)
@@ -85,18 +84,7 @@ def set_address(installed: Installed, **addresses: str) -> None:
 @contextmanager
 def environment(stack: Stack) -> Iterator[Running]:
     """`stage4 run`, scraped, with a detector that can reach nobody: what arrives came by Prometheus's rules."""
-    path = stack.installed.root / "config/core.yaml"
-    sound = path.read_text(encoding="utf-8")
-
-    def silence_the_detector(settings: Any) -> None:
-        settings["operations"]["monitoring"]["alertmanager_url"] = DEAD_END
-        settings["operations"]["service"]["port"] = 1
-
-    stack.installed.change(silence_the_detector)
-    try:
-        running = stack.installed.run()
-    finally:
-        path.write_text(sound, encoding="utf-8")
+    running = stack.installed.run_unheard()
     try:
         stack.installed.until(stack.scraped, "the first scrape", running)
         yield running

@@ -152,17 +152,25 @@ class Installed:
     def stage4(self, *arguments: str, timeout: float = COMMAND_SECONDS) -> Outcome:
         return self.call([*STAGE4, *arguments], timeout=timeout)
 
-    def shell(self, line: str, timeout: float = COMMAND_SECONDS) -> Outcome:
+    def type(self, line: str) -> subprocess.Popen[str]:
         """A command line as a person types it: a clean shell in the installation, `. ./env.sh`, then the line."""
-        command = ["sh", "-c", f". ./env.sh && {line}"]
-        return _outcome(subprocess.Popen(command, cwd=self.root, env=clean_environ(), **_PIPES), timeout)
+        return self._open(["sh", "-c", f". ./env.sh && {line}"], clean_environ())
+
+    def shell(self, line: str, timeout: float = COMMAND_SECONDS) -> Outcome:
+        """`type`, to its end."""
+        return _outcome(self.type(line), timeout)
 
     def call(self, argv: Sequence[str], timeout: float = COMMAND_SECONDS, **environ: str) -> Outcome:
         return _outcome(self.begin(argv, **environ), timeout)
 
     def begin(self, argv: Sequence[str], **environ: str) -> subprocess.Popen[str]:
         """A command that goes on by itself; collect it with `collect`."""
-        return subprocess.Popen([*argv], cwd=self.root, env={**self.environ, **environ}, **_PIPES)
+        return self._open([*argv], {**self.environ, **environ})
+
+    def _open(self, argv: Sequence[str], environ: dict[str, str]) -> subprocess.Popen[str]:
+        process = subprocess.Popen(argv, cwd=self.root, env=environ, **_PIPES)
+        self._ending.callback(_end, process)
+        return process
 
     # long-running processes
 
@@ -188,6 +196,21 @@ class Installed:
         self.until(lambda: self.word().get("pid") == running.pid or None, "the scheduler's word", running)
         self.until(lambda: answers(self.metrics), "the exporter", running)
         return running
+
+    def run_unheard(self) -> Running:
+        """`run`, with a detector whose alerts reach nobody: an alert that arrives all the same came another way."""
+        path = self.root / "config/core.yaml"
+        heard = path.read_bytes()
+
+        def silence(settings: Any) -> None:
+            settings["operations"]["monitoring"]["alertmanager_url"] = "http://127.0.0.1:1"
+            settings["operations"]["service"]["port"] = 1
+
+        self.change(silence)
+        try:
+            return self.run()
+        finally:
+            path.write_bytes(heard)
 
     def serve(self, time_scale: float = 1.0) -> Running:
         """`stage4 serve`, once it is ready."""
@@ -238,10 +261,10 @@ class Installed:
     def key(self, person: str) -> Path:
         return self.root / "secrets/people" / person
 
-    def enable(self, *people: str) -> Outcome:
+    def enable(self, *people: str, wait: str = "10s") -> Outcome:
         """`stage4 enable` with these people's demonstration keys."""
         signers = [part for person in people for part in ("--signer", f"{person}={self.key(person)}")]
-        return self.stage4("--json", "enable", *signers)
+        return self.stage4("--json", "enable", *signers, "--wait", wait)
 
 
 _PIPES: dict[str, Any] = {
@@ -255,6 +278,16 @@ _PIPES: dict[str, Any] = {
 def collect(process: subprocess.Popen[str], timeout: float = COMMAND_SECONDS) -> Outcome:
     """Wait for a command of `Installed.begin`."""
     return _outcome(process, timeout)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a command that nobody collected."""
+    if process.poll() is None:
+        process.kill()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    process.wait()
 
 
 def _outcome(process: subprocess.Popen[str], timeout: float) -> Outcome:
