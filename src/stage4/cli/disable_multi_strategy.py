@@ -56,10 +56,13 @@ class _Remarks:
     def _in(self, lang: Language) -> Iterator[tuple[str, dict[str, object]]]:
         """Each warning with its parameters; an error among them in its own words."""
         for code, params in self.said:
-            yield code, {
-                name: words.text(value.code, lang, **value.params) if isinstance(value, Stage4Error) else value
-                for name, value in params.items()
-            }
+            yield (
+                code,
+                {
+                    name: words.text(value.code, lang, **value.params) if isinstance(value, Stage4Error) else value
+                    for name, value in params.items()
+                },
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -302,9 +305,7 @@ def _is_incident(value: str | None) -> bool:
     return True
 
 
-def _look_up(
-    installation: Installation | None, scope: Scope, arguments: argparse.Namespace, remarks: _Remarks
-) -> None:
+def _look_up(installation: Installation | None, scope: Scope, arguments: argparse.Namespace, remarks: _Remarks) -> None:
     """Say what the installation does not know of the call."""
     if installation is None:
         return

@@ -118,6 +118,6 @@ def system_timer(loop: asyncio.AbstractEventLoop, clock: Clock) -> Timer:
     if sys.platform == "linux" and hasattr(loop, "add_reader"):
         try:
             return TimerfdTimer(loop)
-        except (OSError, AttributeError, NotImplementedError):
+        except (OSError, AttributeError):
             return CallAtTimer(loop, clock)
     return CallAtTimer(loop, clock)
