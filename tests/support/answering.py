@@ -56,4 +56,3 @@ def answering(root: Path, *, deaf: bool = False, in_flight: int = 0) -> Iterator
         ended.set()
         thread.join()
         gate.close()
-

@@ -36,9 +36,7 @@ class Trading:
         self._feed = SyntheticFeed(7, begins=BEGINS, venues=VENUES, interval=timedelta(seconds=1))
         _, schedules = desk_schedules(settings())
         self._now = BEGINS
-        self._desk = Desk(
-            schedules, self._feed, gate, start_equity=300_000.0, daily_loss_limit_pct=2.0, begins=BEGINS
-        )
+        self._desk = Desk(schedules, self._feed, gate, start_equity=300_000.0, daily_loss_limit_pct=2.0, begins=BEGINS)
 
     def trade(self, seconds: int = 60) -> int:
         """How many signals the broker got in `seconds`."""

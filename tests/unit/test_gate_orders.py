@@ -132,9 +132,7 @@ def test_an_order_for_one_empty_stop_does_not_release_another(site: Site) -> Non
         ({"stop": "multi_strategy_disable.tag.x.json"}, "gate.order_other_stop"),
     ],
 )
-def test_an_order_about_something_else_is_refused(
-    site: Site, stopped: Gate, change: dict[str, str], code: str
-) -> None:
+def test_an_order_about_something_else_is_refused(site: Site, stopped: Gate, change: dict[str, str], code: str) -> None:
     statement = msgspec.structs.replace(enable.prepare(site.root, clock=site.clock), **change)
     enable.submit(site.root, statement, [(id_, sign(statement.message)) for id_, sign in signers(*EWA_AND_JAN)])
     assert outcome(stopped) == ("refused", code)

@@ -191,4 +191,3 @@ def verify_order(order: Order, latch: Latch, people: People, now: datetime) -> N
 def signers_of(order: Order) -> tuple[str, ...]:
     """The people an order names, in the order of signing."""
     return tuple(signature.signer for signature in order.signatures)
-
