@@ -17,7 +17,7 @@ help:
 	@echo "make docs    write the generated runbooks and monitoring files again"
 
 run: $(VENV)/.run-ready
-	@$(BIN)/stage4 demo $(DEMO)
+	@$(BIN)/stage4 demo $(DEMO) || [ $$? -eq 130 ]  # Ctrl-C is how it ends
 
 test: $(VENV)/.dev-ready .tools/.ready
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests

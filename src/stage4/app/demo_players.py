@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from stage4.app.evidence import lay_out
 from stage4.errors import ExitCode, Refused, Unavailable
 from stage4.runtime import enable, faults
 from stage4.runtime.stop import ALL, wait_until_enabled
@@ -115,7 +116,7 @@ class _Players:
             return int(ExitCode.NO)
         verified = json.loads(ended.stdout)
         self._stage.tell("log_verified", n=int(verified["entries"]))
-        folder = self._act("evidence", path=str(installation.path("var/evidence") / self._id))["path"]
+        folder = lay_out(installation, self._id, installation.path("var/evidence") / self._id)["path"]
         self._stage.tell("closed", id=self._id, folder=folder)
         return int(ExitCode.DONE)
 

@@ -47,7 +47,9 @@ def demo(session: Session, directory: Path | None, auto: bool, duration: str, ti
     def tell(line: str) -> None:
         click.echo(line, err=session.as_json)
 
-    stage = prepare(directory, SystemClock(), session.lang or _run.language(os.environ, "pl"), tell)
+    # There may be no installation yet to say which language its people read; init writes Polish.
+    session.lang = session.lang or _run.language(os.environ, "pl")
+    stage = prepare(directory, SystemClock(), session.lang, tell)
     code = play(stage, auto_span=span if auto else None, time_scale=time_scale)
     session.emit({"schema": "stage4.demo/1", "root": str(stage.installation.root), "exit_code": code})
     return code

@@ -288,9 +288,11 @@ def sign(
 @click.option("--to", "directory", type=click.Path(path_type=Path), help="Default: var/evidence/INC.")
 @click.pass_obj
 def evidence(session: Session, incident_id: str, directory: Path | None) -> int:
-    """Lay the evidence out as a folder with SHA256SUMS, to be checked by `sha256sum -c`."""
+    """Lay the evidence out as a folder, to be checked by `sha256sum -c` and `ssh-keygen -Y verify`."""
+    from stage4.app.evidence import lay_out
+
     path = (directory or session.installation.path("var/evidence") / incident_id).resolve()
-    document = _act(session, incident_id, "evidence", path=str(path))
+    document = lay_out(session.installation, incident_id, path)
     session.say("command.evidence_written", path=document["path"], n=document["n"])
     session.emit(document)
     return 0
