@@ -95,10 +95,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _disable(arguments: argparse.Namespace, clock: Clock) -> int:
-    from stage4.config import find_root
     from stage4.runtime.stop import request_stop
 
-    root = find_root(arguments.root, os.environ, Path.cwd())
+    root = _root(arguments.root)
     scope, remarks, now = _scope(arguments), _Remarks(), clock.now()
     expires_at = _expiry(arguments.duration_minutes, now, remarks)
     wait = _wait(arguments.wait, remarks)
@@ -163,6 +162,22 @@ def _disable(arguments: argparse.Namespace, clock: Clock) -> int:
         }
     )
     return exit_code
+
+
+def _root(named: Path | None) -> Path:
+    """The installation; one that has lost its settings is known by its overrides, since its scheduler may still run."""
+    from stage4.config import find_root
+    from stage4.runtime.stop import OVERRIDES
+
+    try:
+        return find_root(named, os.environ, Path.cwd())
+    except UsageError:
+        told = named or (Path(os.environ["STAGE4_ROOT"]) if os.environ.get("STAGE4_ROOT") else None)
+        here = Path.cwd()
+        for candidate in (told,) if told is not None else (here, *here.parents):
+            if (candidate / OVERRIDES).is_dir():
+                return candidate.resolve()
+        raise
 
 
 def _scope(arguments: argparse.Namespace) -> Scope:
