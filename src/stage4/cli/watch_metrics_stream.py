@@ -44,6 +44,8 @@ PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; `argv` without the program's name, None for the process's own."""
     _run.terminate_as_interrupt()
+    # gRPC's core would write lines of its own about each refusal; the document says what was refused.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return _run.guarded(SCHEMA, lambda: _Watch(_arguments(argv), SystemClock(), os.environ).run())
 
 

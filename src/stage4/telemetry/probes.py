@@ -104,10 +104,14 @@ def tls_facts(endpoint: Endpoint, paths: tuple[Path, Path, Path], pins: Sequence
             leaf = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True) or b"")
             cipher = secured.cipher()
             version = secured.version()
+            # TLS 1.3 tells a client whose certificate is refused only after the handshake, in place of the first data.
+            greeted = secured.recv(1)
     except ssl.SSLError as error:
         return facts | {"right": False, "reason": error.reason or "handshake failed"}
     except OSError as error:
         return facts | {"right": None, "reason": error.strerror or type(error).__name__}
+    if not greeted:
+        return facts | {"right": False, "reason": "closed after the handshake"}
     server = certificates.facts_of(leaf)
     pinned = server.fingerprint in {pin.lower().replace(":", "") for pin in pins} if pins else None
     return facts | {
