@@ -1,22 +1,29 @@
-"""Takes alerts, reports and audits in: what is new opens or joins an incident, what is known changes nothing."""
+"""Takes alerts, reports and audits in: what is new opens or joins an incident, what is known changes nothing.
+
+Two paths tell of one alert, each with a start of its own. The last word counts, whichever path says it: an end clears
+the alert under every start it began before, and the path that still fires says so again, which joins the incident.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from stage4 import ids
 from stage4.errors import UsageError
 from stage4.incidents import lifecycle
 from stage4.incidents.core import Core, Unit
 from stage4.incidents.incident import AlertState, Condition, Incident, Kind, State
-from stage4.incidents.intake import Alert, cause_of, read_alertmanager, read_signal
+from stage4.incidents.intake import ALERTMANAGER, Alert, cause_of, read_alertmanager, read_signal
 from stage4.incidents.progress import audited, first_time
+from stage4.incidents.rows import Told
 from stage4.incidents.steps.rule import AuditVerdict, verdict_of_document
 
 LIVE = (State.TRIGGERED, State.ACKNOWLEDGED, State.RESOLVED)
 QUARANTINE_BODY = 1 << 20
+OVERTAKEN = timedelta(seconds=2)
+"""How long after an end Alertmanager's earlier word may still be on its way; a renewal comes later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +99,21 @@ class Arrivals:
             for alert in alerts:
                 if alert.heartbeat:
                     continue
-                known = unit.tx.alert(alert.fingerprint, alert.starts_at)
-                # An alert that has ended does not fire again under the same start: that delivery is late.
-                if known is not None and (known[0].firing == alert.firing or not known[0].firing):
-                    if known[1]:
-                        concerned[known[1]] = None
+                told = unit.tx.alert(alert.fingerprint, alert.starts_at)
+                if told is not None and _is_known(alert, told, unit.now):
+                    if told.incident_id:
+                        concerned[told.incident_id] = None
                     continue
                 new += 1
-                incident_id = self._ended(unit, alert, known) if not alert.firing else self._fired(unit, alert)
-                if incident_id:
-                    concerned[incident_id] = None
+                touched = self._fired(unit, alert) if alert.firing else self._ended(unit, alert, told)
+                concerned |= dict.fromkeys(touched)
         return Received(tuple(concerned), new, len(alerts) - new)
 
-    def _fired(self, unit: Unit, alert: Alert) -> str | None:
+    def _fired(self, unit: Unit, alert: Alert) -> tuple[str, ...]:
         if alert.l1_only:
             unit.tx.put_alert(alert, None, unit.now)
             unit.warn_l1(alert)
-            return None
+            return ()
         rules = self.core.rules
         known = unit.tx.incidents(states=LIVE, cause=alert.cause)
         if not known:
@@ -119,17 +124,23 @@ class Arrivals:
             change = lifecycle.alert_fired(incident, alert, unit.now, rules, unit.duties)
             if change != (incident, []):
                 unit.apply(change)
-        return incident.id
+        return (incident.id,)
 
-    def _ended(self, unit: Unit, alert: Alert, known: tuple[Alert, str | None] | None) -> str | None:
-        incident_id = known[1] if known else None
-        unit.tx.put_alert(alert, incident_id, unit.now)
-        incident = unit.tx.incident(incident_id) if incident_id else None
-        if incident is not None and incident.open and unit.tx.firing(incident.id) == 0:
-            change = lifecycle.alerts_cleared(incident, unit.now)
-            if change != (incident, []):
-                unit.apply(change)
-        return incident_id
+    def _ended(self, unit: Unit, alert: Alert, told: Told | None) -> tuple[str, ...]:
+        """The alert is over under every start before its end; what began later is another firing."""
+        ended_at = max(alert.ends_at or unit.now, alert.starts_at)
+        over = [each for each in unit.tx.standing(alert.fingerprint) if each.alert.starts_at <= ended_at]
+        touched = dict.fromkeys(each.incident_id for each in over if each.incident_id)
+        unit.tx.put_alert(alert, told.incident_id if told else next(iter(touched), None), unit.now)
+        for each in over:
+            unit.tx.put_alert(replace(alert, starts_at=each.alert.starts_at), each.incident_id, unit.now)
+        for incident_id in touched:
+            incident = unit.tx.incident(incident_id)
+            if incident is not None and incident.open and unit.tx.firing(incident.id) == 0:
+                change = lifecycle.alerts_cleared(incident, unit.now)
+                if change != (incident, []):
+                    unit.apply(change)
+        return tuple(touched)
 
     def _open(self, unit: Unit, alert: Alert, state: AlertState, by: str | None) -> Incident:
         day = unit.now.date()
@@ -154,6 +165,18 @@ class Arrivals:
         with self.core.change() as unit:
             unit.tx.put_quarantine(unit.now, source, str(error), body[:QUARANTINE_BODY])
         return Received(quarantined=str(error))
+
+
+def _is_known(alert: Alert, told: Told, now: datetime) -> bool:
+    """Whether a delivery says nothing that was not said under its start, or was overtaken by the end of it."""
+    if told.alert.firing:
+        return alert.firing
+    if told.alert.source != alert.source:
+        return False
+    # Alertmanager speaks for several senders: what one of them ended, another may renew under the same start. A path
+    # with one sender ends a start once.
+    renewed = alert.firing and alert.source == ALERTMANAGER and now - told.received_at >= OVERTAKEN
+    return not renewed
 
 
 def _concerned(unit: Unit) -> Incident | None:

@@ -22,11 +22,14 @@ TEXT_LIMIT = 4096
 KINDS = frozenset(kind.value for kind in Kind)
 CONDITIONS = {Kind.PNL: Condition.LOSS, Kind.NO_SIGNALS: Condition.NO_SIGNALS}
 NEVER = "0001-01-01T00:00:00Z"
+ALERTMANAGER = "alertmanager"
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert as delivered. `fingerprint` and `starts_at` identify it; `cause` groups alerts into an incident.
+    """One alert as delivered. `fingerprint` identifies it, `cause` groups alerts into an incident.
+
+    `starts_at` tells one firing of it from the next; each path may give the same firing another one.
 
     `condition` is set where the alert by itself is a reason to call the Incident Manager (label `escalate:
     incident_manager`); `l1_only` alerts (`escalate: never`) warn L1 and open no incident; a `heartbeat` (severity
@@ -72,7 +75,7 @@ def read_signal(body: bytes) -> Alert:
         source=_text(document, "source"),
         status=_text(document, "status"),
         starts_at=_text(document, "starts_at"),
-        ends_at=None,
+        ends_at=document.get("ends_at"),
         fingerprint=document.get("fingerprint"),
         labels={**labels, "kind": _text(document, "kind"), "severity": _text(document, "severity")},
         annotations=_texts(document, "annotations"),
@@ -97,7 +100,7 @@ def _from_alertmanager(each: object) -> Alert:
     labels = _texts(each, "labels")
     return _alert(
         name=labels.get("alertname", ""),
-        source="alertmanager",
+        source=ALERTMANAGER,
         status=_text(each, "status"),
         starts_at=_text(each, "startsAt"),
         ends_at=each.get("endsAt"),

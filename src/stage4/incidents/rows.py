@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from stage4.decisionlog.entry import Draft
 from stage4.incidents.incident import Scalar
+from stage4.incidents.intake import Alert
 from stage4.notify import Notice
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,6 +21,15 @@ def micros(at: datetime) -> int:
 
 def instant(value: int) -> datetime:
     return EPOCH + value * MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The last word about an alert under one start, by any path, and the incident it belongs to."""
+
+    alert: Alert
+    incident_id: str | None
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from stage4.incidents.effects import TimerKind
 from stage4.incidents.evidence import Artefact
 from stage4.incidents.incident import Incident, State
 from stage4.incidents.intake import Alert
-from stage4.incidents.rows import Decision, Event, Outgoing, instant, micros
+from stage4.incidents.rows import Decision, Event, Outgoing, Told, instant, micros
 from stage4.incidents.signoff import SignOff
 from stage4.incidents.timers import Timer
 from stage4.notify import Notice
@@ -100,12 +100,18 @@ class Transaction:
 
     # alerts
 
-    def alert(self, fingerprint: str, starts_at: datetime) -> tuple[Alert, str | None] | None:
-        """A delivered alert with its incident."""
+    def alert(self, fingerprint: str, starts_at: datetime) -> Told | None:
+        """What was told last of an alert under this start."""
         table = schema.alerts
         key = and_(table.c.fingerprint == fingerprint, table.c.starts_at == micros(starts_at))
         row = self._sql.execute(select(table).where(key)).first()
-        return (msgspec.json.decode(row.document, type=Alert), row.incident_id) if row else None
+        return _told(row) if row else None
+
+    def standing(self, fingerprint: str) -> list[Told]:
+        """The starts under which an alert fires; the paths may each have given it one."""
+        table = schema.alerts
+        query = select(table).where(table.c.fingerprint == fingerprint, table.c.firing).order_by(table.c.starts_at)
+        return [_told(row) for row in self._sql.execute(query)]
 
     def put_alert(self, alert: Alert, incident_id: str | None, now: datetime) -> None:
         self._upsert(
@@ -327,6 +333,10 @@ class Transaction:
     @staticmethod
     def _same(table: Table, key: Mapping[str, object]) -> list[ColumnElement[bool]]:
         return [table.c[name] == value for name, value in key.items()]
+
+
+def _told(row: Row[tuple[object, ...]]) -> Told:
+    return Told(msgspec.json.decode(row.document, type=Alert), row.incident_id, instant(row.received_at))
 
 
 def _timer(row: Row[tuple[object, ...]]) -> Timer:
