@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -93,6 +94,59 @@ def test_a_drought_warns_only_the_schedule_that_has_a_limit() -> None:
     (alert,) = detector.observe(sample(0, drought))
     assert (alert.severity, alert.labels["escalate"]) == ("warning", "never")
     assert detector.observe(sample(0, drought, schedule=ARBITRAGE, profile="aggressive")) == ()
+
+
+def test_an_alert_of_an_earlier_life_ends_under_its_own_start_with_the_first_value_within() -> None:
+    told = Detector(PLAN).observe(sample(0, {LATENCY: 0.3}))
+    detector = Detector(PLAN, told)
+    assert detector.firing() == told
+    assert detector.tick(START + timedelta(seconds=20)) == (), "no value, no end"
+    ended = detector.observe(sample(25, {LATENCY: 0.1}))
+    assert [(a.fingerprint, a.started_at) for a in ended] == [(a.fingerprint, a.started_at) for a in told]
+    assert {alert.ended_at for alert in ended} == {START + timedelta(seconds=25)}
+    assert detector.firing() == ()
+
+
+def test_an_alert_of_an_earlier_life_that_lasts_is_the_same_alert() -> None:
+    told = Detector(PLAN).observe(sample(0, {LATENCY: 0.3}))
+    detector = Detector(PLAN, told)
+    assert detector.observe(sample(25, {LATENCY: 0.4})) == ()
+    assert {alert.started_at for alert in detector.firing()} == {START}
+
+
+def test_an_alert_of_an_earlier_life_leaves_other_series_alone_and_waits_for_its_own() -> None:
+    told = Detector(PLAN).observe(sample(0, {LATENCY: 0.3}))
+    detector = Detector(PLAN, told)
+    assert detector.observe(sample(25, {LATENCY: 0.1}, schedule=ARBITRAGE, profile="aggressive")) == ()
+    assert detector.firing() == told
+
+
+def test_silence_of_an_earlier_life_ends_with_the_first_sample() -> None:
+    before = Detector(PLAN)
+    before.observe(sample(0, {LATENCY: 0.1}))
+    told = before.tick(START + timedelta(seconds=31))
+    (ended,) = Detector(PLAN, told).observe(sample(40, {LATENCY: 0.1}))
+    assert (ended.name, ended.started_at) == ("Stage4TelemetryStale", START + timedelta(seconds=31))
+
+
+def test_an_alert_whose_labels_changed_meanwhile_ends_under_the_old_ones() -> None:
+    told = Detector(PLAN).observe(sample(0, {"stage4_avg_abs_zscore": 3.0}))
+    renamed = Detector(replace(PLAN, installation_id="moved"), told)
+    began, ended = renamed.observe(sample(5, {"stage4_avg_abs_zscore": 3.0}))
+    assert (began.firing, began.labels["installation"]) == (True, "moved")
+    assert (ended.firing, ended.fingerprint) == (False, told[0].fingerprint)
+
+
+def test_an_alert_that_no_rule_knows_any_longer_is_left_out() -> None:
+    (told,) = Detector(PLAN).observe(sample(0, {"stage4_avg_abs_zscore": 3.0}))
+    assert Detector(PLAN, [replace(told, name="Stage4Gone")]).firing() == ()
+
+
+def test_the_signal_of_an_end_says_when_it_was() -> None:
+    detector = Detector(PLAN)
+    detector.observe(sample(0, {"stage4_avg_abs_zscore": 3.0}))
+    (ended,) = detector.observe(sample(9, {"stage4_avg_abs_zscore": 1.0}))
+    assert as_signal(ended)["ends_at"] == "2026-11-23T09:00:09Z"
 
 
 def test_the_signal_has_the_agreed_shape() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from stage4.errors import Unavailable
 from stage4.monitoring.detector import DetectedAlert
 from stage4.monitoring.direct import AlertReceiver, DirectAlerts, ServiceReceiver
+from stage4.monitoring.told import ToldAlerts
 from stage4.testing.clock import ManualClock
 from support.monitoring_plans import PLAN, START, sample
 from support.prometheus import until, webhook_receiver
@@ -131,3 +135,141 @@ def test_a_service_that_refuses_has_not_taken_the_alert(status: int) -> None:
         path(sample(0, {ZSCORE: 3.0}))
         path.send_due()
     assert fallback.said() == [("warning", True)]
+
+
+def test_no_proxy_of_the_environment_swallows_an_alert(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with webhook_receiver() as service:
+        path, _ = direct(ServiceReceiver(service.url, lambda: "s3cret"))
+        path(sample(0, {ZSCORE: 3.0}))
+        path.send_due()
+    assert len(service.received) == 1
+
+
+@dataclass
+class Lives:
+    """One life of the telemetry process after another, with the same file and receiver."""
+
+    file: Path
+    receiver: Recording = field(default_factory=Recording)
+
+    def begin(self) -> DirectAlerts:
+        return DirectAlerts(PLAN, [self.receiver], ManualClock(START), ToldAlerts(self.file))
+
+    def firing(self) -> list[str]:
+        """What the file says still fires."""
+        return [told["name"] for told in json.loads(self.file.read_text())["alerts"] if told["ended_at"] is None]
+
+
+@pytest.fixture
+def lives(tmp_path: Path) -> Lives:
+    return Lives(tmp_path / "var/run/direct_alerts.json")
+
+
+def test_an_alert_of_an_earlier_life_that_is_well_by_now_is_told_as_resolved(lives: Lives) -> None:
+    first = lives.begin()
+    first(sample(0, {ZSCORE: 3.0}))
+    first.send_due()
+    second = lives.begin()
+    second.send_due()
+    assert len(lives.receiver.taken) == 1, "no value has come yet"
+    second(sample(20, {ZSCORE: 1.0}))
+    second.send_due()
+    fired, ended = lives.receiver.taken
+    assert (ended.fingerprint, ended.started_at, ended.firing) == (fired.fingerprint, fired.started_at, False)
+    assert lives.firing() == []
+    third = lives.begin()
+    third(sample(40, {ZSCORE: 1.0}))
+    third.send_due()
+    assert len(lives.receiver.taken) == 2, "told once"
+
+
+def test_an_alert_is_remembered_before_it_is_told(lives: Lives) -> None:
+    remembered: list[list[str]] = []
+
+    @dataclass
+    class Looking:
+        look: Callable[[], list[str]]
+
+        def send(self, alerts: Sequence[DetectedAlert]) -> None:
+            remembered.append(self.look())
+
+    path = DirectAlerts(PLAN, [Looking(lives.firing)], ManualClock(START), ToldAlerts(lives.file))
+    path(sample(0, {ZSCORE: 3.0}))
+    path.send_due()
+    assert remembered == [["Stage4AvgAbsZscoreHigh"]]
+
+
+def test_an_end_that_nobody_took_is_told_in_the_next_life(lives: Lives) -> None:
+    first = lives.begin()
+    first(sample(0, {ZSCORE: 3.0}))
+    first.send_due()
+    lives.receiver.answers = False
+    first(sample(5, {ZSCORE: 1.0}))
+    first.send_due()
+    lives.receiver.answers = True
+    second = lives.begin()
+    second(sample(20, {ZSCORE: 3.0}))
+    second.send_due()
+    assert lives.receiver.said() == [("warning", True), ("warning", False), ("warning", True)]
+    assert lives.receiver.taken[2].started_at > lives.receiver.taken[0].started_at
+
+
+def test_what_lasts_is_written_only_when_it_changes(lives: Lives) -> None:
+    path = lives.begin()
+    path(sample(0, {ZSCORE: 3.0}))
+    path.send_due()
+    path.send_due()
+    written = lives.file.stat().st_ino
+    path(sample(1, {ZSCORE: 3.1}))
+    path.send_due()
+    assert lives.file.stat().st_ino == written
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"schema": "x", "alerts": []}',
+        b'{"schema": "stage4.direct_alerts/1", "alerts": [{"name": 1}]}',
+    ],
+)
+def test_a_damaged_memory_is_said_once_and_starts_empty(
+    lives: Lives, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    lives.file.parent.mkdir(parents=True)
+    lives.file.write_bytes(content)
+    path = lives.begin()
+    path(sample(0, {ZSCORE: 3.0}))
+    path.send_due()
+    path.send_due()
+    assert lives.receiver.said() == [("warning", True)]
+    assert lives.firing() == ["Stage4AvgAbsZscoreHigh"]
+    (said,) = caplog.records
+    assert "direct_alerts.json" in said.getMessage()
+
+
+def test_a_memory_that_is_not_there_is_said_once(lives: Lives, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    lives.begin().send_due()
+    assert len(caplog.records) == 1
+
+
+def test_a_memory_that_cannot_be_written_holds_no_alert_back(
+    lives: Lives, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = lives.begin()
+    (tmp_path / "var").write_bytes(b"a file in the way of the directory")
+    path(sample(0, {ZSCORE: 3.0}))
+    path.send_due()
+    path.send_due()
+    assert lives.receiver.said() == [("warning", True)]
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+    (tmp_path / "var").unlink()
+    path.send_due()
+    assert lives.firing() == ["Stage4AvgAbsZscoreHigh"]

@@ -2,13 +2,14 @@
 The runtime's own detector: alerts judged on each sample, without waiting for a scrape.
 
 It reads the same rules as Prometheus and gives the same names, labels and texts. Pure: it keeps what is firing and
-what each scheduler said last, and is told the time. How it fails: open. A series that falls silent keeps its alert
-firing, because "not known to be well" is not well; only a value within its limit resolves.
+what each scheduler said last, and is told the time and what fired in an earlier life. How it fails: open. A series
+that falls silent keeps its alert firing, because "not known to be well" is not well; only a value within its limit
+resolves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -57,15 +58,25 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 
 
 class Detector:
-    """Judges samples in the order in which they come. Not thread-safe."""
+    """Judges samples in the order in which they come. Not thread-safe.
 
-    def __init__(self, plan: MonitoringPlan) -> None:
+    `standing` fired when an earlier detector ended; each is judged again when its series comes, and keeps its start.
+    One that no rule knows any longer is left out.
+    """
+
+    def __init__(self, plan: MonitoringPlan, standing: Iterable[DetectedAlert] = ()) -> None:
         self._plan = plan
         readable = (Reading.VALUE, Reading.AGE, Reading.SILENCE)
         self._rules = tuple(rule for rule in rules_of(plan) if rule.reading in readable)
         self._firing: dict[tuple[int, tuple[str, ...]], DetectedAlert] = {}
         self._last_seen: dict[str, datetime] = {}
         self._ages: dict[str, float] = {}
+        numbers = {(rule.name, str(rule.severity)): number for number, rule in enumerate(self._rules)}
+        for alert in standing:
+            number = numbers.get((alert.name, alert.severity))
+            if number is not None:
+                group = tuple(alert.labels.get(label, "") for label in self._rules[number].group_labels)
+                self._firing[number, group] = alert
 
     def firing(self) -> tuple[DetectedAlert, ...]:
         """What fires now."""
@@ -111,10 +122,13 @@ class Detector:
         key = (number, tuple(group.values()))
         standing = self._firing.get(key)
         if rule.fires_at(value, labels):
-            began = standing.started_at if standing else now
-            self._firing[key] = self._alert(rule, group, value, began)
+            alert = self._alert(rule, group, value, standing.started_at if standing else now)
+            self._firing[key] = alert
             if standing is None:
-                yield self._firing[key]
+                yield alert
+            elif standing.labels != alert.labels:
+                # The settings gave it other labels since an earlier life; receivers know it by the old ones.
+                yield from (alert, replace(standing, ended_at=now))
         elif standing is not None:
             del self._firing[key]
             yield replace(standing, ended_at=now)
@@ -130,6 +144,7 @@ class Detector:
 def as_signal(alert: DetectedAlert) -> dict[str, object]:
     """The body for the service's signal endpoint."""
     own = ("alertname", "severity", "kind")
+    ended = {} if alert.ended_at is None else {"ends_at": format_instant(alert.ended_at)}
     return {
         "schema": SIGNAL_SCHEMA,
         "source": SOURCE,
@@ -140,6 +155,7 @@ def as_signal(alert: DetectedAlert) -> dict[str, object]:
         "labels": {name: text for name, text in alert.labels.items() if name not in own},
         "annotations": dict(alert.annotations),
         "starts_at": format_instant(alert.started_at),
+        **ended,
         "value": alert.value,
         "fingerprint": alert.fingerprint,
     }

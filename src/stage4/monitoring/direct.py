@@ -3,7 +3,8 @@ The direct alert path: from a sample to Alertmanager, or to the incident service
 
 `DirectAlerts` is an observer of the telemetry process. Judging happens where samples arrive; sending happens in a
 thread of its own, so that a slow receiver delays no sample. How it fails: open. An alert that no receiver took is
-sent again until one takes it, and twice is better than never; receivers know an alert again by its labels.
+sent again until one takes it, and twice is better than never; receivers know an alert again by its labels. What was
+told as firing is remembered beyond the process, so that the next one ends what is well by then.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from stage4.clock import Clock
 from stage4.errors import Unavailable
 from stage4.monitoring.detector import DetectedAlert, Detector, as_postable, as_signal
 from stage4.monitoring.plan import ALERTS_SCOPE, MonitoringPlan, plan_of
+from stage4.monitoring.told import TOLD_FILE, ToldAlerts
 from stage4.telemetry.sample import Sample
 
 if TYPE_CHECKING:
@@ -89,17 +91,22 @@ class ServiceReceiver:
 class DirectAlerts:
     """Judges samples and sends what changes; what still fires is sent again every half minute.
 
-    The first receiver that takes an alert is enough.
+    The first receiver that takes an alert is enough. `told` is the memory of an earlier life.
     """
 
-    def __init__(self, plan: MonitoringPlan, receivers: Sequence[AlertReceiver], clock: Clock) -> None:
-        self._detector = Detector(plan)
+    def __init__(
+        self, plan: MonitoringPlan, receivers: Sequence[AlertReceiver], clock: Clock, told: ToldAlerts | None = None
+    ) -> None:
+        before = told.load() if told else ()
+        self._told = told
+        self._detector = Detector(plan, [alert for alert in before if alert.firing])
         self._receivers = tuple(receivers)
         self._clock = clock
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._ending = False
         self._unsent: dict[str, list[DetectedAlert]] = {}
+        self._hold([alert for alert in before if not alert.firing])
         self._renewed_at = clock.now()
         self._thread = threading.Thread(target=self._run, name="direct-alerts", daemon=True)
 
@@ -144,6 +151,7 @@ class DirectAlerts:
                 for alert in self._detector.firing():
                     self._unsent.setdefault(alert.fingerprint, [alert])
             due = {name: tuple(waiting) for name, waiting in self._unsent.items()}
+        self._remember()
         firsts = [waiting[0] for waiting in due.values()]
         latest = [waiting[1] for waiting in due.values() if len(waiting) > 1]
         if firsts and self._sent(firsts) and (not latest or self._sent(latest)):
@@ -151,6 +159,15 @@ class DirectAlerts:
                 for name, waiting in due.items():
                     if tuple(self._unsent[name]) == waiting:
                         del self._unsent[name]
+            self._remember()
+
+    def _remember(self) -> None:
+        if self._told is None:
+            return
+        with self._lock:
+            ends = [alert for waiting in self._unsent.values() for alert in waiting if not alert.firing]
+            standing = (*self._detector.firing(), *ends)
+        self._told.keep(standing)
 
     def _sent(self, alerts: Sequence[DetectedAlert]) -> bool:
         for receiver in self._receivers:
@@ -179,4 +196,4 @@ def direct_alerts(installation: Installation, clock: Clock, environ: Mapping[str
     receivers: list[AlertReceiver] = [ServiceReceiver(plan.service_url, secret)]
     if plan.alertmanager_url is not None:
         receivers.insert(0, AlertmanagerReceiver(plan.alertmanager_url, clock))
-    return DirectAlerts(plan, receivers, clock)
+    return DirectAlerts(plan, receivers, clock, ToldAlerts(installation.path(TOLD_FILE)))
