@@ -135,7 +135,10 @@ def read_json(path: Path, limit: int = JSON_LIMIT) -> object:
 
 def json_bytes(document: object) -> bytes:
     """A document as people like to read it: two spaces, UTF-8, a last newline."""
-    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    # Half a surrogate pair, from a file name that is no UTF-8, has no UTF-8: Python's escape for it is JSON's too.
+    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(
+        "utf-8", "backslashreplace"
+    )
 
 
 def write_json(path: Path, document: object, mode: int = 0o644) -> None:

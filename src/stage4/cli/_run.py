@@ -7,13 +7,15 @@ traceback only under STAGE4_DEBUG.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from stage4 import words
 from stage4.errors import ExitCode, Stage4Error
@@ -26,9 +28,28 @@ def language(environ: Mapping[str, str] | None = None, configured: Language | No
     return chosen if chosen in words.languages else configured or "en"
 
 
+def settle_process() -> None:
+    """Make the process safe to work in, however it was started; call it first.
+
+    A standard stream that is closed gets the null device: otherwise what is said on stderr would go to stdout, and
+    the next file opened would get the stream's number. Text that a stream cannot spell is escaped. Nothing that
+    the process makes can be written by others, whatever the caller's umask.
+    """
+    os.umask(os.umask(0o077) | 0o022)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open to the process's end
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(line: str) -> None:
-    """One line to people, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """One line to people, on stderr; that nobody can hear it stops no command."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _give_up(sys.stderr)
 
 
 def say_error(error: Stage4Error, lang: Language) -> None:
@@ -52,11 +73,27 @@ def error_document(schema: str, error: Stage4Error) -> dict[str, object]:
 
 
 def emit(document: object) -> None:
-    """The document on stdout: whole, at the end, once."""
-    from stage4 import files
+    """The document on stdout: whole, at the end, once.
 
-    sys.stdout.buffer.write(files.json_bytes(document))
-    sys.stdout.buffer.flush()
+    A reader who went away does not change the verdict. Raises Unavailable `files.cannot_write` where stdout takes
+    nothing, for example on a full disk.
+    """
+    from stage4 import files
+    from stage4.errors import Unavailable
+
+    try:
+        sys.stdout.buffer.write(files.json_bytes(document))
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        _give_up(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            raise Unavailable("files.cannot_write", path="stdout", reason=files.reason(error)) from error
+
+
+def _emit_last(document: object) -> None:
+    """The document of a failure, whose exit code is told even where the document cannot be."""
+    with contextlib.suppress(Stage4Error):
+        emit(document)
 
 
 def save(document: object, path: Path, mode: int = 0o644) -> None:
@@ -73,21 +110,22 @@ def guarded(schema: str, body: Callable[[], int], lang: Callable[[], Language] |
     because the settings that name the language may be what cannot be read.
     """
     chosen = lang or language
+    settle_process()
     try:
         return int(body())
     except Stage4Error as error:
         say_error(error, chosen())
-        emit(error_document(schema, error))
+        _emit_last(error_document(schema, error))
         return int(error.exit_code)
     except KeyboardInterrupt:
         say(words.text("cli.interrupted", chosen()))
-        emit({"schema": schema, "exit_code": int(ExitCode.INTERRUPTED), "error": {"code": "cli.interrupted"}})
+        _emit_last({"schema": schema, "exit_code": int(ExitCode.INTERRUPTED), "error": {"code": "cli.interrupted"}})
         return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        return _closed_pipe()
     except Exception as bug:  # noqa: BLE001 - the outer guard
         say_bug(bug, chosen())
-        emit({"schema": schema, "exit_code": int(ExitCode.BUG), "error": {"code": "cli.bug", "message": repr(bug)}})
+        _emit_last(
+            {"schema": schema, "exit_code": int(ExitCode.BUG), "error": {"code": "cli.bug", "message": repr(bug)}}
+        )
         return int(ExitCode.BUG)
 
 
@@ -104,7 +142,9 @@ def spoken(body: Callable[[], int], *, lang: Callable[[], Language], as_json: bo
         say(words.text("cli.interrupted", lang()))
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        return _closed_pipe()
+        # The reader of our lines went away (`| head`): nothing is left to say.
+        _give_up(sys.stdout)
+        return int(ExitCode.DONE)
     except Exception as bug:  # noqa: BLE001 - the outer guard
         say_bug(bug, lang())
         return int(ExitCode.BUG)
@@ -128,10 +168,9 @@ def terminate_as_interrupt() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def _closed_pipe() -> int:
-    # The reader of our output went away (`| head`): nothing is left to say, and flushing would fail again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return int(ExitCode.DONE)
+def _give_up(stream: TextIO) -> None:
+    """Let what is still buffered go nowhere: flushing it at the end would fail again, and give exit 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _readable(params: Mapping[str, object]) -> dict[str, Any]:

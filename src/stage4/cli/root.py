@@ -112,6 +112,7 @@ def root(ctx: click.Context, root: Path | None, lang: Language | None, as_json: 
 
 def run(arguments: list[str]) -> int:
     """Run one command line; click's own usage errors are exit 2, everything else goes through the outer guard."""
+    _run.settle_process()
     session = Session(None, None, "--json" in arguments[: _first_command(arguments)])
     as_json = session.as_json
 
