@@ -93,6 +93,8 @@ def test_a_wrong_secret_is_as_good_as_none(tmp_path: Path, content: str, code: s
         ({"state": "retired"}, "active"),
         ({"logs": "all"}, "keys[0].logs"),
         ({"secret_env": "BOTH"}, "exactly one"),
+        ({"secret_file": "a\0b"}, "NUL"),
+        ({"fingerprint": "ż" * 16}, "keys[0].fingerprint"),
     ],
 )
 def test_a_malformed_ring_names_the_place(tmp_path: Path, change: dict[str, object], part: str) -> None:

@@ -136,6 +136,13 @@ def test_a_log_that_was_moved_away_meanwhile_is_not_written_to(room: LogRoom) ->
     assert len(room.path.with_name("old.jsonl").read_bytes().splitlines()) == 2
 
 
+def test_a_link_that_leads_nowhere_is_no_log_and_nothing_waits_for_it(room: LogRoom) -> None:
+    room.path.symlink_to(room.path.with_name("gone"))
+    with pytest.raises(Unavailable, match=r"files\.missing"):
+        room.log().append(draft())
+    assert not room.path.exists()
+
+
 def test_threads_share_one_log(tmp_path: Path) -> None:
     room = LogRoom.create(tmp_path, clock=SystemClock())
     log = room.log(lock_timeout=30)

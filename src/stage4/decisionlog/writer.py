@@ -139,9 +139,12 @@ class DecisionLog:
         """Make the log with its genesis entry, which appears whole or not at all."""
         line = self._genesis_line(Prefix())
         try:
-            files.exclusive_write(self.path, line + b"\n", LOG_MODE)
+            begun = files.exclusive_write(self.path, line + b"\n", LOG_MODE)
         except OSError as error:
             raise Unavailable("log.append_failed", path=self.path, reason=files.reason(error)) from error
+        if not begun and self.path.is_symlink() and not self.path.exists():
+            # A name that leads nowhere exists for link() and is missing for open().
+            raise Unavailable("files.missing", path=self.path)
 
     def _genesis_line(self, prefix: Prefix) -> bytes:
         log_id = ids.short_id()

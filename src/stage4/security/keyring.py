@@ -33,6 +33,7 @@ SECRET_BYTES = 32
 _LIMIT = 1 << 20
 # The id stands unescaped in every line and, as `hmac:<id>`, in a field whose pattern knows no other characters.
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _INFO = b"stage4-decision-log/v3"
 
 
@@ -191,7 +192,11 @@ def _key(path: Path, where: str, facts: object, environ: Mapping[str, str]) -> K
         raise _malformed(path, f"{where}: expected exactly one of secret_file and secret_env")
     created = parse_instant(text("created"))
     name = text("secret_file" if "secret_file" in facts else "secret_env")
+    if "\0" in name:
+        raise _malformed(path, f"{where}: a name of a secret without NUL")
     expected = text("fingerprint")
+    if _FINGERPRINT.fullmatch(expected) is None:
+        raise _malformed(path, f"{where}.fingerprint: expected 16 hexadecimal digits")
     secret, absence = None, None
     try:
         content = _from_file(key_id, path.parent / name) if "secret_file" in facts else environ.get(name)
