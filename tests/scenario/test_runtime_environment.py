@@ -18,8 +18,10 @@ from stage4.config import Installation
 from stage4.errors import Refused, Stage4Error
 from stage4.runtime import faults, state
 from stage4.runtime.environment import Environment
+from stage4.runtime.gate import OrderOutcome
 from stage4.runtime.run_lock import LOCK_FILE, sole_environment
-from stage4.runtime.stop import request_stop
+from stage4.runtime.stop import OVERRIDES, request_stop
+from stage4.runtime.watch import Orders
 from stage4.runtime.worker_pool import WorkerPool
 from stage4.telemetry import catalogue
 from stage4.telemetry.sample import Sample
@@ -37,6 +39,7 @@ def during(
     *,
     workers: WorkerPool | None = None,
     expected: Sequence[str] = (),
+    orders: Orders = lambda outcome: None,
 ) -> Kept:
     """Run an environment on `made` while `story` happens, then end it; its samples. It must tell what is `expected`."""
     sink = Kept()
@@ -44,7 +47,12 @@ def during(
 
     async def around() -> None:
         environment = Environment(
-            made, clock=CLOCK, sink=sink, workers=workers, events=lambda code, params: told.append(code)
+            made,
+            clock=CLOCK,
+            sink=sink,
+            workers=workers,
+            events=lambda code, params: told.append(code),
+            orders=orders,
         )
         stop = asyncio.Event()
         running = asyncio.create_task(environment.run(stop))
@@ -125,6 +133,25 @@ def test_garbage_in_the_override_file_stops_as_well(tmp_path: Path, content: byt
         assert environment.desk.broker.submissions == 0
 
     during(made, story)
+
+
+def test_a_refused_order_that_cannot_be_moved_away_is_told_once(tmp_path: Path) -> None:
+    made = installation(tmp_path, settings())
+    operators = made.path(made.settings.operations.operators_file)
+    operators.parent.mkdir(parents=True, exist_ok=True)
+    operators.write_text("schema: stage4.operators/1\npeople: {im-zofia: {name: Zofia, roles: [incident_manager]}}\n")
+    refused: list[OrderOutcome] = []
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        overrides = made.path(OVERRIDES)
+        (overrides / "refused").write_text("in the way")
+        (overrides / "enable_garbage.json").write_text("{")
+        await until(lambda: bool(refused))
+        seen = len(sink.samples)
+        await until(lambda: len(sink.samples) > seen + 20, 20)
+
+    during(made, story, orders=refused.append)
+    assert [(outcome.outcome, outcome.nonce) for outcome in refused] == [("refused", "garbage")]
 
 
 def test_a_latency_fault_delays_the_evaluations_themselves(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class Watch:
         self._submissions_at_stop: int | None = None
         self._written: tuple[object, int] | None = None
         self._sampled: tuple[bool, int] | None = None
+        # What was told about the orders that still lie there: one that cannot be moved away is told once.
+        self._told: frozenset[OrderOutcome | str] = frozenset()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until `stop` is set."""
@@ -79,17 +81,22 @@ class Watch:
 
     def _apply_orders(self) -> None:
         if not enable.pending_orders(self._installation.root):
+            self._told = frozenset()
             return
         from stage4.security.people import People
 
         try:
             people = People.load(self._installation.path(self._installation.settings.operations.operators_file))
         except Stage4Error as error:
-            self._events(error.code, error.params)
+            if str(error) not in self._told:
+                self._events(error.code, error.params)
+            self._told |= {str(error)}
             return
-        for outcome in self._gate.apply_orders(people):
-            if outcome.outcome != "waiting":
+        outcomes = self._gate.apply_orders(people)
+        for outcome in outcomes:
+            if outcome.outcome != "waiting" and outcome not in self._told:
                 self._orders(outcome)
+        self._told = frozenset(outcomes)
 
     async def _tell_state(self) -> None:
         if self._gate.wide is None:
