@@ -18,7 +18,7 @@ from stage4.config import Installation
 from stage4.decisionlog.entry import INCIDENT_CATEGORY, Entry
 from stage4.decisionlog.open import load_keyring
 from stage4.errors import Stage4Error, Unavailable
-from stage4.incidents.effects import Duties, Rung
+from stage4.incidents.effects import Duties
 from stage4.incidents.ports import (
     AlertLog,
     Content,
@@ -30,10 +30,9 @@ from stage4.incidents.ports import (
     StopFacts,
     StopOrder,
 )
-from stage4.oncall import Roster
+from stage4.oncall import TIERS, Roster
 from stage4.security.people import People
 
-RUNGS: tuple[Rung, ...] = ("l1", "l2", "l2_deputy", "incident_manager")
 PANEL_WINDOW = timedelta(minutes=15)
 HEARTBEAT_FRESH = timedelta(seconds=3)
 
@@ -63,7 +62,7 @@ class RosterFile:
             self._last = self._load()
         except Stage4Error as error:
             tell(error.code, error.params)
-        on_duty = {rung: self._last.on_duty(rung, at) for rung in RUNGS}
+        on_duty = {rung: self._last.on_duty(rung, at) for rung in TIERS}
         return Duties(
             {rung: duty.person_id if duty else None for rung, duty in on_duty.items()}, self._last.bridge or ""
         )

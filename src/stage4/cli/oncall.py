@@ -9,9 +9,6 @@ import click
 from stage4 import words
 from stage4.cli.root import Session
 from stage4.clock import SystemClock, format_instant, parse_duration, parse_instant
-from stage4.oncall.rotation import Tier
-
-RUNGS: tuple[Tier, ...] = ("l1", "l2", "l2_deputy", "incident_manager")
 
 
 @click.group()
@@ -24,13 +21,13 @@ def oncall() -> None:
 @click.pass_obj
 def who(session: Session, at: str | None) -> int:
     """Who is on duty on each rung, and until when; exit 1 when a rung has nobody."""
-    from stage4.oncall import Roster
+    from stage4.oncall import TIERS, Roster
 
     installation = session.installation
     roster = Roster.load(installation.path(installation.settings.operations.oncall_file))
     instant = parse_instant(at) if at else SystemClock().now()
     rows: list[dict[str, object]] = []
-    for rung in RUNGS:
+    for rung in TIERS:
         duty = roster.on_duty(rung, instant)
         rows.append(
             {

@@ -290,12 +290,13 @@ def _verifier(
     if purpose == "client":
         return builder.build_client_verifier()
     try:
-        return builder.build_server_verifier(_peer_name(host or ""))
+        return builder.build_server_verifier(general_name(host or ""))
     except ValueError as error:
         raise UsageError("security.bad_host", host=host) from error
 
 
-def _peer_name(host: str) -> x509.DNSName | x509.IPAddress:
+def general_name(host: str) -> x509.DNSName | x509.IPAddress:
+    """`host` as a certificate names it; raises ValueError for a name that is no ASCII."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:

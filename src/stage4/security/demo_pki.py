@@ -7,7 +7,6 @@ it means making a whole new one. Production installations refuse certificates of
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stage4 import files
 from stage4.errors import Conflict, Unavailable
+from stage4.security.certificates import general_name
 
 DEMO_ORGANISATION: Final = "Stage4 demo (not for production)"
 CA_LIFETIME: Final = timedelta(days=398)
@@ -75,13 +75,15 @@ def create_bundle(
     ca = _signed(_ca_builder(bundle, ca_key.public_key(), begins), ca_key)
     server, server_key = _leaf(
         f"{bundle} server",
-        [_name(host) for host in hosts],
+        [general_name(host) for host in hosts],
         ExtendedKeyUsageOID.SERVER_AUTH,
         ca,
         ca_key,
         begins,
     )
-    client, client_key = _leaf(client_san, [_name(client_san)], ExtendedKeyUsageOID.CLIENT_AUTH, ca, ca_key, begins)
+    client, client_key = _leaf(
+        client_san, [general_name(client_san)], ExtendedKeyUsageOID.CLIENT_AUTH, ca, ca_key, begins
+    )
     # The CA comes last: a bundle without it is plainly unfinished.
     contents = {
         "server_key": (_key_pem(server_key), 0o600),
@@ -179,13 +181,6 @@ def _subject(common_name: str) -> x509.Name:
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
         ]
     )
-
-
-def _name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -7,13 +7,13 @@ old is said by `stage4_prices_stale`, `stage4_schedule_suspended` and `stage4_la
 
 from __future__ import annotations
 
-import ipaddress
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from stage4 import files, words
+from stage4.config.addresses import is_loopback
 from stage4.errors import Unavailable, UsageError
 from stage4.telemetry import catalogue
 from stage4.telemetry.catalogue import Metric
@@ -84,13 +84,3 @@ class MetricsEndpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine only: `localhost` or a loopback address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

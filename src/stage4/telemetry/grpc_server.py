@@ -17,11 +17,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from stage4.config.addresses import is_loopback
 from stage4.errors import Refused, Unavailable, UsageError
 from stage4.security.mtls import Identity, Material
 from stage4.security.tokens import METRICS_READ, TokenBook
 from stage4.telemetry import admission, catalogue, recorder
-from stage4.telemetry.exporter import is_loopback
 from stage4.telemetry.proto import metrics_pb2 as pb
 from stage4.telemetry.recorder import Recorder, Source, microseconds
 from stage4.telemetry.sample import Sample

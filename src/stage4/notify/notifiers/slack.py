@@ -7,11 +7,11 @@ remembered; after a restart the outbox decides, and a repeat is marked there.
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from stage4 import files
+from stage4.config.addresses import is_loopback
 from stage4.config.installation import Installation
 from stage4.config.settings import Notifier as NotifierSettings
 from stage4.errors import UsageError
@@ -42,7 +42,7 @@ class SlackNotifier:
         address = urlsplit(url)
         if address.scheme not in ("http", "https") or not address.hostname:
             raise UsageError("notify.bad_url", id=settings.id, path=path)
-        if installation.is_rehearsal and not _is_loopback(address.hostname):
+        if installation.is_rehearsal and not is_loopback(address.hostname):
             raise UsageError("notify.not_local", id=settings.id)
         return cls(settings.id, settings.channel, installation.settings.operations.language, url)
 
@@ -68,12 +68,3 @@ class SlackNotifier:
         self._delivered[key] = None
         if len(self._delivered) > _REMEMBERED:
             del self._delivered[next(iter(self._delivered))]
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
