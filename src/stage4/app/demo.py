@@ -7,85 +7,25 @@ The first incident, to look at: an installation, the environment, the service, a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from stage4 import words
-from stage4.app.client import ServiceClient
+from stage4.app.demo_players import play_all
+from stage4.app.demo_stage import POLL_SECONDS, Stage
 from stage4.app.installing import Made, create, read_environment
-from stage4.app.processes import Child, running
-from stage4.clock import Clock, parse_instant
-from stage4.config import CORE, Installation, load
+from stage4.app.processes import running
+from stage4.clock import Clock
+from stage4.config import CORE, load
 from stage4.errors import Refused
 from stage4.runtime import faults
 from stage4.words import Language
 
-INCIDENTS = "/v1/incidents"
 STAGE_AFTER_SECONDS = 3.0
 FAULT = timedelta(minutes=15)
-POLL_SECONDS = 0.5
 # A playbook whose five minutes take six seconds fits into a minute.
 SCALE_PER_SECOND = 0.02 / 60
-
-
-@dataclass(slots=True)
-class Stage:
-    """What the story needs: the installation, the way to its service, and how to tell people what happens."""
-
-    installation: Installation
-    clock: Clock
-    environ: Mapping[str, str]
-    lang: Language
-    tell_line: Callable[[str], None]
-    children: tuple[Child, ...] = ()
-    _told: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def client(self) -> ServiceClient:
-        return ServiceClient(self.installation)
-
-    def tell(self, code: str, /, **params: object) -> None:
-        """One line of the story, with the time of day in UTC."""
-        self.tell_line(f"{self.clock.now():%H:%M:%S}Z  {words.text(f'demo.{code}', self.lang, **params)}")
-
-    def act(self, incident_id: str, verb: str, /, **body: object) -> dict[str, Any]:
-        """A command to the service."""
-        return self.client.post(f"{INCIDENTS}/{incident_id}/{verb}", body)
-
-    def view(self, incident_id: str) -> dict[str, Any]:
-        """The incident as it is now; what is new on its timeline is told."""
-        view = self.act(incident_id, "show")
-        events = view["timeline"]
-        for event in events[self._told.get(incident_id, 0) :]:
-            at = parse_instant(event["at"])
-            person = f" – {event['person']}" if event["person"] else ""
-            self.tell_line(f"{at:%H:%M:%S}Z    · {event_text(event['kind'], event['params'], self.lang)}{person}")
-        self._told[incident_id] = len(events)
-        return view
-
-    def open_incident(self, kind: str) -> str | None:
-        """The newest incident of `kind` that somebody works on."""
-        listed = self.client.get(INCIDENTS)["incidents"]
-        return next((each["id"] for each in listed if each["kind"] == kind and each["state"] != "closed"), None)
-
-    def check(self) -> None:
-        """Raises Unavailable when one of the processes has ended."""
-        for child in self.children:
-            child.check()
-
-
-def event_text(kind: str, params: Mapping[str, object], lang: Language) -> str:
-    """A line of the timeline, by the same catalogue as the page's."""
-    told = dict(params)
-    if "reason" in params and words.has(f"escalation.reason_{params['reason']}"):
-        told["why"] = words.text(f"escalation.reason_{params['reason']}", lang)
-    outcome = str(params.get("outcome", ""))
-    if words.has(outcome):
-        told["result"] = words.text(outcome, lang, **params)
-    return words.text(f"event.{kind}", lang, **told) if words.has(f"event.{kind}") else kind
 
 
 def prepare(directory: Path, clock: Clock, lang: Language, tell_line: Callable[[str], None]) -> Stage:
@@ -103,8 +43,6 @@ def prepare(directory: Path, clock: Clock, lang: Language, tell_line: Callable[[
 
 def play(stage: Stage, *, auto_span: timedelta | None, time_scale: float) -> int:
     """Start everything, stage the fault and tell the story; the exit code is the story's."""
-    from stage4.app.demo_players import play_all
-
     if auto_span is not None:
         time_scale = min(1.0, auto_span.total_seconds() * SCALE_PER_SECOND)
     faults.clear(stage.installation)

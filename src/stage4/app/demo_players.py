@@ -12,8 +12,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from stage4.app.demo_stage import POLL_SECONDS, Stage
 from stage4.app.evidence import lay_out
 from stage4.errors import ExitCode, Refused, Unavailable
 from stage4.runtime import enable, faults
@@ -21,11 +22,7 @@ from stage4.runtime.stop import ALL, wait_until_enabled
 from stage4.security import sshsig
 from stage4.security.demo_people import key_path
 
-if TYPE_CHECKING:
-    from stage4.app.demo import Stage
-
 L1, L2, MANAGER = "l1-anna", "l2-marek", "im-zofia"
-POLL_SECONDS = 0.5
 ENABLE_WAIT = timedelta(seconds=15)
 # How much longer than planned a slow machine may take before the story counts as stuck.
 PATIENCE = 4

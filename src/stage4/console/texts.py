@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stage4 import words
+from stage4.incidents.wording import event_text
 from stage4.words import Language
 
 # Colour never stands alone: every state has a shape and a word too.
@@ -45,16 +46,8 @@ class Texts:
         return words.text(code, self.lang, **(params or {})) if words.has(code) else code
 
     def event(self, kind: str, params: Mapping[str, object]) -> str:
-        """One line of the timeline; an event of an older version without a text is shown by its kind."""
-        told = dict(params)
-        if "reason" in params:
-            told["why"] = self.text(f"escalation.reason_{params['reason']}")
-        if "outcome" in params:
-            told["result"] = self.text(str(params["outcome"]), params)
-        try:
-            return self.text(f"event.{kind}", told)
-        except KeyError:
-            return kind
+        """One line of the timeline."""
+        return event_text(kind, params, self.lang)
 
     def instant(self, at: datetime | None) -> str:
         """Local time with offset, and UTC."""

@@ -1,0 +1,22 @@
+"""Timeline events in words."""
+
+from __future__ import annotations
+
+from stage4.incidents.wording import event_text
+
+
+def test_an_escalation_says_its_reason_in_the_language_of_the_reader() -> None:
+    told = event_text("l2_called", {"reason": "panels"}, "pl")
+    assert told != event_text("l2_called", {"reason": "panels"}, "en")
+    assert "panels" not in told
+
+
+def test_an_outcome_without_a_text_is_shown_by_its_code() -> None:
+    assert "step.of_an_older_version" in event_text(
+        "step_result", {"step": "L1.1", "outcome": "step.of_an_older_version"}, "en"
+    )
+
+
+def test_an_event_without_a_text_or_without_its_parameters_is_shown_by_its_kind() -> None:
+    assert event_text("moved_elsewhere", {}, "en") == "moved_elsewhere"
+    assert event_text("step_result", {}, "en") == "step_result"
