@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stage4.api.answers import endpoint, error_response, read_body
-from stage4.errors import Refused
+from stage4.api.answers import Endpoint, error_response, read_body
+from stage4.errors import Refused, Stage4Error, UsageError
 from stage4.security.tokens import ALERTS_WRITE, TokenBook, bearer
 
 ALERTMANAGER_PATH = "/api/v1/alerts/alertmanager"
@@ -33,22 +34,24 @@ class Intake(Protocol):
 def routes(intake: Intake, tokens: TokenBook, ready: Callable[[], Mapping[str, Any]]) -> list[BaseRoute]:
     """The routes of the intake, and `/healthz` for those who watch the service."""
 
-    def receiving(receive: Callable[[bytes], Mapping[str, Any]]) -> Any:
-        async def work(request: Request) -> Callable[[], Mapping[str, Any]]:
-            body = await read_body(request)
-            return lambda: receive(body)
-
-        accept = endpoint(work)
-
-        async def authorized(request: Request) -> Response:
+    def receiving(receive: Callable[[bytes], Mapping[str, Any]]) -> Endpoint:
+        async def answer(request: Request) -> Response:
             try:
                 tokens.authorize(bearer(request.headers.get("authorization")), ALERTS_WRITE)
             except Refused as refusal:
                 # 401 for a caller nobody knows, 403 for one who may do something else.
                 return error_response(refusal, 403 if refusal.code == "security.scope_missing" else 401)
-            return await accept(request)
+            try:
+                body = await read_body(request)
+            except UsageError as error:
+                return error_response(error)
+            try:
+                return JSONResponse(await run_in_threadpool(receive, body))
+            except Stage4Error as error:
+                # What could not be kept has to come again, whatever the reason; after a 4xx it never would.
+                return error_response(error, 503)
 
-        return authorized
+        return answer
 
     async def healthz(_request: Request) -> Response:
         facts = ready()
