@@ -104,7 +104,10 @@ class Installed:
         port_base = free_ports(3)
         environ = clean_environ()
         arguments = ("--lang", language, "init", str(root), "--port-base", str(port_base))
-        subprocess.run([*STAGE4, *arguments], check=True, capture_output=True, env=environ, timeout=COMMAND_SECONDS)
+        made = subprocess.run(
+            [*STAGE4, *arguments], capture_output=True, text=True, env=environ, timeout=COMMAND_SECONDS
+        )
+        assert made.returncode == 0, made.stderr
         path = f"{Path(sys.executable).parent}:{environ['PATH']}"
         environ |= {"PATH": path, "STAGE4_ROOT": str(root), **read_environment(root)}
         return cls(root, port_base, environ)
