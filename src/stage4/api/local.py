@@ -70,7 +70,7 @@ def _evidence(engine: Engine, incident_id: str, body: Body) -> Mapping[str, Any]
     from stage4.reports.evidence_folder import write_folder
 
     view = engine.view(incident_id)
-    folder = write_folder(Path(_field(body, "path")), view.artefacts, engine.evidence, {})
+    folder = write_folder(Path(_field(body, "path")), view.artefacts, engine.evidence)
     return {"schema": "stage4.evidence/1", "incident": incident_id, "path": str(folder), "n": len(view.artefacts)}
 
 

@@ -12,20 +12,16 @@ from stage4.incidents.evidence import Artefact, EvidenceStore
 SUMS = "SHA256SUMS"
 
 
-def write_folder(directory: Path, artefacts: Sequence[Artefact], store: EvidenceStore, extra: dict[str, bytes]) -> Path:
+def write_folder(directory: Path, artefacts: Sequence[Artefact], store: EvidenceStore) -> Path:
     """
     Copy every artefact to `<directory>/<step>/<name>`, with `SHA256SUMS` for `sha256sum -c`.
 
-    `extra` are files that belong beside them, by name. What is there already is replaced whole. Raises Unavailable
-    for an artefact that is missing or no longer what it was.
+    What is there already is replaced whole. Raises Unavailable for an artefact that is missing or no longer what it was.
     """
     sums = []
     for relative, artefact in _placed(artefacts):
         files.atomic_write(directory / relative, store.read(artefact.sha256), 0o444)
         sums.append(f"{artefact.sha256}  {relative}\n")
-    for name, content in extra.items():
-        files.atomic_write(directory / name, content, 0o444)
-        sums.append(f"{files.sha256_file(directory / name)}  {name}\n")
     files.atomic_write(directory / SUMS, "".join(sums).encode("utf-8"))
     return directory
 
