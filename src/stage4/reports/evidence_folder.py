@@ -16,7 +16,7 @@ def write_folder(directory: Path, artefacts: Sequence[Artefact], store: Evidence
     """
     Copy every artefact to `<directory>/<step>/<name>`, with `SHA256SUMS` for `sha256sum -c`.
 
-    What is there already is replaced whole. Raises Unavailable for an artefact that is missing or no longer what it was.
+    What is there already is replaced whole. Raises Unavailable for an artefact that is no longer what it was.
     """
     sums = []
     for relative, artefact in _placed(artefacts):
