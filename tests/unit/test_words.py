@@ -18,6 +18,40 @@ SOURCE = Path(stage4.__file__).parent
 CODE = re.compile(
     r"""(?:UsageError|Unavailable|Refused|Conflict|words\.text|words\.hint|session\.say|session\.text)\(\s*"([a-z_]+\.[a-z0-9_]+)\""""
 )
+# Texts whose names are put together while the program runs, by the value that they put into words.
+BUILT = (
+    "alerts.",
+    "audit.control_",
+    "audit.outcome_",
+    "audit.summary_",
+    "console.alert_",
+    "console.banner_",
+    "console.state_",
+    "document.condition_",
+    "document.kind_",
+    "document.state_",
+    "escalation.reason_",
+    "escalation.timer_",
+    "installing.",
+    "loadtest.verdict_",
+    "log.format_",
+    "log.integrity_",
+    "metrics.",
+    "notice.l2_called_",
+    "notice.l2_told_",
+    "notice.manager_called_",
+    "notify.",
+    "oncall.rung_",
+    "panels.",
+    "reference.",
+    "runbook.tier_",
+    "security.chain_",
+    "setting.",
+    "step.scheduler_",
+    "stop.word_",
+)
+# Areas that one function speaks for, so that the source says the name without the area.
+SHORT = ("console", "demo", "document", "event")
 FORMS = {"pl": {"one", "few", "many"}, "en": {"one", "other"}}
 
 
@@ -63,6 +97,21 @@ def test_every_code_that_the_source_names_has_a_text() -> None:
         if not words.has(code)
     )
     assert not missing
+
+
+def test_every_text_is_used() -> None:
+    source = "\n".join(
+        path.read_text(encoding="utf-8") for kind in ("*.py", "*.html") for path in sorted(SOURCE.rglob(kind))
+    )
+    quoted = set(re.findall(r"""["']([a-z0-9_.]+)["']""", source))
+    unused = [
+        code
+        for code, _ in entries()
+        if code not in quoted
+        and not code.startswith(BUILT)
+        and not (code.startswith(tuple(f"{area}." for area in SHORT)) and code.partition(".")[2] in quoted)
+    ]
+    assert not unused
 
 
 def test_polish_has_three_plural_forms() -> None:
