@@ -73,12 +73,17 @@ def call_l2(incident: Incident, reason: Reason, now: datetime, rules: Rules, dut
 def call_manager(
     incident: Incident, reason: Reason, condition: Condition | None, now: datetime, rules: Rules, duties: Duties
 ) -> Change:
-    """Starts to call the Incident Manager; he is called again until he confirms himself."""
+    """Starts to call the Incident Manager; he is called again until he confirms himself.
+
+    A condition that lasts calls him once. What he confirmed before the trouble came back confirms nothing now.
+    """
+    known = condition is not None and condition in incident.conditions
+    past = confirmed_before(incident, condition)
+    if known and not past and reason is not Reason.AUDIT_FAIL and incident.call(Tier.INCIDENT_MANAGER):
+        return incident, []
     if condition is not None:
-        if condition in incident.conditions and incident.call(Tier.INCIDENT_MANAGER):
-            return incident, []
         incident = incident.with_condition(condition)
-    if incident.call(Tier.INCIDENT_MANAGER) is None:
+    if past or incident.call(Tier.INCIDENT_MANAGER) is None:
         incident = incident.with_call(Call(Tier.INCIDENT_MANAGER, reason, now))
     effects: list[Effect] = [Recorded("incident_manager_called", "called", params={"reason": reason.value})]
     if incident.pending(Tier.INCIDENT_MANAGER):
@@ -86,10 +91,28 @@ def call_manager(
     return incident, effects + _page_manager(incident, reason, duties)
 
 
+def confirmed_before(incident: Incident, condition: Condition | None) -> bool:
+    """Whether the Incident Manager's confirmation belongs to trouble that was over, or to an earlier call of L2."""
+    call = incident.call(Tier.INCIDENT_MANAGER)
+    if call is None or call.pending:
+        return False
+    begun = max(incident.clock_from, incident.reopened_at or incident.clock_from)
+    l2 = incident.call(Tier.L2)
+    if condition is Condition.L2_UNCONFIRMED and l2 is not None:
+        begun = l2.started_at
+    return call.started_at < begun
+
+
 def audit_failed(incident: Incident, now: datetime, rules: Rules, duties: Duties) -> Change:
-    """An audit that says fail, or cannot tell, calls L2 and the Incident Manager together."""
+    """An audit that says fail, or cannot tell, calls L2 and the Incident Manager together.
+
+    Until an audit passes, further ones that fail are the same failure; after one that passed it is a new one.
+    """
+    failed, clean = incident.audit_failed_at, incident.audit_clean_at
+    passed = failed is not None and clean is not None and failed < clean
+    known = Condition.AUDIT_FAIL in incident.conditions and incident.l2_called and not passed
     incident = replace(incident, audit_failed_at=now)
-    if Condition.AUDIT_FAIL in incident.conditions and incident.l2_called:
+    if known and not confirmed_before(incident, Condition.AUDIT_FAIL):
         return incident, []
     incident, effects = call_l2(incident, Reason.AUDIT_FAIL, now, rules, duties)
     return _then(call_manager(incident, Reason.AUDIT_FAIL, Condition.AUDIT_FAIL, now, rules, duties), before=effects)
@@ -212,11 +235,7 @@ def _call_deputy(incident: Incident, now: datetime, rules: Rules, duties: Duties
     incident = incident.with_newest_call(replace(call, deputy_called=True))
     person = duties.on("l2_deputy")
     if person is None:
-        manager = (
-            (incident, [])
-            if incident.call(Tier.INCIDENT_MANAGER)
-            else call_manager(incident, Reason.NOBODY_ON_DUTY, Condition.L2_UNCONFIRMED, now, rules, duties)
-        )
+        manager = call_manager(incident, Reason.NOBODY_ON_DUTY, Condition.L2_UNCONFIRMED, now, rules, duties)
         return _then(manager, before=[_nobody("l2_deputy")])
     effects: list[Effect] = [_page("l2_deputy", person, f"notice.l2_called_{call.reason}", incident)]
     if first:

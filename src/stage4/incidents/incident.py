@@ -167,6 +167,7 @@ class Incident:
     acknowledged_by: str | None = None
     last_act_at: datetime | None = None
     resolved_at: datetime | None = None
+    reopened_at: datetime | None = None
     closed_at: datetime | None = None
     conditions: tuple[Condition, ...] = ()
     calls: tuple[Call, ...] = ()

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from stage4.errors import Refused
 from stage4.incidents.effects import Arm, Disarm, Duties, Effect, Post, Recorded, TimerKind
-from stage4.incidents.escalation import Change, Rules, call_l1, call_l2, call_manager, owned
+from stage4.incidents.escalation import Change, Rules, call_l1, call_l2, call_manager, confirmed_before, owned
 from stage4.incidents.incident import AlertState, Condition, Incident, Kind, Reason, State, Tier
 from stage4.incidents.intake import Alert
 
@@ -67,14 +67,15 @@ def alert_fired(incident: Incident, alert: Alert, now: datetime, rules: Rules, d
     """An alert of the same cause joins. Only the first of a storm, and a re-fire, change anything."""
     effects: list[Effect] = []
     started = min(alert.starts_at, now)
-    if incident.state is State.RESOLVED:
-        incident = replace(_after_gap(incident, now, rules), alert_state=AlertState.FIRING, cleared_at=None)
-        incident, effects = reopened(incident, None, now, rules, duties)
-    elif incident.alert_state is not AlertState.FIRING:
-        incident = replace(_after_gap(incident, now, rules), alert_state=AlertState.FIRING, cleared_at=None)
-        effects = [Recorded("alert_fired_again", "firing", params={"alert": alert.name}), *_clock(incident, now, rules)]
-    elif started < incident.onset:
+    sooner = started < incident.onset
+    if sooner:
         incident = replace(incident, onset=started, clock_from=min(started, incident.clock_from))
+    if incident.state is State.RESOLVED:
+        incident, effects = reopened(incident, None, now, rules, duties, fired_at=started)
+    elif incident.alert_state is not AlertState.FIRING:
+        incident = replace(_after_gap(incident, started, rules), alert_state=AlertState.FIRING, cleared_at=None)
+        effects = [Recorded("alert_fired_again", "firing", params={"alert": alert.name}), *_clock(incident, now, rules)]
+    elif sooner:
         effects += _clock(incident, now, rules)
     incident, more = _conditions(incident, alert, now, rules, duties)
     return incident, effects + more
@@ -127,13 +128,33 @@ def resolved(incident: Incident, by: str, now: datetime) -> Change:
     ]
 
 
-def reopened(incident: Incident, by: str | None, now: datetime, rules: Rules, duties: Duties) -> Change:
-    """Back to work: the clock and the calls start as they would for a new alert."""
+def reopened(
+    incident: Incident,
+    by: str | None,
+    now: datetime,
+    rules: Rules,
+    duties: Duties,
+    *,
+    fired_at: datetime | None = None,
+) -> Change:
+    """Back to work: the clock and the calls start as they would for a new alert.
+
+    `fired_at` is when the alert behind it began again; without one, nothing is known of an alert, and the clock runs.
+    """
     if incident.state is State.CLOSED:
         raise Refused("incident.closed", incident=incident.id)
     if incident.open:
         raise Refused("incident.already_open", incident=incident.id)
-    incident = replace(_after_gap(incident, now, rules), state=State.TRIGGERED, owner=None, resolved_at=None)
+    known = AlertState.UNKNOWN if incident.alert_state is AlertState.CLEARED else incident.alert_state
+    incident = replace(
+        _after_gap(incident, fired_at or now, rules),
+        state=State.TRIGGERED,
+        alert_state=AlertState.FIRING if fired_at else known,
+        cleared_at=None,
+        owner=None,
+        resolved_at=None,
+        reopened_at=now,
+    )
     reopening: list[Effect] = [Recorded("incident_reopened", "triggered", by)]
     incident, effects = call_l1(incident, "notice.reopened", now, rules, duties)
     effects += _clock(incident, now, rules)
@@ -160,12 +181,12 @@ def _conditions(incident: Incident, alert: Alert, now: datetime, rules: Rules, d
     return call_manager(incident, CONDITION_REASONS[alert.condition], alert.condition, now, rules, duties)
 
 
-def _after_gap(incident: Incident, now: datetime, rules: Rules) -> Incident:
-    """The clock starts anew only when it has been quiet for five minutes."""
+def _after_gap(incident: Incident, began: datetime, rules: Rules) -> Incident:
+    """The clock starts anew only when it had been quiet for five minutes as the trouble began again."""
     quiet_since = incident.cleared_at or incident.resolved_at
-    if quiet_since is None or now - quiet_since < rules.escalate_after:
+    if quiet_since is None or began - quiet_since < rules.escalate_after:
         return incident
-    return replace(incident, clock_from=now)
+    return replace(incident, clock_from=began)
 
 
 def _clock(incident: Incident, now: datetime, rules: Rules) -> Sequence[Effect]:
@@ -174,7 +195,8 @@ def _clock(incident: Incident, now: datetime, rules: Rules) -> Sequence[Effect]:
         return effects
     if not incident.l2_called:
         effects.append(Arm(TimerKind.ESCALATE, _left(incident.clock_from + rules.escalate_after, now)))
-    if incident.kind is Kind.NO_SIGNALS and Condition.NO_SIGNALS not in incident.conditions:
+    called = Condition.NO_SIGNALS in incident.conditions and not confirmed_before(incident, Condition.NO_SIGNALS)
+    if incident.kind is Kind.NO_SIGNALS and not called:
         effects.append(Arm(TimerKind.NO_SIGNALS, _left(incident.clock_from + rules.no_signals_after, now)))
     return effects
 

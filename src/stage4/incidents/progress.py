@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from stage4.errors import Refused, Stage4Error, Unavailable
-from stage4.incidents import escalation
+from stage4.incidents import escalation, lifecycle
 from stage4.incidents.checklist import Playbook, Step
 from stage4.incidents.commands import command_log, fill
 from stage4.incidents.core import Core, Unit
@@ -214,9 +214,13 @@ def audited(
     """What an audit means for the incident, whoever ran it."""
     if not verdict.failing:
         return replace(incident, audit_clean_at=unit.now), []
-    if not incident.open:
+    if incident.state is State.CLOSED:
         return replace(incident, audit_failed_at=unit.now), []
-    return escalation.audit_failed(incident, unit.now, rules, unit.duties)
+    if incident.open:
+        return escalation.audit_failed(incident, unit.now, rules, unit.duties)
+    incident, reopening = lifecycle.reopened(incident, None, unit.now, rules, unit.duties)
+    incident, calls = escalation.audit_failed(incident, unit.now, rules, unit.duties)
+    return incident, reopening + calls
 
 
 def keep(evidence: EvidenceStore, incident_id: str, step_id: str, kept: Kept, unit: Unit) -> Artefact:
