@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from stage4.app.surroundings import refuse_unfitting
 from stage4.config import Installation
 from stage4.errors import UsageError
 
 
 def check_files(installation: Installation) -> None:
-    """Load people, rotation, playbook, notifiers and key ring; raises what the first broken one raises."""
+    """Load people, rotation, playbook, notifiers and key ring; raises what the first broken one raises.
+
+    Raises Refused as `refuse_unfitting` where all are sound and one does not fit this kind of installation.
+    """
     import os
 
     from stage4.incidents.checklist import load_playbook
@@ -25,3 +29,4 @@ def check_files(installation: Installation) -> None:
     load_playbook(installation.path(operations.support_playbook))
     configured(installation)
     KeyRing.load(installation.path(operations.decision_log.keyring), os.environ)
+    refuse_unfitting(installation)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from stage4.app.service_log import configure, tell
+from stage4.app.surroundings import refuse_unfitting
 from stage4.clock import Clock
 from stage4.config import Installation
 from stage4.decisionlog.entry import Draft
@@ -155,12 +156,13 @@ def run_environment(
 ) -> None:
     """Run the environment of `installation` in this process until SIGTERM or SIGINT; `ready` is called as it begins.
 
-    Raises Refused `runtime.already_running`, and as `TelemetryProcess`.
+    Raises Refused `runtime.already_running`, and as `refuse_unfitting` and `TelemetryProcess`.
     """
     from stage4.runtime.environment import Environment, run_until_signalled
     from stage4.runtime.run_lock import LOCK_FILE, sole_environment
 
     configure("scheduler", clock)
+    refuse_unfitting(installation)
     category = next(iter(installation.settings.runtime.multi_strategy_schedulers.values())).decision_log_category
     # Asked before the telemetry needs its ports, so that a second environment is told what is really in its way.
     with sole_environment(installation.path(LOCK_FILE)):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from stage4.app.incident_ports import AlertmanagerAlerts, Panels, PeopleRegister, RosterFile, Switch, VerifiedLog
 from stage4.app.listening import listen_private, listen_tcp, only_one
 from stage4.app.service_log import configure, tell
+from stage4.app.surroundings import refuse_unfitting
 from stage4.clock import Clock, parse_duration
 from stage4.config import Installation
 from stage4.errors import Refused, Stage4Error
@@ -212,8 +213,12 @@ def serve(
     time_scale: float = 1.0,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is called once requests are answered."""
+    """Serve until SIGTERM or SIGINT; `ready` is called once requests are answered.
+
+    Raises Refused as `refuse_unfitting`, and what opening the sockets and building the engine raise.
+    """
     configure("service", clock)
+    refuse_unfitting(installation)
     with _sockets(installation) as (public, private), ThreadPoolExecutor(STEP_WORKERS, "step") as pool:
 
         def spawn(work: Callable[[], None]) -> None:
