@@ -133,7 +133,8 @@ def test_a_slow_scheduler_reaches_l2_by_the_rules_alone(stack: Stack) -> None:
         assert installed.stage4("incident", "confirm", incident, "--by", called["person"]).code == 0
         assert steps_of(stack, incident)["L1.5"]["state"] == "accepted"
         kinds = [entry["kind"] for entry in installed.entries(category="stage4_incident")]
-        assert kinds.index("incident_opened") < kinds.index("incident_summary") < kinds.index("l2_called")
+        assert kinds[0] == "incident_opened"
+        assert {"incident_acknowledged", "incident_summary", "l2_called"} <= set(kinds)
         assert installed.shell("python scripts/verify_decision_log.py audit/decision_logs/runtime.jsonl").code == 0
 
 

@@ -223,19 +223,21 @@ def test_what_was_acknowledged_survives_sigkill(idle: Installed) -> None:
     acknowledged: dict[str, list[str]] = {}
     for round_ in range(3):
         service = idle.serve()
-        killer = threading.Timer(chance.uniform(0.05, 0.4), service.process.kill)
-        killer.start()
+        killer = threading.Timer(chance.uniform(0.0, 0.1), service.process.kill)
+        enough = chance.randint(1, 8)
         try:
             for number in range(10_000):
-                scheduler = f"killed-{round_}-{number}."
+                if number == enough:
+                    killer.start()
+                scheduler = f"killed-{round_}-{number}"
                 answer = deliver(idle, scheduler)
                 assert answer.status_code == 200
                 acknowledged[scheduler] = answer.json()["incidents"]
         except httpx.TransportError:
             assert service.end() == -signal.SIGKILL
         finally:
-            killer.join()
-    assert len(acknowledged) > 3
+            killer.cancel()
+    assert len(acknowledged) >= 3
     idle.serve()
     assert {scheduler: concerned(idle, scheduler) for scheduler in acknowledged} == acknowledged
     opened = [entry["metadata"]["incident_id"] for entry in idle.entries(kind="incident_opened")]
