@@ -47,3 +47,12 @@ def parse_incident_id(text: str) -> tuple[date, int]:
     except ValueError:
         raise UsageError("ids.bad_incident_id", text=text) from None
     return day, int(match[4])
+
+
+def is_incident_id(text: str) -> bool:
+    """Whether `text` is written as an incident id."""
+    try:
+        parse_incident_id(text)
+    except UsageError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,28 +18,30 @@ from typing import TYPE_CHECKING
 
 from stage4 import words
 from stage4.cli import _run
-from stage4.clock import Clock, SystemClock, format_instant, parse_duration
+from stage4.clock import Clock, SystemClock, parse_duration
 from stage4.errors import ExitCode, Stage4Error, UsageError
 from stage4.words import Language
 
 if TYPE_CHECKING:
     from stage4.config import Installation
-    from stage4.runtime.stop import Scope, StopDocument, StopReceipt, Word
+    from stage4.runtime.stop import Scope, StopReceipt
+    from stage4.runtime.stop_request import Remark, StopRequest
 
 SCHEMA = "stage4.disable/1"
 DEFAULT_WAIT = "5s"
-LONGEST_TEXT = 2000
-"""Characters of a reason or ticket that an override file and a log entry keep."""
 
 
 @dataclass(slots=True)
-class _Remarks:
-    """Warnings, for the document in English and for people in their language, once the language is known."""
+class _Warnings:
+    """Remarks, for the document in English and for people in their language, once the language is known."""
 
-    said: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    said: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
 
     def add(self, code: str, **params: object) -> None:
         self.said.append((code, params))
+
+    def extend(self, remarks: Iterable[Remark]) -> None:
+        self.said += ((remark.code, remark.params) for remark in remarks)
 
     def document(self) -> list[dict[str, object]]:
         return [
@@ -49,9 +51,7 @@ class _Remarks:
 
     def speak(self, lang: Language) -> None:
         for code, params in self._in(lang):
-            _run.say(f"warning: {words.text(code, lang, **params)}")
-            if hint := words.hint(code, lang, **params):
-                _run.say(f"hint: {hint}")
+            _say_with_hint(code, lang, params, before="warning: ")
 
     def _in(self, lang: Language) -> Iterator[tuple[str, dict[str, object]]]:
         """Each warning with its parameters; an error among them in its own words."""
@@ -95,50 +95,39 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _disable(arguments: argparse.Namespace, clock: Clock) -> int:
-    from stage4.runtime.stop import request_stop
+    from stage4.runtime import stop_report
+    from stage4.runtime.stop_request import StopRequest, await_word, shortened, stoppable_root
 
-    root = _root(arguments.root)
-    scope, remarks, now = _scope(arguments), _Remarks(), clock.now()
-    expires_at = _expiry(arguments.duration_minutes, now, remarks)
-    wait = _wait(arguments.wait, remarks)
+    root = stoppable_root(arguments.root, os.environ, Path.cwd())
+    warnings = _Warnings()
+    asked = StopRequest(
+        scope=_scope(arguments),
+        reason=arguments.reason,
+        ticket=arguments.ticket,
+        requested_by=arguments.requested_by or f"account:{os.getuid()}",
+        component=arguments.component,
+        expires_at=_expiry(arguments.duration_minutes, clock.now(), warnings),
+    )
+    wait = _wait(arguments.wait, warnings)
     if arguments.dry_run:
-        return _rehearse(root, scope, arguments)
-
-    if not arguments.reason:
-        remarks.add("stop.reason_missing")
-    for name in ("reason", "ticket", "requested_by", "component"):
-        if len(value := getattr(arguments, name) or "") > LONGEST_TEXT:
-            remarks.add("stop.text_cut", option=f"--{name.replace('_', '-')}", n=LONGEST_TEXT)
-            setattr(arguments, name, value[:LONGEST_TEXT])
-    requested_by = arguments.requested_by or f"account:{os.getuid()}"
-
-    def stop() -> StopReceipt:
-        return request_stop(
-            root,
-            scope=scope,
-            reason=arguments.reason,
-            ticket=arguments.ticket,
-            requested_by=requested_by,
-            component=arguments.component,
-            expires_at=expires_at,
-            clock=clock,
-        )
+        return _rehearse(root, asked)
+    request, odd = shortened(asked)
+    warnings.extend(odd)
 
     since_ns = clock.boottime_ns()
-    receipt = stop()
-    installation, lang = _settings(root, remarks)
+    receipt = request.place(root, clock)
+    installation, lang = _settings(root, warnings)
     _run.say(words.text("stop.file_stands", lang, path=receipt.path))
-    recorded = _record(installation, receipt, arguments, clock, remarks)
-    receipt, word = _await_word(root, receipt, stop, wait, since_ns, clock)
-    _remark_on(receipt, expires_at, remarks)
-    _look_up(installation, scope, arguments, remarks)
+    recorded = _record(installation, request, receipt, clock, warnings)
+    receipt, word = await_word(root, request, receipt, wait=wait, since_ns=since_ns, clock=clock)
+    warnings.extend(stop_report.remarks(receipt, request.expires_at))
+    if installation is not None:
+        _look_up(installation, request, warnings)
 
-    code, params = _message(root, receipt, word)
-    remarks.speak(lang)
-    _run.say(words.text(code, lang, **params))
-    if hint := words.hint(code, lang, **params):
-        _run.say(f"hint: {hint}")
-    exit_code = _exit_code(word)
+    code, params = stop_report.message(root, receipt, word)
+    warnings.speak(lang)
+    _say_with_hint(code, lang, params)
+    exit_code = stop_report.exit_code(word)
     _run.emit(
         {
             "schema": SCHEMA,
@@ -148,36 +137,20 @@ def _disable(arguments: argparse.Namespace, clock: Clock) -> int:
             "code": code,
             "already": receipt.already,
             "dry_run": False,
-            "override": _override(root, receipt),
-            "requested": {
-                "reason": arguments.reason,
-                "ticket": arguments.ticket,
-                "requested_by": requested_by,
-                "component": arguments.component,
-                "expires_at": None if expires_at is None else format_instant(expires_at),
-            },
-            "scheduler": _scheduler(word),
+            "override": stop_report.override(root, receipt),
+            "requested": stop_report.requested(request),
+            "scheduler": stop_report.scheduler(word),
             "decision_log": recorded,
-            "warnings": remarks.document(),
+            "warnings": warnings.document(),
         }
     )
     return exit_code
 
 
-def _root(named: Path | None) -> Path:
-    """The installation; one that has lost its settings is known by its overrides, since its scheduler may still run."""
-    from stage4.config import find_root
-    from stage4.runtime.stop import OVERRIDES
-
-    try:
-        return find_root(named, os.environ, Path.cwd())
-    except UsageError:
-        told = named or (Path(os.environ["STAGE4_ROOT"]) if os.environ.get("STAGE4_ROOT") else None)
-        here = Path.cwd()
-        for candidate in (told,) if told is not None else (here, *here.parents):
-            if (candidate / OVERRIDES).is_dir():
-                return candidate.resolve()
-        raise
+def _say_with_hint(code: str, lang: Language, params: dict[str, object], before: str = "") -> None:
+    _run.say(f"{before}{words.text(code, lang, **params)}")
+    if hint := words.hint(code, lang, **params):
+        _run.say(f"hint: {hint}")
 
 
 def _scope(arguments: argparse.Namespace) -> Scope:
@@ -190,28 +163,31 @@ def _scope(arguments: argparse.Namespace) -> Scope:
     return ALL
 
 
-def _expiry(minutes: str | None, now: datetime, remarks: _Remarks) -> datetime | None:
+def _expiry(minutes: str | None, now: datetime, warnings: _Warnings) -> datetime | None:
     if minutes is None:
         return None
     try:
         return now + parse_duration(f"{minutes}m")
     except UsageError:
-        remarks.add("stop.duration_unusable", value=minutes)
+        warnings.add("stop.duration_unusable", value=minutes)
         return None
 
 
-def _wait(text: str, remarks: _Remarks) -> timedelta:
+def _wait(text: str, warnings: _Warnings) -> timedelta:
     if text.strip() in ("0", "0s"):
         return timedelta(0)
     try:
         return parse_duration(text)
     except UsageError:
-        remarks.add("stop.wait_unusable", value=text)
+        warnings.add("stop.wait_unusable", value=text)
         return parse_duration(DEFAULT_WAIT)
 
 
-def _rehearse(root: Path, scope: Scope, arguments: argparse.Namespace) -> int:
-    path = root / "var/runtime/overrides" / scope.file_name
+def _rehearse(root: Path, request: StopRequest) -> int:
+    from stage4.runtime import stop_report
+    from stage4.runtime.stop import OVERRIDES
+
+    path = root / OVERRIDES / request.scope.file_name
     _run.say(words.text("stop.word_dry_run", _run.language()))
     _run.emit(
         {
@@ -222,186 +198,54 @@ def _rehearse(root: Path, scope: Scope, arguments: argparse.Namespace) -> int:
             "code": "stop.word_dry_run",
             "already": os.path.lexists(path),
             "dry_run": True,
-            "override": {"path": str(path.relative_to(root)), "scope": {"kind": scope.kind.value, "name": scope.name}},
-            "requested": {"reason": arguments.reason, "ticket": arguments.ticket, "component": arguments.component},
+            "override": {"path": str(path.relative_to(root)), "scope": stop_report.scope(request.scope)},
+            "requested": stop_report.requested(request),
         }
     )
     return ExitCode.DONE
 
 
-def _settings(root: Path, remarks: _Remarks) -> tuple[Installation | None, Language]:
+def _settings(root: Path, warnings: _Warnings) -> tuple[Installation | None, Language]:
     from stage4.config import load
 
     try:
         installation = load(root)
     except Stage4Error as error:
-        remarks.add("stop.settings_unreadable", reason=error)
+        warnings.add("stop.settings_unreadable", reason=error)
         return None, _run.language()
     return installation, _run.language(configured=installation.settings.operations.language)
 
 
-def _await_word(
-    root: Path, receipt: StopReceipt, stop: Callable[[], StopReceipt], wait: timedelta, since_ns: int, clock: Clock
-) -> tuple[StopReceipt, Word | None]:
-    """The scheduler's word on the stop; None when the person at the keyboard would not wait for it."""
-    from stage4.runtime.stop import wait_for_word
-
-    try:
-        word = wait_for_word(root, receipt.facts, timeout=wait, since_ns=since_ns, clock=clock)
-        if word.answer == "enabled" and not os.path.lexists(receipt.path):
-            # An enable order was carried out on the stop that stood: ours comes after it and stands for itself.
-            receipt = stop()
-            word = wait_for_word(root, receipt.facts, timeout=wait, since_ns=since_ns, clock=clock)
-    except KeyboardInterrupt:
-        return receipt, None
-    return receipt, word
-
-
-def _remark_on(receipt: StopReceipt, expires_at: datetime | None, remarks: _Remarks) -> None:
-    if receipt.partial is not None:
-        remarks.add("stop.written_partly", reason=receipt.partial)
-    elif receipt.facts.fault is not None:
-        remarks.add(receipt.facts.fault)
-    if not receipt.latched:
-        remarks.add("stop.not_latched")
-    if expires_at is not None:
-        remarks.add("stop.expiry_informs", at=format_instant(expires_at))
-
-
 def _record(
-    installation: Installation | None,
-    receipt: StopReceipt,
-    arguments: argparse.Namespace,
-    clock: Clock,
-    remarks: _Remarks,
+    installation: Installation | None, request: StopRequest, receipt: StopReceipt, clock: Clock, warnings: _Warnings
 ) -> dict[str, object]:
     """Append the request to the decision log; what prevents it is a warning, the stop is made."""
     if installation is None:
         return {"logged": False}
-    from stage4.decisionlog.entry import Draft
     from stage4.decisionlog.open import open_log
+    from stage4.runtime.stop_request import log_draft
 
-    incident = next((value for value in (arguments.ticket, arguments.reason) if _is_incident(value)), None)
-    draft = Draft(
-        kind="scheduler_stop_requested",
-        category="stage4_incident" if incident else "runtime_control",
-        stage="stop",
-        status="requested",
-        artefacts={
-            "override": str(receipt.path.relative_to(installation.root)),
-            "override_sha256": receipt.facts.digest,
-        },
-        runtime_flags={"already": receipt.already, "whole": receipt.facts.fault is None},
-        metadata={
-            "incident": incident,
-            "ticket": arguments.ticket,
-            "reason": arguments.reason,
-            "requested_by": arguments.requested_by or f"account:{os.getuid()}",
-            "component": arguments.component,
-            "scope": {"kind": receipt.facts.scope.kind.value, "name": receipt.facts.scope.name},
-        },
-        tags=("kill_switch",),
-    )
     try:
-        entry = open_log(installation, clock, os.environ).append(draft)
+        entry = open_log(installation, clock, os.environ).append(log_draft(request, receipt, installation.root))
     except Stage4Error as error:
-        remarks.add("stop.unlogged", reason=error)
+        warnings.add("stop.unlogged", reason=error)
         return {"logged": False, "code": error.code}
     return {"logged": True, "seq": entry.seq, "digest": entry.digest}
 
 
-def _is_incident(value: str | None) -> bool:
-    from stage4.ids import parse_incident_id
-
-    try:
-        parse_incident_id(value or "")
-    except UsageError:
-        return False
-    return True
-
-
-def _look_up(installation: Installation | None, scope: Scope, arguments: argparse.Namespace, remarks: _Remarks) -> None:
+def _look_up(installation: Installation, request: StopRequest, warnings: _Warnings) -> None:
     """Say what the installation does not know of the call."""
-    if installation is None:
-        return
-    schedules = {
-        name: schedule
-        for scheduler in installation.settings.runtime.multi_strategy_schedulers.values()
-        for name, schedule in scheduler.schedules.items()
-    }
-    covered = (scope.covers(name, schedule.strategy, schedule.tags) for name, schedule in schedules.items())
-    if scope.name and not any(covered):
-        remarks.add("stop.scope_unknown", kind=scope.kind.value, name=scope.name)
-    named = {arguments.ticket: "stop.ticket_unknown", arguments.reason: "stop.reason_unknown"}
-    for value, code in named.items():
-        if not _is_incident(value):
+    from stage4.ids import is_incident_id
+    from stage4.runtime.stop_request import unknown_scope
+
+    warnings.extend(unknown_scope(installation.settings, request.scope))
+    for value, code in {request.ticket: "stop.ticket_unknown", request.reason: "stop.reason_unknown"}.items():
+        if value is None or not is_incident_id(value):
             continue
         from stage4.incidents import lookup
 
         try:
             if lookup.find(installation, value) is None:
-                remarks.add(code, value=value)
+                warnings.add(code, value=value)
         except Stage4Error as error:
-            remarks.add("stop.ticket_unverified", value=value, reason=error)
-
-
-def _message(root: Path, receipt: StopReceipt, word: Word | None) -> tuple[str, dict[str, object]]:
-    if word is None:
-        return "stop.word_interrupted", {}
-    if word.answer == "disabled":
-        return ("stop.word_already" if receipt.already else "stop.word_disabled"), {}
-    if word.state is None:
-        return "stop.word_absent", {"root": str(root)}
-    facts: dict[str, object] = {
-        "pid": word.state.pid,
-        "at": format_instant(word.state.at),
-        "in_flight": word.state.in_flight,
-        "root": str(root),
-    }
-    return f"stop.word_{word.answer}", facts
-
-
-def _exit_code(word: Word | None) -> ExitCode:
-    if word is None:
-        return ExitCode.INTERRUPTED
-    return ExitCode.DONE if word.answer == "disabled" else ExitCode.CANNOT_TELL
-
-
-def _override(root: Path, receipt: StopReceipt) -> dict[str, object]:
-    facts = receipt.facts
-    return {
-        "path": str(receipt.path.relative_to(root)),
-        "sha256": facts.digest,
-        "fault": facts.fault,
-        "latched": receipt.latched,
-        "scope": {"kind": facts.scope.kind.value, "name": facts.scope.name},
-        "in_force": None if facts.document is None else _in_force(facts.document),
-    }
-
-
-def _in_force(document: StopDocument) -> dict[str, object]:
-    """What the standing file says, which is another's words where the stop stood already."""
-    return {
-        "timestamp": format_instant(document.timestamp),
-        "reason": document.reason,
-        "ticket": document.ticket,
-        "requested_by": document.requested_by,
-        "expires_at": None if document.expires_at is None else format_instant(document.expires_at),
-    }
-
-
-def _scheduler(word: Word | None) -> dict[str, object]:
-    if word is None:
-        return {"answer": "interrupted"}
-    answer: dict[str, object] = {"answer": word.answer, "waited_ms": word.waited_ms}
-    if word.state is not None:
-        answer |= {
-            "state": word.state.state.value,
-            "pid": word.state.pid,
-            "at": format_instant(word.state.at),
-            "override_digest": word.state.override_digest,
-            "in_flight": word.state.in_flight,
-            "working_orders": word.state.working_orders,
-            "signals_after_stop": word.state.signals_after_stop,
-        }
-    return answer
+            warnings.add("stop.ticket_unverified", value=value, reason=error)
