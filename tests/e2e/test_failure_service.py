@@ -211,6 +211,14 @@ def test_a_taken_port_is_said(idle: Installed) -> None:
     assert document.document["error"]["code"] == "service.not_running"
 
 
+def test_a_lost_token_is_said_at_the_start_because_monitoring_would_be_refused(idle: Installed) -> None:
+    headers = idle.tokens
+    (idle.root / "secrets/alertmanager.token").unlink()
+    service = idle.serve()
+    assert "token alertmanager grants nothing" in service.said
+    assert post(idle, WEBHOOK, b"{}", **headers).status_code == 401
+
+
 def test_a_second_service_is_refused(desk: Installed, service: Running) -> None:
     outcome = desk.stage4("serve")
     assert outcome.code == 4

@@ -179,6 +179,9 @@ def public_application(
     from stage4.security.tokens import TokenBook
 
     tokens = TokenBook.from_settings(installation.settings.operations.service.rbac_tokens, environ, installation.root)
+    for unusable in tokens.unusable:
+        # Monitoring would be answered 401 and give up: somebody has to hear it here.
+        tell("service.token_unusable", {"token": unusable.token_id, "reason": unusable.reason})
     pages = Console(installation, PageSource(engine, clock), clock)
     return Starlette(routes=[*public.routes(JsonIntake(engine), tokens, heart.facts), *pages.routes()])
 
