@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from stage4.app.checking import check_files
 from stage4.app.installing import BUNDLE, ENVIRONMENT_SECRETS, Made, create, read_environment
 from stage4.config import load
-from stage4.errors import UsageError
+from stage4.errors import Unavailable, UsageError
 from stage4.security.rotation import RotationRegistry
 from stage4.testing.clock import ManualClock
 
@@ -110,3 +111,30 @@ def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="installing.not_a_directory"):
         create(tmp_path / "file", ManualClock())
+
+
+def test_a_gate_that_was_in_use_is_not_opened_by_making_its_memory_anew(tmp_path: Path) -> None:
+    create(tmp_path, ManualClock())
+    memory = tmp_path / "var/runtime/gate.json"
+    memory.unlink()
+    (tmp_path / "var/runtime/state.json").write_text("{}")
+    lines = {line.path: line.made for line in create(tmp_path, ManualClock())}
+    assert lines["var/runtime/gate.json"] is Made.LEFT_MISSING
+    assert not memory.exists()
+
+
+def test_an_id_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"installing\.bad_id"):
+        create(tmp_path / "a b", ManualClock())
+    assert not (tmp_path / "a b").exists()
+
+
+def test_a_root_that_cannot_be_made_is_no_bug() -> None:
+    with pytest.raises(Unavailable, match=r"files\.cannot_write"):
+        create(Path("/proc/desk"), ManualClock())
+
+
+def test_the_command_makes_nothing_that_others_can_write(tmp_path: Path) -> None:
+    line = f"umask 000; {sys.executable} -m stage4 init {tmp_path / 'desk'}"
+    subprocess.run(["sh", "-c", line], check=True, capture_output=True)
+    assert [path for path in (tmp_path / "desk").rglob("*") if path.stat().st_mode & 0o022] == []

@@ -21,7 +21,7 @@ from pathlib import Path
 from stage4 import __version__, files, ids
 from stage4.clock import Clock, format_instant
 from stage4.config import CORE, load
-from stage4.errors import UsageError
+from stage4.errors import Unavailable, UsageError
 
 BUNDLE = "core-oem"
 DEFAULT_PORT_BASE = 8740
@@ -44,6 +44,7 @@ class Made(StrEnum):
     CREATED = "created"
     KEPT = "kept"
     KEPT_DIFFERS = "kept_differs"
+    LEFT_MISSING = "left_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +119,15 @@ def create(
     """
     if root.exists() and not root.is_dir():
         raise UsageError("installing.not_a_directory", path=root)
-    builder = _Builder(root, clock, dry_run, [])
-    if not dry_run:
-        root.mkdir(parents=True, exist_ok=True)
-    for relative in _PRIVATE_DIRECTORIES:
-        builder.directory(relative, 0o700)
-    for relative in _DIRECTORIES:
-        builder.directory(relative)
-    template = resources.files(__package__).joinpath("template")
     name = installation_id or root.resolve().name
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+        raise UsageError("installing.bad_id", text=name)
+    builder = _Builder(root, clock, dry_run, [])
+    try:
+        _directories(builder)
+    except OSError as error:
+        raise Unavailable("files.cannot_write", path=error.filename or root, reason=files.reason(error)) from error
+    template = resources.files(__package__).joinpath("template")
     core = template.joinpath("config", "core.yaml").read_bytes()
     builder.file(str(CORE), _settings(core, installation, name, port_base, language))
     for folder in ("scripts", "playbooks"):
@@ -143,9 +144,16 @@ def create(
     return builder.lines
 
 
+def _directories(builder: _Builder) -> None:
+    if not builder.dry_run:
+        builder.root.mkdir(parents=True, exist_ok=True)
+    for relative in _PRIVATE_DIRECTORIES:
+        builder.directory(relative, 0o700)
+    for relative in _DIRECTORIES:
+        builder.directory(relative)
+
+
 def _settings(core: bytes, installation: str, installation_id: str, port_base: int, language: str) -> bytes:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", installation_id):
-        raise UsageError("installing.bad_id", text=installation_id)
     text = core.decode("utf-8")
     text = text.replace("installation: demo", f"installation: {installation}")
     text = text.replace("installation_id: stage4-demo", f"installation_id: {installation_id}")
@@ -221,8 +229,13 @@ def _environment_secrets() -> bytes:
 
 def _runtime(builder: _Builder, installation_id: str) -> None:
     from stage4.runtime.latch import create_latch
+    from stage4.runtime.state import STATE_FILE
 
     latch = builder.root / "var/runtime/gate.json"
+    if not latch.exists() and (builder.root / STATE_FILE).exists():
+        # A gate that was in use and lost its memory is closed; a new, open one would lift a stop unsigned.
+        builder.lines.append(Line(str(latch.relative_to(builder.root)), Made.LEFT_MISSING))
+        return
     builder.group(
         [str(latch.relative_to(builder.root))],
         lambda: _ignore(create_latch(latch, installation_id, builder.clock.now())),
