@@ -100,6 +100,11 @@ def test_a_body_nobody_can_read_is_kept_and_the_quarantine_has_an_end(tmp_path: 
     with World(tmp_path) as w:
         received = w.engine.receive_alertmanager(b"<xml/>")
         assert received.quarantined
+        w.engine.tick()
+        w.expect_notice("l1", "delivery_unread")
+        w.engine.receive_signal(b"<xml/>")
+        w.engine.tick()
+        w.expect_nobody_called()
         with w.engine.core.store.write() as tx:
             for number in range(QUARANTINE_LIMIT + 5):
                 tx.put_quarantine(w.clock.now(), "signal", "reason", b"%d" % number)

@@ -9,7 +9,7 @@ import pytest
 
 from stage4.errors import UsageError
 from stage4.incidents.incident import Condition, Kind
-from stage4.incidents.intake import cause_of, fingerprint_of, read_alertmanager, read_signal
+from stage4.incidents.intake import BODY_LIMIT, TEXT_LIMIT, cause_of, fingerprint_of, read_alertmanager, read_signal
 
 AT = "2026-11-23T10:00:00+01:00"
 
@@ -40,7 +40,7 @@ def signal(**changes: object) -> bytes:
 
 
 def test_an_alert_of_alertmanager_is_read_with_its_start_in_utc() -> None:
-    [read] = read_alertmanager(delivery(alert()))
+    [read] = read_alertmanager(delivery(alert())).alerts
     assert read.starts_at == datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
     assert (read.kind, read.fingerprint, read.firing, read.source) == (Kind.LATENCY, "abc", True, "alertmanager")
     assert read.cause == "latency|core"
@@ -49,7 +49,7 @@ def test_an_alert_of_alertmanager_is_read_with_its_start_in_utc() -> None:
 
 def test_the_same_alert_over_both_paths_has_the_same_cause() -> None:
     labels = {"alertname": "Stage4X", "kind": "risk", "severity": "warning", "scheduler": "core"}
-    [standard] = read_alertmanager(delivery(alert(labels=labels)))
+    [standard] = read_alertmanager(delivery(alert(labels=labels))).alerts
     assert read_signal(signal()).cause == standard.cause
 
 
@@ -63,16 +63,16 @@ def test_a_sender_without_fingerprint_gets_one_from_its_labels() -> None:
 @pytest.mark.parametrize("kind", ["", "weather", None])
 def test_an_alert_of_no_known_kind_is_a_risk_and_not_lost(kind: str | None) -> None:
     labels = {"alertname": "X", **({} if kind is None else {"kind": kind})}
-    [read] = read_alertmanager(delivery(alert(labels=labels)))
+    [read] = read_alertmanager(delivery(alert(labels=labels))).alerts
     assert read.kind is Kind.RISK
 
 
 @pytest.mark.parametrize(("kind", "condition"), [("pnl", Condition.LOSS), ("no_signals", Condition.NO_SIGNALS)])
 def test_the_alerts_that_call_the_incident_manager_say_so(kind: str, condition: Condition) -> None:
     labels = {"alertname": "X", "kind": kind, "escalate": "incident_manager"}
-    [read] = read_alertmanager(delivery(alert(labels=labels)))
+    [read] = read_alertmanager(delivery(alert(labels=labels))).alerts
     assert read.condition is condition
-    [plain] = read_alertmanager(delivery(alert(labels={"alertname": "X", "kind": kind})))
+    [plain] = read_alertmanager(delivery(alert(labels={"alertname": "X", "kind": kind}))).alerts
     assert plain.condition is None
 
 
@@ -81,9 +81,11 @@ def test_a_loss_past_its_limit_is_a_cause_of_its_own() -> None:
 
 
 def test_a_heartbeat_and_a_warning_for_l1_are_told_apart() -> None:
-    [heartbeat] = read_alertmanager(delivery(alert(labels={"alertname": "Stage4Watchdog", "severity": "none"})))
+    [heartbeat] = read_alertmanager(delivery(alert(labels={"alertname": "Stage4Watchdog", "severity": "none"}))).alerts
     assert heartbeat.heartbeat
-    [drought] = read_alertmanager(delivery(alert(labels={"alertname": "X", "kind": "no_signals", "escalate": "never"})))
+    [drought] = read_alertmanager(
+        delivery(alert(labels={"alertname": "X", "kind": "no_signals", "escalate": "never"}))
+    ).alerts
     assert drought.l1_only
 
 
@@ -102,15 +104,27 @@ def test_a_heartbeat_and_a_warning_for_l1_are_told_apart() -> None:
         (delivery(alert(startsAt=None)), "intake.missing"),
         (delivery(alert(labels={"kind": "pnl"})), "intake.missing"),
         (delivery(alert(labels={"alertname": 7})), "intake.not_text"),
-        (delivery(alert(labels={"alertname": "x" * 5000})), "intake.not_text"),
-        (delivery(alert(), alert(status=None)), "intake.missing"),
-        (b" " * ((4 << 20) + 1), "intake.too_large"),
+        (delivery(alert(status=None), alert(labels=3)), "intake.missing"),
+        (b" " * (BODY_LIMIT + 1), "intake.too_large"),
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused_whole(body: bytes, code: str) -> None:
     with pytest.raises(UsageError) as refused:
         read_alertmanager(body)
     assert refused.value.code == code
+
+
+def test_an_alert_that_cannot_be_read_holds_up_none_of_its_delivery() -> None:
+    delivered = read_alertmanager(delivery(alert(status=None), alert(fingerprint="good")))
+    assert [each.fingerprint for each in delivered.alerts] == ["good"]
+    assert [each.code for each in delivered.unread] == ["intake.missing"]
+
+
+def test_a_text_too_long_or_without_utf_8_does_not_lose_its_alert() -> None:
+    labels = {"alertname": "half \ud83d", "kind": "pnl"}
+    [read] = read_alertmanager(delivery(alert(labels=labels, annotations={"description": "x" * 5000}))).alerts
+    assert read.name == "half ?"
+    assert len(read.annotations["description"]) == TEXT_LIMIT
 
 
 @pytest.mark.parametrize(

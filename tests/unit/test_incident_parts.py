@@ -161,7 +161,7 @@ def spoken() -> Iterator[str]:
         yield f"notice.manager_called_{reason}"
     yield from (f"escalation.reason_{reason}" for reason in incident.Reason)
     yield from (f"escalation.timer_{kind}" for kind in TimerKind)
-    yield from (f"step.state_{state}" for state in incident.StepState)
+    yield from (f"document.state_{state}" for state in incident.StepState)
     yield from ("step.scheduler_enabled", "step.scheduler_disabled")
 
 

@@ -36,13 +36,18 @@ def error_response(error: Stage4Error, status: int | None = None) -> JSONRespons
 
 async def read_body(request: Request) -> bytes:
     """The body, up to 4 MiB; raises UsageError `api.body_too_large`."""
-    parts, size = [], 0
+    body = await read_start(request, BODY_LIMIT + 1)
+    if len(body) > BODY_LIMIT:
+        raise UsageError("api.body_too_large", limit=BODY_LIMIT)
+    return body
+
+
+async def read_start(request: Request, size: int) -> bytes:
+    """The first `size` bytes of the body; what follows is read and let go."""
+    kept = bytearray()
     async for part in request.stream():
-        size += len(part)
-        if size > BODY_LIMIT:
-            raise UsageError("api.body_too_large", limit=BODY_LIMIT)
-        parts.append(part)
-    return b"".join(parts)
+        kept += part[: size - len(kept)]
+    return bytes(kept)
 
 
 async def read_object(request: Request) -> dict[str, Any]:

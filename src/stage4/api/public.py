@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stage4.api.answers import Endpoint, error_response, read_body
-from stage4.errors import Refused, Stage4Error, UsageError
+from stage4.api.answers import Endpoint, error_response, read_start
+from stage4.errors import Refused, Stage4Error
+from stage4.incidents.intake import BODY_LIMIT
 from stage4.security.tokens import ALERTS_WRITE, TokenBook, bearer
 
 ALERTMANAGER_PATH = "/api/v1/alerts/alertmanager"
@@ -41,10 +42,8 @@ def routes(intake: Intake, tokens: TokenBook, ready: Callable[[], Mapping[str, A
             except Refused as refusal:
                 # 401 for a caller nobody knows, 403 for one who may do something else.
                 return error_response(refusal, 403 if refusal.code == "security.scope_missing" else 401)
-            try:
-                body = await read_body(request)
-            except UsageError as error:
-                return error_response(error)
+            # One byte too many is enough for the intake to see it, to keep what there is and to say so.
+            body = await read_start(request, BODY_LIMIT + 1)
             try:
                 return JSONResponse(await run_in_threadpool(receive, body))
             except Stage4Error as error:

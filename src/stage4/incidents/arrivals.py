@@ -17,11 +17,14 @@ from stage4.incidents.core import Core, Unit
 from stage4.incidents.incident import AlertState, Condition, Incident, Kind, State
 from stage4.incidents.intake import ALERTMANAGER, Alert, cause_of, read_alertmanager, read_signal
 from stage4.incidents.progress import audited, first_time
-from stage4.incidents.rows import Told
+from stage4.incidents.rows import Told, instant, micros
 from stage4.incidents.steps.rule import AuditVerdict, verdict_of_document
 
 LIVE = (State.TRIGGERED, State.ACKNOWLEDGED, State.RESOLVED)
 QUARANTINE_BODY = 1 << 20
+QUARANTINE_TOLD = "quarantine_told"
+QUARANTINE_PAUSE = timedelta(minutes=5)
+"""A sender that cannot be understood is one warning, not one for each delivery."""
 OVERTAKEN = timedelta(seconds=2)
 """How long after an end Alertmanager's earlier word may still be on its way; a renewal comes later."""
 
@@ -46,10 +49,13 @@ class Arrivals:
     def alertmanager(self, body: bytes) -> Received:
         """A webhook delivery. A body that cannot be read is kept aside and acknowledged with a warning."""
         try:
-            alerts: Sequence[Alert] = read_alertmanager(body)
+            delivered = read_alertmanager(body)
         except UsageError as e:
             return self._quarantine("alertmanager", e, body)
-        return self._take(alerts)
+        received = self._take(delivered.alerts)
+        if not delivered.unread:
+            return received
+        return replace(received, quarantined=self._quarantine("alertmanager", delivered.unread[0], body).quarantined)
 
     def signal(self, body: bytes) -> Received:
         """A direct signal, as `alertmanager`."""
@@ -164,6 +170,10 @@ class Arrivals:
     def _quarantine(self, source: str, error: UsageError, body: bytes) -> Received:
         with self.core.change() as unit:
             unit.tx.put_quarantine(unit.now, source, str(error), body[:QUARANTINE_BODY])
+            told = unit.tx.fact(QUARANTINE_TOLD)
+            if not told or unit.now - instant(told) >= QUARANTINE_PAUSE:
+                unit.tx.set_fact(QUARANTINE_TOLD, micros(unit.now))
+                unit.warn_unread(source, str(error))
         return Received(quarantined=str(error))
 
 

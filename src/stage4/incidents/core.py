@@ -23,7 +23,7 @@ from stage4.errors import Refused, Stage4Error
 from stage4.incidents.effects import Arm, Disarm, Duties, Effect, Page, Post, Recorded
 from stage4.incidents.escalation import Rules
 from stage4.incidents.evidence import Artefact
-from stage4.incidents.incident import Incident
+from stage4.incidents.incident import Incident, Scalar
 from stage4.incidents.intake import Alert
 from stage4.incidents.ports import Log, LogReader, Roster
 from stage4.incidents.rows import Decision, Event
@@ -79,11 +79,16 @@ class Unit:
 
     def warn_l1(self, alert: Alert) -> None:
         """Tells L1 of an alert that opens no incident."""
+        self._warn("notice.l1_warned", {"kind": alert.kind.value, "title": alert.name})
+
+    def warn_unread(self, source: str, reason: str) -> None:
+        """Tells L1 that a delivery could not be read: a sender that nobody understands is an alarm that is off."""
+        self._warn("notice.delivery_unread", {"source": source, "reason": reason[:200]})
+
+    def _warn(self, code: str, params: Mapping[str, Scalar]) -> None:
         person = self.duties.on("l1")
-        params = {"kind": alert.kind.value, "title": alert.name}
-        key = f"warn/{alert.fingerprint}/{alert.starts_at:%Y%m%dT%H%M%S}"[:64]
         target = "l1" if person else self.channel
-        notice = Notice(key, target, "notice.l1_warned", params, self.now, person_id=person)
+        notice = Notice(f"warn/{ids.short_id()}", target, code, params, self.now, person_id=person)
         for notifier in self.notifiers:
             self.tx.put_notice(notifier, notice, self.now)
 

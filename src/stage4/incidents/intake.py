@@ -17,7 +17,7 @@ from stage4.clock import parse_instant
 from stage4.errors import UsageError
 from stage4.incidents.incident import Condition, Kind
 
-BODY_LIMIT = 4 << 20
+BODY_LIMIT = 64 << 20
 TEXT_LIMIT = 4096
 KINDS = frozenset(kind.value for kind in Kind)
 CONDITIONS = {Kind.PNL: Condition.LOSS, Kind.NO_SIGNALS: Condition.NO_SIGNALS}
@@ -53,15 +53,35 @@ class Alert:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_alertmanager(body: bytes) -> tuple[Alert, ...]:
-    """The alerts of one webhook delivery, version 4. Raises UsageError."""
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The alerts of one delivery, and why others in it could not be read."""
+
+    alerts: tuple[Alert, ...]
+    unread: tuple[UsageError, ...] = ()
+
+
+def read_alertmanager(body: bytes) -> Delivered:
+    """The alerts of one webhook delivery, version 4. Raises UsageError where not one can be read.
+
+    One alert that cannot be read never holds up the others of its delivery.
+    """
     document = _document(body)
     if document.get("version") != "4":
         raise UsageError("intake.wrong_version", version=str(document.get("version"))[:40])
     alerts = document.get("alerts")
     if not isinstance(alerts, list) or not alerts:
         raise UsageError("intake.no_alerts")
-    return tuple(_from_alertmanager(each) for each in alerts)
+    read: list[Alert] = []
+    unread: list[UsageError] = []
+    for each in alerts:
+        try:
+            read.append(_from_alertmanager(each))
+        except UsageError as e:
+            unread.append(e)
+    if not read:
+        raise unread[0]
+    return Delivered(tuple(read), tuple(unread))
 
 
 def read_signal(body: bytes) -> Alert:
@@ -130,7 +150,9 @@ def _alert(
     kind = Kind(given) if given in KINDS else Kind.RISK
     condition = CONDITIONS.get(kind) if labels.get("escalate") == "incident_manager" else None
     return Alert(
-        fingerprint=fingerprint[:64] if isinstance(fingerprint, str) and fingerprint else fingerprint_of(labels),
+        fingerprint=_clean(fingerprint)[:64]
+        if isinstance(fingerprint, str) and fingerprint
+        else fingerprint_of(labels),
         starts_at=parse_instant(starts_at),
         firing=status == "firing",
         name=name,
@@ -163,7 +185,7 @@ def _text(document: Mapping[str, object], key: str) -> str:
     value = document.get(key)
     if not isinstance(value, str) or not value:
         raise UsageError("intake.missing", field=key)
-    return value
+    return _clean(value)
 
 
 def _texts(document: Mapping[str, object], key: str) -> dict[str, str]:
@@ -171,6 +193,11 @@ def _texts(document: Mapping[str, object], key: str) -> dict[str, str]:
     if not isinstance(value, dict) or len(value) > 100:
         raise UsageError("intake.not_an_object", field=key)
     for name, each in value.items():
-        if not isinstance(each, str) or len(each) > TEXT_LIMIT:
-            raise UsageError("intake.not_text", field=f"{key}.{name}"[:80])
-    return dict(value)
+        if not isinstance(each, str):
+            raise UsageError("intake.not_text", field=_clean(f"{key}.{name}")[:80])
+    return {_clean(name): _clean(each) for name, each in value.items()}
+
+
+def _clean(text: str) -> str:
+    """At most TEXT_LIMIT characters, each of which has UTF-8: half a surrogate pair becomes a question mark."""
+    return text[:TEXT_LIMIT].encode("utf-8", "replace").decode("utf-8")
