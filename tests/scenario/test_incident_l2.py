@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stage4.errors import Refused
+from stage4.errors import Refused, Unavailable
 from stage4.incidents.incident import StepState
 from support.world import World
 
@@ -184,6 +184,49 @@ def test_a_stop_is_done_although_it_cannot_be_logged_and_is_logged_later(tmp_pat
         w.fast_forward(seconds=1)
         assert w.engine.view(incident).unlogged == 0
         assert len(w.logged("scheduler_stop_requested")) == 1
+
+
+def test_a_stop_for_an_incident_that_nobody_knows_is_done_recorded_and_said(tmp_path: Path) -> None:
+    with World(tmp_path) as w:
+        with pytest.raises(Refused, match="incident.stopped_unknown"):
+            w.engine.stop("INC-20991231-0007", "wrong number", "l2-marek")
+        assert w.scheduler.word().state == "disabled"
+        [entry] = w.logged("scheduler_stop_requested")
+        assert (entry.metadata["by"], entry.metadata["ticket"]) == ("l2-marek", "INC-20991231-0007")
+
+
+def test_a_stop_for_a_closed_incident_is_recorded_and_changes_nothing_else(tmp_path: Path) -> None:
+    with World(tmp_path) as w:
+        incident = w.escalated()
+        w.complete(incident)
+        w.sign_all(incident)
+        w.engine.close(incident, "im-jan")
+        before = w.incident(incident).steps
+        w.engine.stop(incident, "it is back", "l2-marek")
+        assert w.logged("scheduler_stop_requested")
+        assert w.incident(incident).steps == before
+
+
+def test_a_stop_whose_record_fails_says_that_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with World(tmp_path) as w:
+        incident = w.escalated()
+        (tmp_path / "var/evidence").rename(tmp_path / "var/gone")
+        (tmp_path / "var/evidence").write_text("no directory")
+        with pytest.raises(Unavailable, match="incident.stopped_unrecorded"):
+            w.engine.stop(incident, "limits", "l2-marek")
+        assert w.scheduler.word().state == "disabled"
+
+
+def test_running_a_step_is_an_act_of_the_owner(tmp_path: Path) -> None:
+    with World(tmp_path) as w:
+        incident = w.escalated()
+        for _ in range(3):
+            w.fast_forward(minutes=9)
+            w.engine.run_step(incident, "L2.3", "l2-marek")
+            w.fast_forward(minutes=0.5)
+        w.engine.stop(incident, "limits", "l2-marek")
+        w.fast_forward(minutes=9)
+        w.expect_nobody_called()
 
 
 def test_the_machine_waits_for_l2_before_it_starts_l2s_list(tmp_path: Path) -> None:

@@ -95,7 +95,11 @@ class Progress:
                 record = incident.step(step_id)
                 running = StepRecord(StepState.RUNNING, record.attempt + 1, unit.now, answer=None)
                 effects: list[Effect] = [Recorded("step_repeated", "running", by, {"step": step_id})] if by else []
-                incident = unit.apply((incident.with_step(step_id, running), effects))
+                incident = incident.with_step(step_id, running)
+                if by:
+                    incident, renewed = lifecycle.touched(incident, by, unit.now, self.core.rules)
+                    effects += renewed
+                incident = unit.apply((incident, effects))
         except Stage4Error:
             with self._guard:
                 self._under_way.discard(key)

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from stage4.decisionlog.canonical import canonical
-from stage4.errors import Refused
+from stage4.decisionlog.entry import INCIDENT_CATEGORY, Draft
+from stage4.errors import Refused, Unavailable
+from stage4.incidents import lifecycle
 from stage4.incidents.core import Core
 from stage4.incidents.effects import Effect, Post, Recorded
 from stage4.incidents.evidence import EvidenceStore
 from stage4.incidents.incident import Answer, Incident, Scalar, State, StepRecord, StepState, Stop
-from stage4.incidents.ports import Content, SchedulerSwitch, SchedulerWord, StopOrder
+from stage4.incidents.ports import Content, SchedulerSwitch, SchedulerWord, StopFacts, StopOrder
 from stage4.incidents.progress import LIVE, concluded, keep
 from stage4.incidents.steps import l2_2_load_test, l2_5_roll_back
 from stage4.incidents.steps.rule import Kept
@@ -30,12 +32,36 @@ class Stopping:
     switch: SchedulerSwitch
 
     def stop(self, incident_id: str, reason: str, by: str) -> Incident:
-        """Stops all strategies in the name of the incident. Raises Unavailable when not even that was possible."""
-        facts = self.switch.stop(StopOrder(incident_id, incident_id, reason or incident_id, by))
+        """Stops all strategies in the name of the incident.
+
+        Raises Unavailable when not even that was possible; `incident.stopped_unrecorded` and Refused
+        `incident.stopped_unknown` say that the stop stands, and what of its record does not.
+        """
+        order = StopOrder(incident_id, incident_id, reason or incident_id, by)
+        facts = self.switch.stop(order)
+        try:
+            return self._record(order, facts)
+        except Unavailable as e:
+            raise Unavailable("incident.stopped_unrecorded", incident=incident_id, reason=str(e)) from e
+
+    def _record(self, order: StopOrder, facts: StopFacts) -> Incident:
+        incident_id, reason, by = order.incident_id, order.reason, order.requested_by
+        with self.core.view() as tx:
+            known = tx.incident(incident_id)
+        if known is None:
+            metadata = {"ticket": order.ticket, "reason": reason, "by": by, "digest": facts.digest}
+            draft = Draft("scheduler_stop_requested", INCIDENT_CATEGORY, STEP, "requested", metadata=metadata)
+            self.core.log.append_many((draft,))
+            raise Refused("incident.stopped_unknown", incident=incident_id)
         with self.core.change(act_first=True) as unit:
             incident = unit.incident(incident_id)
+            params: dict[str, Scalar] = {"reason": reason, "digest": facts.digest, "already": facts.already}
+            effects: list[Effect] = [
+                Recorded("scheduler_stop_requested", "requested", by, params),
+                Post("notice.stop_requested", {"person": by}, urgent=True),
+            ]
             if incident.state is State.CLOSED:
-                return incident
+                return unit.apply((incident, effects), stage=STEP)
             incident = replace(incident, stop=Stop(facts.digest, by, unit.now))
             record = replace(
                 incident.step(STEP),
@@ -46,11 +72,8 @@ class Stopping:
                 answer=Answer(l2_5_roll_back.DISABLE, reason, by, unit.now),
             )
             incident = incident.with_step(STEP, record)
-            params: dict[str, Scalar] = {"reason": reason, "digest": facts.digest, "already": facts.already}
-            effects: list[Effect] = [
-                Recorded("scheduler_stop_requested", "requested", by, params),
-                Post("notice.stop_requested", {"person": by}, urgent=True),
-            ]
+            incident, renewed = lifecycle.touched(incident, by, unit.now, self.core.rules)
+            effects += renewed
             load_test = incident.step("L2.2")
             if load_test.state is StepState.NOT_ACCEPTED and load_test.facts.get("beyond"):
                 incident, more = concluded(incident, "L2.2", l2_2_load_test.disabled(incident), unit, by)
