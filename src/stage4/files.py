@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+
 
 from stage4 import ids
 from stage4.errors import Unavailable, UsageError
@@ -63,13 +65,24 @@ def _prepared(path: Path, content: bytes, mode: int) -> Iterator[Path]:
 
 
 def atomic_write(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace `path` by `content` in one step and durably; raises Unavailable `files.cannot_write`."""
+    """Replace `path` by `content` in one step and durably; raises Unavailable `files.cannot_write`.
+
+    Only a regular file is replaced: a rename over a device, for example /dev/null, would take it from everybody.
+    """
     try:
+        with contextlib.suppress(FileNotFoundError):
+            _require_regular(path.stat().st_mode)
         with _prepared(path, content, mode) as beside:
             beside.rename(path)
             fsync_dir(path.parent)
     except OSError as error:
         raise Unavailable("files.cannot_write", path=path, reason=reason(error)) from error
+
+
+def _require_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        reason = os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "not a regular file"
+        raise OSError(errno.EINVAL, reason)
 
 
 def exclusive_write(path: Path, content: bytes, mode: int = 0o600) -> bool:
@@ -87,16 +100,23 @@ def exclusive_write(path: Path, content: bytes, mode: int = 0o600) -> bool:
         return True
 
 
+def _open_regular(path: Path) -> io.BufferedReader:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require_regular(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return open(descriptor, "rb")
+
+
 def read_limited(path: Path, limit: int = JSON_LIMIT) -> bytes:
     """The whole of `path`; raises Unavailable `files.missing`, `files.unreadable` or `files.too_large`.
 
     Only regular files are read: a pipe in the place of a file would keep the reader waiting for ever.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as source:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file")
+        with _open_regular(path) as source:
             content = source.read(limit + 1)
     except OSError as error:
         code = "files.missing" if error.errno == errno.ENOENT else "files.unreadable"
@@ -149,7 +169,7 @@ def write_json(path: Path, document: object, mode: int = 0o644) -> None:
 def sha256_file(path: Path) -> str:
     """The SHA-256 of `path` in hexadecimal; raises Unavailable as `read_limited` does."""
     try:
-        with path.open("rb") as source:
+        with _open_regular(path) as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
     except OSError as error:
         code = "files.missing" if error.errno == errno.ENOENT else "files.unreadable"

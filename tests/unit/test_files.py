@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,25 @@ def test_a_secret_file_never_has_another_mode_not_even_for_a_moment(tmp_path: Pa
     finally:
         os.umask(before)
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_nothing_but_a_regular_file_is_replaced(tmp_path: Path, through_a_link: bool) -> None:
+    """A rename over a device node, which root may do, would take it from the whole machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    target = tmp_path / "link" if through_a_link else pipe
+    if through_a_link:
+        target.symlink_to(pipe)
+    with pytest.raises(Unavailable, match=r"files\.cannot_write"):
+        files.atomic_write(target, b"document")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert target.is_symlink() is through_a_link
+    assert len(list(tmp_path.iterdir())) == 1 + through_a_link
+
+
+def test_the_digest_of_something_without_an_end_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(Unavailable, match=r"files\.unreadable"):
+            files.sha256_file(path)
