@@ -19,25 +19,7 @@ from stage4.errors import ExitCode, Stage4Error
 from stage4.words import Language
 
 if TYPE_CHECKING:
-    from stage4.audit.evidence import Evidence
-    from stage4.audit.finding import Control
-    from stage4.audit.policy import Policy
-    from stage4.audit.report import Report
-
-Shape = Callable[["Report", "Evidence", "Policy"], dict[str, object]]
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One of the two audits: what it judges, and how its document is called."""
-
-    program: str
-    description: str
-    schema: str
-    file_name: str
-    controls: Callable[[], tuple[Control, ...]]
-    compares: bool = False
-    sections: Shape | None = None
+    from stage4.audit.auditing import Audit
 
 
 @dataclass(slots=True)
@@ -52,40 +34,47 @@ class _Conversation:
         _run.say(line)
 
     def say_error(self, error: Stage4Error) -> None:
-        params = {name: str(value) if isinstance(value, Path) else value for name, value in error.params.items()}
-        self.say(f"error: {words.text(error.code, self.lang, **params)}")
-        if hint := words.hint(error.code, self.lang, **params):
-            self.say(f"hint: {hint}")
+        for line in _run.error_lines(error, self.lang):
+            self.say(line)
 
 
-def run(kind: Kind, argv: Sequence[str] | None, clock: Clock) -> int:
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One of the two audit commands; `audit` is asked for after the arguments, so that `--help` stays quick."""
+
+    program: str
+    description: str
+    schema: str
+    audit: Callable[[], Audit]
+
+
+def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
     """Audit, keep, print; the exit code is the verdict, and 3 where an ok could not be kept as evidence."""
-    from stage4 import files
-
     given = list(sys.argv[1:] if argv is None else argv)
     started_at = clock.now()
     conversation = _Conversation(_run.language())
     root: Path | None = None
     output: Path | None = None
     try:
-        arguments = _arguments(kind, given)
+        arguments = _arguments(command, given)
         output = arguments.output_json
         if arguments.lang:
             conversation.lang = arguments.lang
         root = _root(arguments)
-        document = _audited(kind, arguments, root, clock, conversation)
+        document = _audited(command.audit(), arguments, root, clock, conversation)
     except Stage4Error as error:
-        document = _run.error_document(kind.schema, error) | {"status": "fail", "verdict": "cannot tell"}
+        document = _run.error_document(command.schema, error) | {"status": "fail", "verdict": "cannot tell"}
         conversation.say_error(error)
     document |= {"started_at": format_instant(started_at), "stored": None}
     if root is not None:
         try:
-            _keep(kind, document, root, clock, started_at, [kind.program, *given], conversation)
+            called = [command.program, *given]
+            _keep(command.audit(), document, root, clock, started_at, called, conversation)
         except Stage4Error as error:
             _not_kept(document, error, conversation)
     if output is not None:
         try:
-            files.atomic_write(output, files.json_bytes(document), 0o600)
+            _run.save(document, output, 0o600)
         except Stage4Error as error:
             _not_kept(document, error, conversation)
     _run.emit(document)
@@ -100,7 +89,7 @@ def _not_kept(document: dict[str, object], error: Stage4Error, conversation: _Co
 
 
 def _keep(
-    kind: Kind,
+    audit: Audit,
     document: dict[str, object],
     root: Path,
     clock: Clock,
@@ -112,11 +101,11 @@ def _keep(
     from stage4.audit import store
 
     directory = store.open_run(root, started_at)
-    document["stored"] = str(directory / kind.file_name)
-    conversation.say(words.text("audit.stored", conversation.lang, path=directory / kind.file_name))
+    document["stored"] = str(directory / audit.file_name)
+    conversation.say(words.text("audit.stored", conversation.lang, path=directory / audit.file_name))
     command = store.Command(argv, int(str(document["exit_code"])), started_at, clock.now(), tuple(conversation.said))
     try:
-        store.save(directory, kind.file_name, files.json_bytes(document), command)
+        store.save(directory, audit.file_name, files.json_bytes(document), command)
     except Stage4Error:
         document["stored"] = None
         raise
@@ -134,17 +123,16 @@ def _root(arguments: argparse.Namespace) -> Path:
 
 
 def _audited(
-    kind: Kind, arguments: argparse.Namespace, root: Path, clock: Clock, conversation: _Conversation
+    audit: Audit, arguments: argparse.Namespace, root: Path, clock: Clock, conversation: _Conversation
 ) -> dict[str, object]:
-    from stage4 import config, ids
-    from stage4.audit import report as reports
-    from stage4.audit.collect import collect
+    from stage4 import config
+    from stage4.audit import auditing
     from stage4.audit.policy import Policy
+    from stage4.audit.report import lines
 
     installation = config.load(root, arguments.config)
     if not arguments.lang:
         conversation.lang = _run.language(configured=installation.settings.operations.language)
-    now = arguments.at or clock.now()
     policy = Policy.of(
         installation.settings,
         bundle=arguments.mtls_bundle_name,
@@ -153,64 +141,48 @@ def _audited(
         allow_missing_env=arguments.allow_missing_env,
         check_paths=arguments.check_paths,
     )
-    evidence = collect(
+    report, document = auditing.audited(
+        audit,
         installation,
-        policy.bundle,
-        environ=os.environ,
-        now=now,
-        clock=clock,
-        pepper=ids.random_bytes(32),
-        config=arguments.config,
-    )
-    report = reports.judge(kind.controls(), evidence, policy, now)
-    document = reports.document(
-        report,
-        evidence,
         policy,
-        schema=kind.schema,
-        root=str(root),
-        config=str(arguments.config or root / config.CORE),
-        installation_id=installation.settings.operations.installation_id,
-        now=now,
+        config=arguments.config,
+        environ=os.environ,
+        clock=clock,
+        at=arguments.at,
         fail_on_warn=arguments.fail_on == "warn",
     )
-    if kind.sections is not None:
-        document |= kind.sections(report, evidence, policy)
-    for line in reports.lines(report, conversation.lang):
+    for line in lines(report, conversation.lang):
         conversation.say(line)
-    if kind.compares:
+    if audit is auditing.COMPLIANCE:
         document["comparison"] = _compared(root, document, conversation)
     return document
 
 
 def _compared(root: Path, document: dict[str, object], conversation: _Conversation) -> dict[str, object] | None:
-    """The changes since the newest report that was kept."""
-    from stage4.audit import store
-    from stage4.audit.comparison import compare
+    from stage4.audit.auditing import since_newest
 
-    earlier = store.newest(root)
-    if earlier is None:
+    found = since_newest(root, document)
+    if found is None:
         return None
-    path, report = earlier
-    comparison = compare(report, document)
+    path, changes = found
     conversation.say(
         words.text(
             "audit.since",
             conversation.lang,
-            since=comparison.since,
-            new=len(comparison.new) + len(comparison.worsened),
-            fixed=len(comparison.fixed) + len(comparison.improved),
-            lost=len(comparison.no_longer_evaluated),
+            since=changes.since,
+            new=len(changes.new) + len(changes.worsened),
+            fixed=len(changes.fixed) + len(changes.improved),
+            lost=len(changes.no_longer_evaluated),
         )
     )
-    return {"with": str(path.relative_to(root)), **comparison.document()}
+    return {"with": str(path.relative_to(root)), **changes.document()}
 
 
-def _arguments(kind: Kind, argv: Sequence[str]) -> argparse.Namespace:
+def _arguments(command: Command, argv: Sequence[str]) -> argparse.Namespace:
     from stage4.audit.policy import DEFAULT_BUNDLE
     from stage4.cli._arguments import Parser
 
-    parser = Parser(prog=kind.program, description=kind.description)
+    parser = Parser(prog=command.program, description=command.description)
     parser.add_argument("--mtls-bundle-name", default=DEFAULT_BUNDLE, metavar="NAME", help="the bundle (core-oem)")
     parser.add_argument("--allow-missing-env", action="store_true", help="an unset variable is a warning, not a fail")
     parser.add_argument("--rotation-warn-days", type=_days, metavar="N", help="warn this long before a rotation is due")

@@ -52,13 +52,19 @@ def say(line: str) -> None:
         _give_up(sys.stderr)
 
 
-def say_error(error: Stage4Error, lang: Language) -> None:
+def error_lines(error: Stage4Error, lang: Language) -> list[str]:
     """`error:` and, where there is one, `hint:`."""
     params = _readable(error.params)
-    say(f"error: {words.text(error.code, lang, **params)}")
-    hint = words.hint(error.code, lang, **params)
-    if hint:
-        say(f"hint: {hint}")
+    lines = [f"error: {words.text(error.code, lang, **params)}"]
+    if hint := words.hint(error.code, lang, **params):
+        lines.append(f"hint: {hint}")
+    return lines
+
+
+def say_error(error: Stage4Error, lang: Language) -> None:
+    """The error to people, on stderr."""
+    for line in error_lines(error, lang):
+        say(line)
 
 
 def error_document(schema: str, error: Stage4Error) -> dict[str, object]:

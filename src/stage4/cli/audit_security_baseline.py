@@ -14,10 +14,7 @@ from stage4.cli import _run
 from stage4.clock import SystemClock
 
 if TYPE_CHECKING:
-    from stage4.audit.evidence import Evidence
-    from stage4.audit.finding import Control
-    from stage4.audit.policy import Policy
-    from stage4.audit.report import Report
+    from stage4.audit.auditing import Audit
 
 SCHEMA = "stage4.security_baseline/1"
 
@@ -26,24 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; `argv` without the program's name, None for the process's own."""
     from stage4.cli import _audit
 
-    kind = _audit.Kind(
-        program="audit_security_baseline.py",
-        description=(__doc__ or "").strip().splitlines()[0],
-        schema=SCHEMA,
-        file_name="security_baseline.json",
-        controls=_controls,
-        sections=_sections,
-    )
-    return _run.guarded(SCHEMA, lambda: _audit.run(kind, argv, SystemClock()))
+    summary = (__doc__ or "").strip().splitlines()[0]
+    command = _audit.Command("audit_security_baseline.py", summary, SCHEMA, _audit_meant)
+    return _run.guarded(SCHEMA, lambda: _audit.run(command, argv, SystemClock()))
 
 
-def _controls() -> tuple[Control, ...]:
-    from stage4.audit.controls import BASELINE
+def _audit_meant() -> Audit:
+    from stage4.audit.auditing import SECURITY_BASELINE
 
-    return BASELINE
-
-
-def _sections(report: Report, evidence: Evidence, policy: Policy) -> dict[str, object]:
-    from stage4.audit import baseline
-
-    return baseline.sections(report, evidence, policy)
+    return SECURITY_BASELINE

@@ -14,7 +14,7 @@ from stage4.cli import _run
 from stage4.clock import SystemClock
 
 if TYPE_CHECKING:
-    from stage4.audit.finding import Control
+    from stage4.audit.auditing import Audit
 
 SCHEMA = "stage4.audit/1"
 
@@ -23,18 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; `argv` without the program's name, None for the process's own."""
     from stage4.cli import _audit
 
-    kind = _audit.Kind(
-        program="audit_stage4_compliance.py",
-        description=(__doc__ or "").strip().splitlines()[0],
-        schema=SCHEMA,
-        file_name="compliance.json",
-        controls=_controls,
-        compares=True,
-    )
-    return _run.guarded(SCHEMA, lambda: _audit.run(kind, argv, SystemClock()))
+    summary = (__doc__ or "").strip().splitlines()[0]
+    command = _audit.Command("audit_stage4_compliance.py", summary, SCHEMA, _audit_meant)
+    return _run.guarded(SCHEMA, lambda: _audit.run(command, argv, SystemClock()))
 
 
-def _controls() -> tuple[Control, ...]:
-    from stage4.audit.controls import CONTROLS
+def _audit_meant() -> Audit:
+    from stage4.audit.auditing import COMPLIANCE
 
-    return CONTROLS
+    return COMPLIANCE
