@@ -173,6 +173,17 @@ def test_nothing_that_is_broken_prevents_the_stop(
     assert set(warnings) <= set(call.warnings)
 
 
+def test_a_stop_whose_file_cannot_be_read_is_recorded_too(
+    root: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (root / WIDE).mkdir()
+    call = Call(capfdbinary, "--reason", "r", "--wait", "0s")
+    assert (call.code, call.warnings) == (3, ["gate.stop_unreadable"])
+    assert call.document["decision_log"]["logged"]
+    last = json.loads((root / "audit/decision_logs/runtime.jsonl").read_text().splitlines()[-1])
+    assert last["artefacts"]["override_sha256"] is None
+
+
 def test_a_stop_that_cannot_be_made_says_not_stopped(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     shutil.rmtree(root / OVERRIDES)
     (root / OVERRIDES).write_text("in the way")

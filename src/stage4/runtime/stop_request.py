@@ -128,7 +128,7 @@ def log_draft(request: StopRequest, receipt: StopReceipt, root: Path) -> Draft:
         category=INCIDENT_CATEGORY if request.incident else "runtime_control",
         stage="stop",
         status="requested",
-        artefacts={"override": str(receipt.path.relative_to(root)), "override_sha256": receipt.facts.digest},
+        artefacts={"override": str(receipt.path.relative_to(root)), "override_sha256": receipt.facts.digest or None},
         runtime_flags={"already": receipt.already, "whole": receipt.facts.fault is None},
         metadata={
             "incident": request.incident,
