@@ -17,7 +17,6 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-
 from stage4 import ids
 from stage4.errors import Unavailable, UsageError
 
