@@ -87,6 +87,8 @@ def enable(session: Session, signers: tuple[str, ...], stop_name: str | None, wa
         installation.root, file_name, statement.stop_digest, timeout=parse_duration(wait), since_ns=since, clock=clock
     )
     enabled = word.answer == "enabled"
+    if not enabled and enabling.was_refused(order):
+        raise Refused("control.order_refused", order=order.name, stop=file_name)
     session.say("control.enabled" if enabled else "control.not_enabled", stop=file_name, order=order.name)
     session.emit(
         {

@@ -29,6 +29,8 @@ SCHEMA: Literal["stage4.enable/1"] = "stage4.enable/1"
 ORDER_SCHEMA: Literal["stage4.enable_order/1"] = "stage4.enable_order/1"
 ROLE = "incident_manager"
 PREFIX = "enable_"
+REFUSED = "refused"
+"""The directory, beside the stops, of the orders that were refused."""
 LIMIT = 64 * 1024
 LIFETIME = timedelta(hours=24)
 """An order nobody carried out in this time is no longer what its signers meant."""
@@ -108,6 +110,11 @@ def submit(root: Path, statement: Statement, signatures: Sequence[tuple[str, str
     except OSError as error:
         raise Unavailable("files.cannot_write", path=path, reason=files.reason(error)) from error
     return path
+
+
+def was_refused(path: Path) -> bool:
+    """Whether the scheduler refused the order that was submitted as `path`."""
+    return (path.parent / REFUSED / path.name).exists()
 
 
 def add_signature(path: Path, signer: str, signature: str) -> Order:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from stage4.security.people import People
 
 CONSUMED = "consumed"
-REFUSED = "refused"
 FILELESS = frozenset(
     {
         "gate.latch_missing",
@@ -351,7 +350,7 @@ class Gate:
         return True
 
     def _refuse(self, path: Path, nonce: str, code: str, signers: tuple[str, ...]) -> OrderOutcome:
-        self._move_order(path, self._directory / REFUSED / path.name)
+        self._move_order(path, self._directory / enable.REFUSED / path.name)
         return OrderOutcome(path, nonce, "refused", code, None, signers)
 
     def _kept(self, nonce: str) -> Path:
