@@ -23,6 +23,8 @@ SCRIPTS = {
     "watch_metrics_stream.py": "stage4.watch/1",
 }
 COMMANDS = (("run",), ("serve",), ("config", "check"), ("incident", "list"), ("oncall", "who"))
+# Whether a scheduler ran here before depends on the order of the tests.
+NOBODY_ANSWERS = ((3, "stop.word_absent"), (3, "stop.word_silent"))
 BROKEN = {
     "no YAML": (b"runtime:\n", b"runtime: [\n", "line 6: not well-formed YAML"),
     "a wrong type": (b"cadence_seconds: 0.5", b"cadence_seconds: soon", "line 18: runtime.multi_strategy_schedulers."),
@@ -99,7 +101,7 @@ def test_wrong_settings_are_exit_2_in_the_other_commands(installed: Installed, b
 def test_wrong_settings_never_prevent_a_stop(installed: Installed, broken: str) -> None:
     outcome = installed.shell("python scripts/disable_multi_strategy.py --reason R --ticket T --wait 0s")
     try:
-        assert (outcome.code, outcome.document["code"]) == (3, "stop.word_absent")
+        assert (outcome.code, outcome.document["code"]) in NOBODY_ANSWERS
         (warning,) = outcome.document["warnings"]
         assert warning["code"] == "stop.settings_unreadable"
         assert broken in warning["message"]
@@ -120,7 +122,7 @@ def test_missing_settings_are_exit_2_with_a_way_out_and_never_prevent_a_stop(ins
         try:
             for python in ("python", "env -u STAGE4_ROOT python"):
                 stop = installed.shell(f"{python} scripts/disable_multi_strategy.py --reason R --wait 0s")
-                assert (stop.code, stop.document["code"]) == (3, "stop.word_absent")
+                assert (stop.code, stop.document["code"]) in NOBODY_ANSWERS
                 assert installed.stop_file.exists()
                 installed.stop_file.unlink()
         finally:

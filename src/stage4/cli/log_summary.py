@@ -10,82 +10,68 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage4 import words
 from stage4.cli import _run
 from stage4.clock import SystemClock, format_instant
-from stage4.errors import ExitCode, Unavailable, UsageError
+from stage4.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from stage4.config import Installation
     from stage4.decisionlog.entry import Scalar
-    from stage4.incidents.lookup import IncidentSummary
+    from stage4.incidents.summary import Subject
 
 SCHEMA = "stage4.summary/1"
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """The incident an entry is about; `summary` is None where it could not be looked up, for `reason`."""
-
-    id: str
-    summary: IncidentSummary | None
-    reason: str = ""
 
 
 def run(argv: Sequence[str]) -> int:
     """Append and print; the exit code of the command."""
     arguments = _arguments(argv)
     from stage4.config import find_root, load
-    from stage4.decisionlog.entry import INCIDENT_CATEGORY, INCIDENT_SUMMARY, Draft
     from stage4.decisionlog.open import open_log
+    from stage4.incidents.summary import subject_of, summary_draft
 
     clock = SystemClock()
     installation = load(find_root(arguments.root, os.environ, Path.cwd()))
     lang = _run.language(configured=installation.settings.operations.language)
-    subject = _subject(installation, arguments.incident)
-    summary = subject.summary
-    ticket = arguments.ticket or (summary.ticket if summary is not None else "") or subject.id
-    artefacts: dict[str, Scalar] = {"incident": subject.id, "ticket": ticket}
-    artefacts |= {name: _scalar(value) for name, value in _members("--artefact", arguments.artefact)}
+    subject = subject_of(installation, arguments.incident)
+    ticket = subject.ticket(arguments.ticket)
+    artefacts = {name: _scalar(value) for name, value in _members("--artefact", arguments.artefact)}
     artefacts |= {name: _digest(path) for name, path in _members("--artefact-from-file", arguments.artefact_from_file)}
-    metadata: dict[str, object] = {name: _scalar(value) for name, value in _members("--metadata", arguments.metadata)}
-    metadata |= {"incident_id": subject.id, "ticket": ticket} | _facts(subject)
-    draft = Draft(
-        kind=INCIDENT_SUMMARY,
-        category=INCIDENT_CATEGORY,
+    draft = summary_draft(
+        subject,
+        ticket=ticket,
         stage=arguments.stage,
-        status=arguments.status or (str(summary.state) if summary is not None else "recorded"),
+        status=arguments.status,
         artefacts=artefacts,
-        runtime_flags={"incident.looked_up": summary is not None, "verify_decision_log.summary": True},
-        metadata=metadata,
-        tags=tuple(arguments.tag),
+        metadata={name: _scalar(value) for name, value in _members("--metadata", arguments.metadata)},
+        tags=arguments.tag,
     )
     path = arguments.append or installation.decision_log_path
     log = open_log(installation, clock, os.environ, path=path)
     document: dict[str, object] = {"schema": SCHEMA, "root": str(installation.root), "log": str(path)}
-    warnings = [] if summary is not None else [_warning(subject, lang)]
+    warnings = [] if subject.summary is not None else [_warning(subject, lang)]
     if arguments.dry_run:
         raw = log.rehearse(draft)
         _run.say(words.text("log.would_append", lang, path=path))
         document |= {"dry_run": True, "entry": json.loads(raw)}
     else:
         receipt = log.append(draft)
-        at = format_instant(receipt.timestamp)
-        facts = {
-            "seq": receipt.seq,
-            "line": receipt.line,
-            "path": path,
-            "incident": subject.id,
-            "ticket": ticket,
-            "at": at,
-        }
-        _run.say(words.text("log.appended", lang, **facts))
+        _run.say(
+            words.text(
+                "log.appended",
+                lang,
+                seq=receipt.seq,
+                line=receipt.line,
+                path=path,
+                incident=subject.id,
+                ticket=ticket,
+                at=format_instant(receipt.timestamp),
+            )
+        )
         place = {"seq": receipt.seq, "line": receipt.line, "offset": receipt.offset, "digest": receipt.digest}
         document |= {"dry_run": False, **place, "entry": json.loads(receipt.raw)}
     document |= {"exit_code": int(ExitCode.DONE), "warnings": warnings}
@@ -116,52 +102,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     return parser.parse_args(argv)
 
 
-def _subject(installation: Installation, named: str) -> _Subject:
-    from stage4.incidents import lookup
-
-    if not named:
-        return _only_open(lookup.open_incidents(installation))
-    from stage4.ids import parse_incident_id
-
-    parse_incident_id(named)
-    try:
-        summary = lookup.find(installation, named)
-        if summary is None:
-            raise UsageError(
-                "log.unknown_incident", incident=named, incidents=_names(lookup.open_incidents(installation))
-            )
-    except Unavailable as error:
-        return _Subject(named, None, str(error))
-    return _Subject(named, summary)
-
-
-def _only_open(candidates: Sequence[IncidentSummary]) -> _Subject:
-    if not candidates:
-        raise UsageError("log.no_open_incident")
-    if len(candidates) > 1:
-        raise UsageError("log.several_open", incidents=_names(candidates))
-    return _Subject(candidates[0].id, candidates[0])
-
-
-def _names(candidates: Iterable[IncidentSummary]) -> str:
-    return ", ".join(candidate.id for candidate in candidates) or "-"
-
-
-def _facts(subject: _Subject) -> dict[str, object]:
-    summary = subject.summary
-    if summary is None:
-        return {"looked_up": False, "looked_up_reason": subject.reason}
-    return {
-        "looked_up": True,
-        "incident_kind": str(summary.kind),
-        "incident_state": str(summary.state),
-        "incident_tier": str(summary.tier),
-        "onset": format_instant(summary.onset),
-        "steps": {step: str(state) for step, state in summary.steps.items()},
-    }
-
-
-def _warning(subject: _Subject, lang: words.Language) -> dict[str, object]:
+def _warning(subject: Subject, lang: words.Language) -> dict[str, object]:
     params = {"incident": subject.id, "reason": subject.reason}
     _run.say(f"warning: {words.text('log.not_looked_up', lang, **params)}")
     return {"code": "log.not_looked_up", "message": words.text("log.not_looked_up", "en", **params), "params": params}
