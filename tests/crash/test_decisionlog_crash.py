@@ -16,6 +16,7 @@ from stage4.clock import SystemClock
 from stage4.decisionlog.chain import leaf_digest
 from stage4.errors import ExitCode
 from support.decision_logs import LogRoom, draft
+from support.soak import SOAK, kills
 
 TESTS = Path(__file__).parents[1]
 APPENDER = TESTS / "support" / "log_appender.py"
@@ -85,10 +86,11 @@ def test_a_log_that_is_being_written_never_raises_a_false_alarm(room: LogRoom, s
     assert room.verify().entries == 302
 
 
-def test_twenty_kills_lose_nothing_that_was_acknowledged(room: LogRoom, start: Start) -> None:
+@pytest.mark.timeout(0 if SOAK else 120)
+def test_random_kills_lose_nothing_that_was_acknowledged(room: LogRoom, start: Start) -> None:
     chance = random.Random(20261123)
     receipts: dict[int, str] = {}
-    for _ in range(20):
+    for _ in range(kills(20)):
         writer = start(room, 0)
         assert writer.stdout is not None
         heard = "".join(writer.stdout.readline() for _ in range(chance.randint(1, 12)))
@@ -99,7 +101,7 @@ def test_twenty_kills_lose_nothing_that_was_acknowledged(room: LogRoom, start: S
     room.log().append(draft())
     verdict = room.verify()
     assert verdict.exit_code is ExitCode.DONE, verdict.findings
-    assert len(receipts) >= 20
+    assert len(receipts) >= kills(20)
     assert receipts.items() <= written(room).items()
     assert any(json.loads(line)["kind"] == "recovery" for line in room.lines())
 

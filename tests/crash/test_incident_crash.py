@@ -17,8 +17,9 @@ import pytest
 
 from stage4.incidents.incident import StepState
 from support.incident_process import build, room
+from support.soak import SOAK, kills
 
-KILLS = 15
+KILLS = kills(15)
 TESTS = Path(__file__).parents[1]
 
 
@@ -36,7 +37,7 @@ def lived(folder: Path, first: int, seconds: float) -> list[tuple[int, str]]:
     return [(int(number), incident) for _, number, incident in lines]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(0 if SOAK else 180)
 def test_a_killed_engine_loses_no_acknowledged_alert_and_repeats_at_most_marked(tmp_path: Path) -> None:
     chance = random.Random(20261123)
     acknowledged: dict[int, str] = {}

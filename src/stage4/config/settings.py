@@ -219,7 +219,6 @@ class IncidentTimers(Section, frozen=True, kw_only=True):
     no_signals_after: DurationText = "15m"
     loss_multiple: Positive = 3.0
     step_time_limit: DurationText = "15m"
-    evidence_years: Count = 7
 
 
 class OperationsLog(Section, frozen=True, kw_only=True):
@@ -234,7 +233,6 @@ class Monitoring(Section, frozen=True, kw_only=True):
 
     prometheus_url: str | None = None
     alertmanager_url: str | None = None
-    grafana_url: str | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 8742
     runbook_base: str = "http://127.0.0.1:8740/docs/runbooks"
