@@ -14,9 +14,9 @@ import pytest
 
 from stage4.clock import SystemClock
 from stage4.decisionlog.chain import Sealer, genesis_prev, leaf_digest
-from stage4.decisionlog.entry import Place, payload_of
+from stage4.decisionlog.entry import VOID, Place, payload_of
 from stage4.decisionlog.reading import entries
-from stage4.decisionlog.reconcile import orphans, void_draft
+from stage4.decisionlog.reconcile import void_draft
 from stage4.decisionlog.writer import DecisionLog
 from stage4.errors import ExitCode, Unavailable, UsageError
 from stage4.security.keyring import KeyRing, create_keyring
@@ -323,13 +323,18 @@ def test_entries_are_read_back_by_category_and_incident(room: LogRoom) -> None:
         list(entries(room.path.with_name("absent.jsonl")))
 
 
-def test_decisions_that_never_came_into_force_are_voided_once(room: LogRoom) -> None:
+def test_an_entry_is_taken_back_by_another_and_the_log_still_verifies(room: LogRoom) -> None:
     log = room.log()
-    for decision in ("d1", "d2", "d3"):
-        log.append(draft(metadata={"engine": "incidents", "decision_id": decision, "incident_id": "INC-20261123-0001"}))
-    log.append(draft(metadata={"engine": "runtime", "decision_id": "d9"}))
-    found = orphans(room.path, "incidents", {"d1", "d3"}.__contains__)
-    assert [(orphan.seq, orphan.decision_id) for orphan in found] == [(2, "d2")]
-    log.append_many([void_draft(orphan, "incidents") for orphan in found])
-    assert orphans(room.path, "incidents", {"d1", "d3"}.__contains__) == []
+    log.append(draft(metadata={"engine": "incidents", "decision_id": "d1", "incident_id": "INC-20261123-0001"}))
+    lost = list(entries(room.path))[-1]
+    log.append(void_draft(lost, "d1", "incidents"))
+    void = list(entries(room.path))[-1]
+    assert (void.kind, void.category) == (VOID, lost.category)
+    assert void.metadata == {
+        "decision_id": "d1",
+        "engine": "incidents",
+        "incident_id": "INC-20261123-0001",
+        "voided_kind": lost.kind,
+        "voided_seq": lost.seq,
+    }
     assert room.verify().exit_code is ExitCode.DONE

@@ -15,7 +15,7 @@ from stage4.incidents import lookup
 from stage4.incidents.effects import TimerKind
 from stage4.incidents.incident import StepState
 from stage4.incidents.pager import pause
-from stage4.incidents.timers import Timer, is_due
+from stage4.incidents.timers import Timer
 from stage4.incidents.transaction import QUARANTINE_LIMIT
 from stage4.testing.clock import ManualClock
 from support.world import World
@@ -157,14 +157,18 @@ def test_an_answer_that_comes_late_does_not_settle_a_newer_attempt(tmp_path: Pat
         w.inbox.received.clear()
 
 
-def test_a_timer_counts_on_the_boot_clock_and_after_a_reboot_on_the_wall() -> None:
-    clock = ManualClock()
-    timer = Timer("INC", TimerKind.ESCALATE, clock.now() + timedelta(minutes=5), "boot-1", 300_000_000_000, 1)
-    late = clock.now() + timedelta(hours=1)
-    assert not is_due(timer, late, "boot-1", 299_999_999_999), "a wall clock set forward fires nothing early"
-    assert is_due(timer, clock.now() - timedelta(hours=1), "boot-1", 300_000_000_000)
-    assert not is_due(timer, clock.now(), "boot-2", 10**15)
-    assert is_due(timer, late, "boot-2", 0)
+def test_a_timer_counts_on_the_boot_clock_and_after_a_reboot_on_the_wall(tmp_path: Path) -> None:
+    now = ManualClock().now()
+    early, late = now - timedelta(hours=1), now + timedelta(hours=1)
+    timer = Timer("INC", TimerKind.ESCALATE, now + timedelta(minutes=5), "boot-1", 300_000_000_000, 1)
+    with World(tmp_path) as w, w.engine.core.store.write() as tx:
+        tx.arm(timer)
+        assert not tx.timers_wait(late, "boot-1", 299_999_999_999), "a wall clock set forward fires nothing early"
+        assert tx.timers_wait(early, "boot-1", 300_000_000_000)
+        assert not tx.timers_wait(now, "boot-2", 10**15)
+        assert tx.timers_wait(late, "boot-2", 0)
+        assert [each.kind for each in tx.claim_due(late, "boot-2", 0)] == [TimerKind.ESCALATE]
+        assert not tx.timers_wait(late, "boot-2", 0), "it fires once"
 
 
 def test_roles_are_held_and_strangers_are_refused(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from datetime import datetime
 
 from stage4 import ids
 from stage4.clock import Clock
-from stage4.decisionlog.entry import INCIDENT_CATEGORY, VOID, Draft, Entry
-from stage4.decisionlog.reconcile import Orphan, void_draft
+from stage4.decisionlog.entry import INCIDENT_CATEGORY, VOID, Draft
+from stage4.decisionlog.reconcile import void_draft
 from stage4.errors import Refused, Stage4Error
 from stage4.incidents.effects import Arm, Disarm, Duties, Effect, Page, Post, Recorded
 from stage4.incidents.escalation import Rules
@@ -207,7 +207,7 @@ class Core:
                 if decision_id in unlogged:
                     tx.set_seq(decision_id, entry.seq)
                 elif not tx.decision_known(decision_id) and decision_id not in voided:
-                    voids.append(_void(entry, decision_id))
+                    voids.append(void_draft(entry, decision_id, ENGINE))
             if voids:
                 self.log.append_many(voids)
             if entries:
@@ -218,13 +218,6 @@ class Core:
         receipts = self.log.append_many([decision.draft for decision in decisions])
         for decision, receipt in zip(decisions, receipts, strict=True):
             tx.set_seq(decision.id, receipt.seq)
-
-
-def _void(entry: Entry, decision_id: str) -> Draft:
-    incident_id = entry.metadata.get("incident_id")
-    incident = incident_id if isinstance(incident_id, str) else None
-    orphan = Orphan(entry.seq, entry.line, entry.kind, entry.category, decision_id, incident)
-    return void_draft(orphan, ENGINE)
 
 
 def _present(params: Mapping[str, object]) -> dict[str, object]:

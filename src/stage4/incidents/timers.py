@@ -31,10 +31,3 @@ def armed(incident_id: str, kind: TimerKind, after: timedelta, fence: int, clock
     """A timer that is due no earlier than `after` from now."""
     nanoseconds = (after // MICROSECOND) * 1000
     return Timer(incident_id, kind, clock.now() + after, clock.boot_id(), clock.boottime_ns() + nanoseconds, fence)
-
-
-def is_due(timer: Timer, now: datetime, boot_id: str, boottime_ns: int) -> bool:
-    """Whether `timer` may fire: by the boot clock within one boot, otherwise by the wall clock."""
-    if timer.boot_id == boot_id:
-        return boottime_ns >= timer.due_boottime_ns
-    return now >= timer.due_at

@@ -108,18 +108,6 @@ class People:
         except KeyError:
             raise Refused("security.person_unknown", person=person_id) from None
 
-    def with_role(self, role: Role | str) -> tuple[Person, ...]:
-        """Everybody who has `role`, in the order of the file."""
-        return tuple(person for person in self if role in person.roles)
-
-    def owner_of(self, public_key: str) -> Person:
-        """Whose key it is; raises Refused `security.key_unknown`."""
-        key = sshsig.normalized(public_key)
-        for person in self:
-            if key in person.keys:
-                return person
-        raise Refused("security.key_unknown", key=sshsig.fingerprint(key))
-
     def verify(self, person_id: str, armored: str, message: bytes, namespace: str, at: datetime) -> Person:
         """
         The person, if one of their keys signed `message` for `namespace` and they were valid at `at`.
