@@ -99,6 +99,14 @@ def test_an_order_for_an_earlier_stop_does_not_release_a_later_one(site: Site, s
     assert outcome(stopped) == ("refused", "gate.order_other_stop")
 
 
+def test_stopping_again_voids_an_order_that_nobody_has_carried_out(site: Site, stopped: Gate) -> None:
+    order = enable.request_enable(site.root, signers=signers(*EWA_AND_JAN), clock=site.clock)
+    assert request_stop(site.root, reason="still wrong", clock=site.clock).already
+    assert stopped.apply_orders(people()) == ()
+    assert not ask(stopped).open
+    assert (site.overrides / "consumed" / f"void_{order.name}").exists()
+
+
 def test_an_order_is_used_once_even_where_two_stops_look_alike(site: Site, stopped: Gate) -> None:
     enable.request_enable(site.root, signers=signers(*EWA_AND_JAN), clock=site.clock)
     stopped.apply_orders(people())

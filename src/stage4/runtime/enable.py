@@ -20,7 +20,7 @@ from stage4.clock import Clock, format_instant
 from stage4.errors import Conflict, Refused, Unavailable
 from stage4.runtime.latch import GATE_FILE, Latch, read_latch
 from stage4.runtime.state import decode, encode
-from stage4.runtime.stop import ALL, OVERRIDES, read_stop
+from stage4.runtime.stop import ALL, ORDER_PREFIX, OVERRIDES, read_stop
 
 if TYPE_CHECKING:
     from stage4.security.people import People
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 SCHEMA: Literal["stage4.enable/1"] = "stage4.enable/1"
 ORDER_SCHEMA: Literal["stage4.enable_order/1"] = "stage4.enable_order/1"
 ROLE = "incident_manager"
-PREFIX = "enable_"
 REFUSED = "refused"
 """The directory, beside the stops, of the orders that were refused."""
 LIMIT = 64 * 1024
@@ -102,7 +101,7 @@ def prepare(root: Path, file_name: str = ALL.file_name, *, clock: Clock) -> Stat
 
 def submit(root: Path, statement: Statement, signatures: Sequence[tuple[str, str]]) -> Path:
     """Write the order for the scheduler to find; raises Conflict `gate.order_exists` or Unavailable."""
-    path = root / OVERRIDES / f"{PREFIX}{statement.nonce}.json"
+    path = root / OVERRIDES / f"{ORDER_PREFIX}{statement.nonce}.json"
     order = Order(statement=statement, signatures=tuple(OrderSignature(*signature) for signature in signatures))
     try:
         if not files.exclusive_write(path, encode(order), 0o600):
@@ -144,7 +143,7 @@ def read_order(path: Path) -> Order:
 
 def pending_orders(root: Path) -> list[Path]:
     """The orders that lie before the gate, oldest name first."""
-    return sorted((root / OVERRIDES).glob(f"{PREFIX}*.json"))
+    return sorted((root / OVERRIDES).glob(f"{ORDER_PREFIX}*.json"))
 
 
 def verify_order(order: Order, latch: Latch, people: People, now: datetime) -> None:

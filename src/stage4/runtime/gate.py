@@ -21,12 +21,22 @@ from stage4.clock import Clock
 from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.runtime import enable
 from stage4.runtime.latch import GATE_FILE, UNREADABLE, Latch, LatchedStop, locked, read_latch, write_latch
-from stage4.runtime.stop import ALL, OVERRIDES, STEM, Scope, ScopeKind, StopFacts, read_stop, scope_of
+from stage4.runtime.stop import (
+    ALL,
+    CONSUMED,
+    ORDER_PREFIX,
+    OVERRIDES,
+    STEM,
+    Scope,
+    ScopeKind,
+    StopFacts,
+    read_stop,
+    scope_of,
+)
 
 if TYPE_CHECKING:
     from stage4.security.people import People
 
-CONSUMED = "consumed"
 FILELESS = frozenset(
     {
         "gate.latch_missing",
@@ -282,7 +292,7 @@ class Gate:
     # Releasing ---------------------------------------------------------------------------------------------------
 
     def _apply(self, path: Path, people: People) -> OrderOutcome:
-        nonce = path.stem.removeprefix(enable.PREFIX)
+        nonce = path.stem.removeprefix(ORDER_PREFIX)
         try:
             order = enable.read_order(path)
         except Unavailable as error:
@@ -354,7 +364,7 @@ class Gate:
         return OrderOutcome(path, nonce, "refused", code, None, signers)
 
     def _kept(self, nonce: str) -> Path:
-        return self._directory / CONSUMED / f"{enable.PREFIX}{nonce}.json"
+        return self._directory / CONSUMED / f"{ORDER_PREFIX}{nonce}.json"
 
     def _keep(self, path: Path, nonce: str) -> None:
         self._move_order(path, self._kept(nonce))

@@ -31,6 +31,8 @@ from stage4.runtime.latch import GATE_FILE, UNREADABLE, latch_stop, latched_inst
 from stage4.runtime.state import STATE_FILE, RuntimeState, SchedulerState
 
 OVERRIDES = Path("var/runtime/overrides")
+CONSUMED = "consumed"
+ORDER_PREFIX = "enable_"
 SCHEMA: Literal["stage4.scheduler.override"] = "stage4.scheduler.override"
 STEM = "multi_strategy_disable"
 LIMIT = 64 * 1024
@@ -193,8 +195,9 @@ def request_stop(
 ) -> StopReceipt:
     """Put the override file of `scope` in place, or find the one that stands.
 
-    An expiry only informs: nothing re-enables by itself. Raises Unavailable `stop.cannot_write` when not even an
-    empty file can be made.
+    Whoever stops wants it stopped: enable orders that nobody has carried out yet are void from then on. An expiry
+    only informs: nothing re-enables by itself. Raises Unavailable `stop.cannot_write` when not even an empty file
+    can be made.
     """
     now = clock.now()
     path = root / OVERRIDES / scope.file_name
@@ -212,12 +215,22 @@ def request_stop(
     )
     content = runtime_state.encode(document)
     while True:
+        _void_orders(path.parent)
         created, partial = _place(path, content)
         facts = read_stop(path.parent, path.name, installation_id or "")
         if facts is not None:
             break  # otherwise the scheduler carried out an enable order in between: this is a new stop
     latched = latch_stop(root / GATE_FILE, facts.file_name, facts.digest, facts.fault, clock)
     return StopReceipt(path, facts, already=not created, latched=latched, partial=partial if created else None)
+
+
+def _void_orders(directory: Path) -> None:
+    """Set pending enable orders aside, as far as the disk lets us: a stop never fails for them."""
+    aside = directory / CONSUMED
+    with contextlib.suppress(OSError):
+        for order in sorted(directory.glob(f"{ORDER_PREFIX}*.json")):
+            aside.mkdir(mode=0o700, exist_ok=True)
+            order.rename(aside / f"void_{order.name}")
 
 
 def _place(path: Path, content: bytes) -> tuple[bool, str | None]:
