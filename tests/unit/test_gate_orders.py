@@ -235,7 +235,7 @@ def test_a_stop_while_an_order_lies_there_is_not_swallowed(site: Site, stopped: 
     site.wide_file.unlink()
     request_stop(site.root, reason="another stop", clock=site.clock)
     stopped.refresh()
-    assert outcome(stopped) == ("refused", "gate.order_other_stop")
+    assert stopped.apply_orders(people()) == ()
     assert not ask(stopped).open
 
 

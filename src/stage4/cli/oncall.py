@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from stage4 import words
 from stage4.cli.root import Session
 from stage4.clock import SystemClock, format_instant, parse_duration, parse_instant
+
+if TYPE_CHECKING:
+    from stage4.oncall import Roster
 
 
 @click.group()
@@ -21,10 +24,9 @@ def oncall() -> None:
 @click.pass_obj
 def who(session: Session, at: str | None) -> int:
     """Who is on duty on each rung, and until when; exit 1 when a rung has nobody."""
-    from stage4.oncall import TIERS, Roster
+    from stage4.oncall import TIERS
 
-    installation = session.installation
-    roster = Roster.load(installation.path(installation.settings.operations.oncall_file))
+    roster, zone = _roster(session)
     instant = parse_instant(at) if at else SystemClock().now()
     rows: list[dict[str, object]] = []
     for rung in TIERS:
@@ -33,13 +35,13 @@ def who(session: Session, at: str | None) -> int:
             {
                 "rung": rung,
                 "person": duty.person_id if duty else None,
-                "until": format_instant(duty.until) if duty and duty.until else None,
+                "until": format_instant(duty.until) if duty else None,
             }
         )
         if duty is None:
             session.say("oncall.who_nobody", rung=session.text(f"oncall.rung_{rung}"))
         else:
-            until = words.instant(duty.until, session.language) if duty.until else "–"
+            until = words.instant(duty.until, zone)
             session.say("oncall.who_line", rung=session.text(f"oncall.rung_{rung}"), person=duty.person_id, until=until)
     session.emit({"schema": "stage4.oncall/1", "at": format_instant(instant), "on_duty": rows})
     return 0 if all(row["person"] for row in rows) else 1
@@ -50,18 +52,15 @@ def who(session: Session, at: str | None) -> int:
 @click.pass_obj
 def gaps(session: Session, within: str) -> int:
     """Spans with nobody on duty; exit 1 when there are any."""
-    from stage4.oncall import Roster
-
-    installation = session.installation
-    roster = Roster.load(installation.path(installation.settings.operations.oncall_file))
+    roster, zone = _roster(session)
     now = SystemClock().now()
-    found = list(roster.gaps(now, now + timedelta(0) + parse_duration(within)))
+    found = list(roster.gaps(now, now + parse_duration(within)))
     for gap in found:
         session.say(
             "oncall.gap_line",
             rung=session.text(f"oncall.rung_{gap.tier}"),
-            since=words.instant(gap.since, session.language),
-            until=words.instant(gap.until, session.language),
+            since=words.instant(gap.since, zone),
+            until=words.instant(gap.until, zone),
         )
     if not found:
         session.say("oncall.no_gaps", within=within)
@@ -75,3 +74,12 @@ def gaps(session: Session, within: str) -> int:
         }
     )
     return 1 if found else 0
+
+
+def _roster(session: Session) -> tuple[Roster, str]:
+    """The rotation of the installation, and the time zone its people read."""
+    from stage4.oncall import Roster
+
+    installation = session.installation
+    operations = installation.settings.operations
+    return Roster.load(installation.path(operations.oncall_file)), operations.time_zone

@@ -76,7 +76,7 @@ class _Progress:
         line = words.text(
             "watch.progress",
             self.lang,
-            left=words.duration(left, self.lang),
+            left=words.duration(left),
             messages=tally.messages,
             anomalies=tally.critical_anomalies,
         )
@@ -111,7 +111,7 @@ class _Watch:
         self._port = arguments.port or self._service.port
 
     def run(self) -> int:
-        span = words.duration(self._duration, self._lang)
+        span = words.duration(self._duration)
         _run.say(words.text("watch.begins", self._lang, host=self._host, port=self._port, duration=span))
 
         from stage4 import ids

@@ -51,17 +51,17 @@ class Texts:
 
     def instant(self, at: datetime | None) -> str:
         """Local time with offset, and UTC."""
-        return words.instant(at, self.lang, self.time_zone) if at else "–"
+        return words.instant(at, self.time_zone) if at else "–"
 
     def until(self, at: datetime) -> str:
         """How long until `at`; past it, how long it is overdue."""
         span = at - self.now
         if span.total_seconds() >= 0:
-            return words.duration(span, self.lang)
-        return self.say("overdue", span=words.duration(-span, self.lang))
+            return words.duration(span)
+        return self.say("overdue", span=words.duration(-span))
 
     def ago(self, at: datetime) -> str:
-        return self.say("ago", span=words.duration(self.now - at, self.lang))
+        return self.say("ago", span=words.duration(self.now - at))
 
     def shape(self, state: str) -> str:
         return SHAPES.get(state, "●")

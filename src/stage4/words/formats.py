@@ -10,8 +10,8 @@ from stage4.words.catalogue import Language
 _NBSP = "\u00a0"
 
 
-def instant(at: datetime, lang: Language, tz: str = "Europe/Warsaw") -> str:
-    """Local time with its offset, then UTC: `2026-11-23 10:14:07 +01:00 (09:14:07Z)`.
+def instant(at: datetime, tz: str = "Europe/Warsaw") -> str:
+    """Local time with its offset, then UTC, the same in both languages: `2026-11-23 10:14:07 +01:00 (09:14:07Z)`.
 
     The offset is always shown, because 02:30 happens twice on the last Sunday of October.
     """
@@ -26,8 +26,8 @@ def number(value: float, lang: Language, digits: int = 0) -> str:
     return written if lang == "en" else written.replace(",", _NBSP).replace(".", ",")
 
 
-def duration(span: timedelta, lang: Language) -> str:
-    """The two largest units of a span: `4 min 30 s`, `2 h 5 min`, `3 d 4 h`; units are the same in both languages."""
+def duration(span: timedelta) -> str:
+    """The two largest units of a span: `4 min 30 s`, `2 h 5 min`, `3 d 4 h`; the same in both languages."""
     seconds = round(abs(span) / timedelta(seconds=1))
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
