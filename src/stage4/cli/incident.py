@@ -54,6 +54,7 @@ def list_(session: Session, everything: bool) -> int:
     from stage4.app.client import ServiceClient
 
     document = ServiceClient(session.installation).get(BASE)
+    zone = session.installation.settings.operations.time_zone
     rows = [each for each in document["incidents"] if everything or each["state"] != "closed"]
     for each in rows:
         session.say(
@@ -63,7 +64,7 @@ def list_(session: Session, everything: bool) -> int:
             kind=each["kind"],
             title=each["title"],
             owner=each["owner"] or "–",
-            onset=words.instant(parse_instant(each["onset"]), session.language),
+            onset=words.instant(parse_instant(each["onset"]), zone),
         )
     if not rows:
         session.say("command.none_open")
@@ -84,11 +85,11 @@ def show(session: Session, incident_id: str) -> int:
 
 
 def _show(session: Session, view: Mapping[str, Any]) -> None:
-    lang = session.language
+    lang, zone = session.language, session.installation.settings.operations.time_zone
     facts = view["incident"]
     _told(session, facts)
     for countdown in view["countdowns"]:
-        due = words.instant(parse_instant(countdown["due_at"]), lang)
+        due = words.instant(parse_instant(countdown["due_at"]), zone)
         session.say("command.countdown", what=session.text(f"escalation.timer_{countdown['kind']}"), due=due)
     for row in view["steps"]:
         record = row["record"]

@@ -81,7 +81,7 @@ def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _instant(text: str | None, lang: Language) -> str:
-    return words.instant(parse_instant(text), lang) if text else "–"
+    return words.instant(parse_instant(text)) if text else "–"
 
 
 def _plain(text: str) -> str:

@@ -81,6 +81,13 @@ class Latch(msgspec.Struct, frozen=True, kw_only=True):
         begun = self._with({**self.stops, file_name: stop}, now)
         return msgspec.structs.replace(begun, consumed=(*self.consumed, nonce))
 
+    def held(self, file_name: str, now: datetime) -> Latch:
+        """A release of the stop that a crash left unfinished is taken back, because somebody stopped again."""
+        stop = self.stops[file_name]
+        if stop.released_by is None:
+            return self
+        return self._with({**self.stops, file_name: msgspec.structs.replace(stop, released_by=None)}, now)
+
     def without(self, file_name: str, now: datetime) -> Latch:
         """The stop `file_name` is released."""
         return self._with({name: stop for name, stop in self.stops.items() if name != file_name}, now)
@@ -149,7 +156,8 @@ def latch_stop(path: Path, file_name: str, digest: str, fault: str | None, clock
             if held:
                 try:
                     before = read_latch(path)
-                    after = before.with_stop(file_name, digest, fault, clock.now())
+                    now = clock.now()
+                    after = before.with_stop(file_name, digest, fault, now).held(file_name, now)
                     if after is not before:
                         write_latch(path, after)
                 except Stage4Error:
