@@ -137,6 +137,15 @@ def test_an_audit_that_only_warns_opens_nothing_and_calls_nobody(tmp_path: Path)
         w.expect_nobody_called()
 
 
+@pytest.mark.playbook("escalation.audit_fail", accepted=False)
+def test_an_audit_as_of_another_instant_answers_a_question_and_calls_nobody(tmp_path: Path) -> None:
+    with World(tmp_path) as w:
+        document: dict[str, object] = {"schema": "stage4.audit/1", "status": "fail", "what_if": True}
+        assert w.engine.record_audit_result(document) is None
+        w.fast_forward(seconds=1)
+        w.expect_nobody_called()
+
+
 @pytest.mark.playbook("escalation.l2_unconfirmed", accepted=True)
 def test_l2_that_does_not_confirm_is_called_by_the_whole_ladder_without_end(tmp_path: Path) -> None:
     with World(tmp_path) as w:

@@ -72,6 +72,7 @@ def audited(
         config=str(config or installation.root / CORE),
         installation_id=installation.settings.operations.installation_id,
         now=now,
+        what_if=at is not None,
         fail_on_warn=fail_on_warn,
     )
     if audit.sections is not None:
@@ -80,8 +81,8 @@ def audited(
 
 
 def since_newest(root: Path, document: Mapping[str, object]) -> tuple[Path, Comparison] | None:
-    """The changes since the newest report that was kept, and its path; None where none was."""
-    earlier = store.newest(root)
+    """The changes since the newest report of the same sort that was kept, and its path; None where none was."""
+    earlier = store.newest(root, what_if=document.get("what_if") is True)
     if earlier is None:
         return None
     path, kept = earlier

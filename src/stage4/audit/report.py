@@ -86,15 +86,21 @@ def document(
     config: str,
     installation_id: str,
     now: datetime,
+    what_if: bool = False,
     fail_on_warn: bool = False,
 ) -> dict[str, object]:
-    """The report as JSON values; `issues` and `warnings` are the short lists that people and the field's tools read."""
+    """
+    The report as JSON values; `issues` and `warnings` are the short lists that people and the field's tools read.
+
+    `what_if` marks a report that judges another instant than its own: it answers a question and calls nobody.
+    """
     return {
         "schema": schema,
         "status": report.status,
         "verdict": report.verdict,
         "exit_code": int(report.exit_code(fail_on_warn)),
         "checked_at": format_instant(now),
+        "what_if": what_if,
         "installation": {"id": installation_id, "kind": evidence.installation, "root": root},
         "config": config,
         "tool": {"name": "stage4", "version": __version__, "catalogue_sha256": report.catalogue},

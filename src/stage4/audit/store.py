@@ -80,11 +80,14 @@ def save(directory: Path, name: str, content: bytes, command: Command) -> None:
     files.write_json(directory / log, document, 0o600)
 
 
-def newest(root: Path, before: datetime | None = None) -> tuple[Path, Mapping[str, object]] | None:
+def newest(
+    root: Path, before: datetime | None = None, *, what_if: bool | None = None
+) -> tuple[Path, Mapping[str, object]] | None:
     """
     The newest report with results that was started earlier than `before`, with its path; None where there is none.
 
-    A report that cannot be read, or only says why its audit failed, is passed over for the one before it.
+    A report that cannot be read, or only says why its audit failed, is passed over for the one before it. With
+    `what_if` only reports that answer a what-if question count, or only those that do not.
     """
     stamp = f"{before:%Y%m%dT%H%M%SZ}" if before else "9"
     runs = [path for path in (root / ACCEPTANCE).glob(f"*/{SUPPORT}/{COMPLIANCE}") if path.parts[-3][:16] < stamp]
@@ -93,7 +96,9 @@ def newest(root: Path, before: datetime | None = None) -> tuple[Path, Mapping[st
             report = files.read_json(path, _REPORT_LIMIT)
         except Stage4Error:
             continue
-        if isinstance(report, dict) and isinstance(report.get("results"), list):
+        if not isinstance(report, dict) or not isinstance(report.get("results"), list):
+            continue
+        if what_if is None or (report.get("what_if") is True) is what_if:
             return path, report
     return None
 

@@ -85,7 +85,12 @@ class Arrivals:
             return self._open(unit, alert, AlertState.UNKNOWN, by)
 
     def audit(self, document: Mapping[str, object], by: str | None, incident_id: str | None) -> Incident | None:
-        """An audit that anybody ran. A fail calls L2 and the Incident Manager, and opens an incident where none is."""
+        """An audit that anybody ran. A fail calls L2 and the Incident Manager, and opens an incident where none is.
+
+        A what-if report (judged as of another instant) says nothing about now: it neither calls nor clears.
+        """
+        if document.get("what_if") is True:
+            return None
         verdict, _ = verdict_of_document(document)
         with self.core.change(act_first=verdict.failing) as unit:
             if not first_time(unit, document):

@@ -23,5 +23,5 @@ def earlier_report(
             return document_of(evidence.read(sha256))
         except Unavailable:
             continue
-    found = store.newest(root, onset)
+    found = store.newest(root, onset, what_if=False)
     return found[1] if found else None
