@@ -154,7 +154,9 @@ def spoken() -> Iterator[str]:
     import re
 
     for path in SOURCE.rglob("*.py"):
-        yield from re.findall(r'"((?:notice|step|closing|incident|intake|escalation)\.[a-z0-9_]+)"', path.read_text())
+        # The name of a member, as in `runtime_flags`, is no code.
+        codes = r'"((?:notice|step|closing|incident|intake|escalation)\.[a-z0-9_]+)"(?!:)'
+        yield from re.findall(codes, path.read_text(encoding="utf-8"))
     for reason in ("lasts", "audit_fail", "panels", "person", "nobody_on_duty", "lapsed"):
         yield from (f"notice.l2_called_{reason}", f"notice.l2_told_{reason}")
     for reason in ("audit_fail", "no_signals", "loss", "l2_unconfirmed", "nobody_on_duty", "person"):
