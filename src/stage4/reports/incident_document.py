@@ -28,9 +28,9 @@ def render_incident(record: Mapping[str, Any], playbook: Playbook, lang: Languag
             (say("ticket"), f"`{incident['ticket']}`"),
             (say("kind"), words.text(f"document.kind_{incident['kind']}", lang)),
             (say("source"), incident["source"]),
-            (say("onset"), _instant(incident["onset"], lang)),
-            (say("opened"), _instant(incident["opened_at"], lang)),
-            (say("resolved"), _instant(incident.get("resolved_at"), lang)),
+            (say("onset"), _instant(incident["onset"])),
+            (say("opened"), _instant(incident["opened_at"])),
+            (say("resolved"), _instant(incident.get("resolved_at"))),
             (say("playbook"), f"`{record['playbook']['id']}` sha256 `{record['playbook']['sha256']}`"),
         ]
     )
@@ -59,14 +59,14 @@ def _step(step: Step, state: Mapping[str, Any], artefacts: Sequence[Mapping[str,
     word = words.text(f"document.state_{state['state']}", lang)
     lines = [f"### [{mark}] {step.id} {step.title[lang]}", "", f"- {words.text('document.state', lang)}: **{word}**"]
     if state.get("ended_at"):
-        lines.append(f"- {words.text('document.ended', lang)}: {_instant(state['ended_at'], lang)}")
+        lines.append(f"- {words.text('document.ended', lang)}: {_instant(state['ended_at'])}")
     if state.get("outcome"):
         outcome = words.text(state["outcome"], lang, **state["params"])
         lines.append(f"- {words.text('document.outcome', lang)}: {_plain(outcome)}")
     answer = state.get("answer")
     if answer:
         said = " – ".join(part for part in (answer["choice"], _plain(answer["text"])) if part)
-        when = _instant(answer["at"], lang)
+        when = _instant(answer["at"])
         lines.append(f"- {words.text('document.answer', lang)}: {said} ({answer['by']}, {when})")
     lines.append(f"- {words.text('runbook.acceptance', lang)}: {step.acceptance[lang]}")
     own = [artefact for artefact in artefacts if artefact["step"] == step.id]
@@ -80,7 +80,7 @@ def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
     return ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows), ""]
 
 
-def _instant(text: str | None, lang: Language) -> str:
+def _instant(text: str | None) -> str:
     return words.instant(parse_instant(text)) if text else "–"
 
 
