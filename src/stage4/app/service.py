@@ -12,7 +12,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -99,7 +99,11 @@ def _alert_source(installation: Installation, store: Store, clock: Clock) -> Ale
 
 
 class Heart:
-    """The thread that drives time: timers, notices, machine steps. It outlives every error and says it."""
+    """The thread that drives time: timers, notices, machine steps.
+
+    It outlives what does not answer and says it. A bug ends it, and the service with it: one that takes alerts in and
+    calls nobody any more must not look alive; whoever supervises it starts it again.
+    """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
@@ -107,14 +111,15 @@ class Heart:
         self._ending = threading.Event()
         self._beat_at = clock.now()
         self._told: str | None = None
-        self._thread = threading.Thread(target=self._run, name="heart")
+        self._thread = ThreadPoolExecutor(1, "heart")
 
-    def start(self) -> None:
-        self._thread.start()
+    def start(self) -> Future[None]:
+        """Begin to beat; the future is done when it ends, with the bug that ended it."""
+        return self._thread.submit(self._run)
 
     def close(self) -> None:
         self._ending.set()
-        self._thread.join()
+        self._thread.shutdown()
 
     def facts(self) -> Mapping[str, Any]:
         """For `/healthz`: not ready once the last whole tick is half a minute old."""
@@ -230,15 +235,16 @@ def serve(
         engine = build_engine(installation, clock, environ, time_scale=time_scale, spawn=spawn)
         engine.start()
         heart = Heart(engine, clock)
-        heart.start()
+        beating = heart.start()
         try:
             applications = [
                 (public_application(installation, engine, clock, environ, heart), public),
                 (local_application(engine), private),
             ]
-            asyncio.run(_serve(applications, ready))
+            asyncio.run(_serve(applications, ready, beating))
         finally:
             heart.close()
+        beating.result()
 
 
 def _tell_failure(future: Any) -> None:
@@ -249,7 +255,9 @@ def _tell_failure(future: Any) -> None:
         tell("service.step_crashed", {"reason": repr(error)})
 
 
-async def _serve(applications: Sequence[tuple[Starlette, socket.socket]], ready: Callable[[], None]) -> None:
+async def _serve(
+    applications: Sequence[tuple[Starlette, socket.socket]], ready: Callable[[], None], beating: Future[None]
+) -> None:
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -269,6 +277,8 @@ async def _serve(applications: Sequence[tuple[Starlette, socket.socket]], ready:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end)
+    ended = asyncio.wrap_future(beating)
+    ended.add_done_callback(lambda _: end())
     tasks = [
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, (_, listener) in zip(servers, applications, strict=True)
@@ -277,3 +287,6 @@ async def _serve(applications: Sequence[tuple[Starlette, socket.socket]], ready:
         await asyncio.sleep(0.01)
     ready()
     await asyncio.gather(*tasks)
+    # What ended it is raised by who started it.
+    if not ended.cancel():
+        ended.exception()
