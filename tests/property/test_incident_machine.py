@@ -123,7 +123,7 @@ class IncidentMachine(RuleBasedStateMachine):
 
     @rule()
     def somebody_resolves(self) -> None:
-        self._try(lambda: lifecycle.resolved(self.incident, "anna", self.now))
+        self._try(lambda: lifecycle.resolved(self.incident, "anna", frozenset({"l2"}), self.now))
 
     @rule()
     def the_manager_closes(self) -> None:

@@ -204,7 +204,7 @@ def test_only_the_manager_closes_only_what_is_resolved_and_for_ever(tmp_path: Pa
 def test_a_resolved_incident_is_opened_again_by_its_alert(tmp_path: Path) -> None:
     with World(tmp_path) as w:
         incident = w.opened()
-        w.engine.resolve(incident, "l1-anna")
+        w.engine.resolve(incident, "l2-marek")
         w.fast_forward(minutes=1)
         w.expect_nobody_called()
         assert w.alert(fingerprint="f2") == incident
@@ -218,7 +218,7 @@ def test_a_resolved_incident_is_opened_again_by_its_alert(tmp_path: Path) -> Non
 def test_a_resolved_incident_that_was_quiet_for_long_has_five_minutes_again(tmp_path: Path) -> None:
     with World(tmp_path) as w:
         incident = w.opened()
-        w.engine.resolve(incident, "l1-anna")
+        w.engine.resolve(incident, "l2-marek")
         w.fast_forward(minutes=30)
         assert w.alert(fingerprint="f2") == incident
         w.expect_notice("l1", "reopened")

@@ -195,7 +195,7 @@ class World:
             self.engine.answer_step(incident, "L2.5", "l2-marek", choice="not_needed", text="it recovered")
         else:
             self.engine.not_applicable(incident, "recovered within two minutes", "im-jan")
-        self.engine.resolve(incident, "l1-anna")
+        self.engine.resolve(incident, "l2-marek")
 
     def sign(self, incident: str, role: str, person: str) -> None:
         body = self.engine.statement(incident, role, person)

@@ -52,6 +52,7 @@ def build_engine(
     *,
     time_scale: float = 1.0,
     spawn: Callable[[Callable[[], None]], None] = lambda work: work(),
+    deliver: Callable[[str, Callable[[], None]], None] = lambda _notifier, work: work(),
 ) -> Engine:
     """The engine of `installation` with its real parts; raises what reading its files raises."""
     from stage4.decisionlog.open import open_log
@@ -88,7 +89,9 @@ def build_engine(
             time_limit=parse_duration(operations.incident.step_time_limit),
             time_scale=time_scale,
             channel=roster.channel,
+            scheduler=next(iter(installation.settings.runtime.multi_strategy_schedulers), ""),
             spawn=spawn,
+            deliver=deliver,
         )
     )
 
@@ -96,6 +99,28 @@ def build_engine(
 def _alert_source(installation: Installation, store: Store, clock: Clock) -> AlertSource:
     url = installation.settings.operations.monitoring.alertmanager_url
     return AlertmanagerAlerts(url.rstrip("/")) if url else IntakeAlerts(store, clock)
+
+
+class Lanes:
+    """One thread a notifier, so that a channel that does not answer holds up nothing but itself."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, ThreadPoolExecutor] = {}
+        self._under_way: dict[str, Future[None]] = {}
+
+    def deliver(self, notifier: str, work: Callable[[], None]) -> None:
+        """Do the work in the notifier's own thread, unless it is at work already: then it will see what waits."""
+        before = self._under_way.get(notifier)
+        if before is not None and not before.done():
+            return
+        lane = self._lanes.setdefault(notifier, ThreadPoolExecutor(1, f"notify-{notifier}"))
+        self._under_way[notifier] = lane.submit(work)
+        self._under_way[notifier].add_done_callback(_tell_failure)
+
+    def close(self) -> None:
+        """Let the deliveries under way come to their end."""
+        for lane in self._lanes.values():
+            lane.shutdown()
 
 
 class Heart:
@@ -232,7 +257,8 @@ def serve(
         def spawn(work: Callable[[], None]) -> None:
             pool.submit(work).add_done_callback(_tell_failure)
 
-        engine = build_engine(installation, clock, environ, time_scale=time_scale, spawn=spawn)
+        lanes = Lanes()
+        engine = build_engine(installation, clock, environ, time_scale=time_scale, spawn=spawn, deliver=lanes.deliver)
         engine.start()
         heart = Heart(engine, clock)
         beating = heart.start()
@@ -244,6 +270,7 @@ def serve(
             asyncio.run(_serve(applications, ready, beating))
         finally:
             heart.close()
+            lanes.close()
         beating.result()
 
 
@@ -252,7 +279,7 @@ def _tell_failure(future: Any) -> None:
     if isinstance(error, Stage4Error):
         tell(error.code, error.params)
     elif error is not None:
-        tell("service.step_crashed", {"reason": repr(error)})
+        tell("service.background_crashed", {"reason": repr(error)})
 
 
 async def _serve(

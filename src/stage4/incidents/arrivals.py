@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from stage4 import ids
+from stage4.clock import parse_instant
 from stage4.errors import UsageError
 from stage4.incidents import lifecycle
 from stage4.incidents.core import Core, Unit
@@ -21,6 +22,7 @@ from stage4.incidents.rows import Told, instant, micros
 from stage4.incidents.steps.rule import AuditVerdict, verdict_of_document
 
 LIVE = (State.TRIGGERED, State.ACKNOWLEDGED, State.RESOLVED)
+COMPLIANCE_SCHEMA = "stage4.audit/1"
 QUARANTINE_BODY = 1 << 20
 QUARANTINE_TOLD = "quarantine_told"
 QUARANTINE_PAUSE = timedelta(minutes=5)
@@ -45,6 +47,7 @@ class Arrivals:
 
     core: Core
     playbook_digest: str
+    scheduler: str = ""
 
     def alertmanager(self, body: bytes) -> Received:
         """A webhook delivery. A body that cannot be read is kept aside and acknowledged with a warning."""
@@ -68,9 +71,12 @@ class Arrivals:
     def report(
         self, kind: Kind, title: str, by: str, *, reported_at: datetime | None, ticket: str | None, scheduler: str
     ) -> Incident:
-        """A person's own report: the state of an alert is unknown, so the clock runs."""
+        """A person's own report, of the only scheduler where none is named. It joins the open incident of its cause.
+
+        In a new incident the state of the alert is unknown, so the clock runs.
+        """
         with self.core.change() as unit:
-            cause = cause_of(kind, scheduler, None)
+            cause = cause_of(kind, scheduler or self.scheduler, None)
             alert = Alert(
                 fingerprint=f"report-{ids.short_id()}",
                 starts_at=min(reported_at or unit.now, unit.now),
@@ -82,7 +88,11 @@ class Arrivals:
                 cause=cause,
                 ticket=ticket,
             )
-            return self._open(unit, alert, AlertState.UNKNOWN, by)
+            known = unit.tx.incidents(states=LIVE, cause=cause)
+            if not known:
+                return self._open(unit, alert, AlertState.UNKNOWN, by)
+            change = lifecycle.reported(known[0], alert, by, unit.now, self.core.rules, unit.duties)
+            return unit.apply(change)
 
     def audit(self, document: Mapping[str, object], by: str | None, incident_id: str | None) -> Incident | None:
         """An audit that anybody ran. A fail calls L2 and the Incident Manager, and opens an incident where none is.
@@ -98,6 +108,8 @@ class Arrivals:
             incident = unit.incident(incident_id) if incident_id else _concerned(unit)
             if incident is None and not verdict.failing:
                 return None
+            if incident is not None and not verdict.failing and not _clears(incident, document):
+                return incident
             if incident is None:
                 incident = self._open(unit, _audit_alert(unit.now, verdict), AlertState.UNKNOWN, by)
             rules = self.core.rules
@@ -111,7 +123,7 @@ class Arrivals:
                 if alert.heartbeat:
                     continue
                 told = unit.tx.alert(alert.fingerprint, alert.starts_at)
-                if told is not None and _is_known(alert, told, unit.now):
+                if told is not None and _is_known(alert, told, unit.now) and not _outlived(unit, alert, told):
                     if told.incident_id:
                         concerned[told.incident_id] = None
                     continue
@@ -194,11 +206,28 @@ def _is_known(alert: Alert, told: Told, now: datetime) -> bool:
     return not renewed
 
 
+def _outlived(unit: Unit, alert: Alert, told: Told) -> bool:
+    """Whether the alert still fires although the incident it belongs to has been closed: then a linked one opens."""
+    incident = unit.tx.incident(told.incident_id) if told.incident_id else None
+    return alert.firing and incident is not None and incident.state is State.CLOSED
+
+
 def _concerned(unit: Unit) -> Incident | None:
     """The incident an audit of the whole installation belongs to: one an audit failed in before, else the newest."""
     live = unit.tx.incidents(states=LIVE)
     failed = [incident for incident in live if Condition.AUDIT_FAIL in incident.conditions]
     return next(iter(failed or live), None)
+
+
+def _clears(incident: Incident, document: Mapping[str, object]) -> bool:
+    """Whether a passing report is a later compliance audit; an old one, or another sort, clears no fail."""
+    if document.get("schema") != COMPLIANCE_SCHEMA:
+        return False
+    checked_at = document.get("checked_at")
+    if incident.audit_failed_at is None or not isinstance(checked_at, str):
+        return True
+    # Reports are written to the second.
+    return parse_instant(checked_at) >= incident.audit_failed_at.replace(microsecond=0)
 
 
 def _audit_alert(now: datetime, verdict: AuditVerdict) -> Alert:

@@ -39,7 +39,8 @@ from stage4.notify import Notifier
 class Parts:
     """Everything an engine is made of. `time_scale` shortens all timers and watches of a demo or drill.
 
-    `spawn` runs a machine's step: in the caller's thread by default, in a bounded pool in the service.
+    `spawn` runs a machine's step: in the caller's thread by default, in a bounded pool in the service. `deliver` does
+    the same for the notices of one notifier, in a place of its own for each.
     """
 
     root: Path
@@ -60,7 +61,9 @@ class Parts:
     time_limit: timedelta = timedelta(minutes=15)
     time_scale: float = 1.0
     channel: str = "#ops-trading"
+    scheduler: str = ""
     spawn: Callable[[Callable[[], None]], None] = at_once
+    deliver: Callable[[str, Callable[[], None]], None] = lambda _notifier, work: work()
 
 
 def rules_of(timers: IncidentTimers) -> Rules:
@@ -102,7 +105,7 @@ def assemble(parts: Parts) -> Engine:
         parts.time_scale,
         parts.spawn,
     )
-    arrivals = Arrivals(core, parts.playbook.digest)
+    arrivals = Arrivals(core, parts.playbook.digest, parts.scheduler)
     return Engine(
         core=core,
         arrivals=arrivals,
@@ -110,7 +113,7 @@ def assemble(parts: Parts) -> Engine:
         progress=progress,
         stopping=Stopping(core, evidence, parts.switch),
         signing=Signing(core, parts.playbook, evidence, parts.reader, parts.register, parts.render),
-        pager=Pager(parts.store, parts.clock, notifiers),
+        pager=Pager(parts.store, parts.clock, notifiers, parts.deliver),
         register=parts.register,
         playbook=parts.playbook,
         evidence=evidence,

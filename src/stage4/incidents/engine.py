@@ -23,7 +23,7 @@ from stage4.incidents.core import Core, Unit
 from stage4.incidents.effects import Effect, Recorded
 from stage4.incidents.escalation import Change
 from stage4.incidents.evidence import EvidenceStore
-from stage4.incidents.incident import Answer, Incident, Kind, Reason, Scalar, State, StepState
+from stage4.incidents.incident import Answer, Incident, Kind, Reason, Scalar, State, StepState, Tier
 from stage4.incidents.pager import Pager
 from stage4.incidents.ports import Content, Register
 from stage4.incidents.progress import Progress, concluded, keep
@@ -138,8 +138,14 @@ class Engine:
     # acts of people
 
     def acknowledge(self, incident_id: str, by: str) -> Incident:
+        """Takes the incident; where the person's own tier is being called, this is their answer to the call too."""
+        roles = self.register.roles(by)
+
         def act(incident: Incident, unit: Unit) -> Change:
             incident, effects = lifecycle.acknowledged(incident, by, unit.now, self.core.rules)
+            if any(incident.pending(tier) and tier.value in roles for tier in (Tier.L2, Tier.INCIDENT_MANAGER)):
+                incident, more = escalation.confirm(incident, by, roles, unit.now, self.core.rules)
+                effects = effects + more
             record = incident.step("L1.1")
             if record.state is StepState.WAITING:
                 answer = Answer("yes", "", by, unit.now)
@@ -181,7 +187,8 @@ class Engine:
         return self._act(incident_id, by, OPERATORS, act, act_first=True)
 
     def resolve(self, incident_id: str, by: str) -> Incident:
-        return self._act(incident_id, by, OPERATORS, lambda it, unit: lifecycle.resolved(it, by, unit.now))
+        roles = self.register.roles(by)
+        return self._act(incident_id, by, OPERATORS, lambda it, unit: lifecycle.resolved(it, by, roles, unit.now))
 
     def reopen(self, incident_id: str, by: str) -> Incident:
         return self._act(

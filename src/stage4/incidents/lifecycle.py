@@ -81,6 +81,20 @@ def alert_fired(incident: Incident, alert: Alert, now: datetime, rules: Rules, d
     return incident, effects + more
 
 
+def reported(incident: Incident, alert: Alert, by: str, now: datetime, rules: Rules, duties: Duties) -> Change:
+    """A person reports what is known already: the onset is the earliest of all, and what was quiet counts again."""
+    started = min(alert.starts_at, now)
+    effects: list[Effect] = [Recorded("problem_reported", "reported", by, {"text": alert.name})]
+    if started < incident.onset:
+        incident = replace(incident, onset=started, clock_from=min(started, incident.clock_from))
+    if incident.state is State.RESOLVED:
+        incident, more = reopened(incident, by, now, rules, duties, fired_at=started)
+        return incident, effects + more
+    if incident.alert_state is AlertState.CLEARED:
+        incident = replace(_after_gap(incident, started, rules), alert_state=AlertState.UNKNOWN, cleared_at=None)
+    return incident, [*effects, *_clock(incident, now, rules)]
+
+
 def alerts_cleared(incident: Incident, now: datetime) -> Change:
     """The last firing alert of the incident is over. A loss past its limit stays: a new day never resolves it."""
     if incident.alert_state is AlertState.CLEARED or Condition.LOSS in incident.conditions:
@@ -111,14 +125,19 @@ def touched(incident: Incident, by: str, now: datetime, rules: Rules) -> Change:
     return owned(incident, by, now, rules)
 
 
-def resolved(incident: Incident, by: str, now: datetime) -> Change:
-    """The problem is over; what remains is evidence and signatures. A call that nobody confirmed holds it open."""
+def resolved(incident: Incident, by: str, roles: frozenset[str], now: datetime) -> Change:
+    """The problem is over; what remains is evidence and signatures. A call that nobody confirmed holds it open.
+
+    While an alert fires, L1 cannot end the five-minute clock by calling the problem over.
+    """
     _must_be_open(incident)
     for tier in (Tier.L2, Tier.INCIDENT_MANAGER):
         if incident.pending(tier):
             raise Refused("incident.call_pending", incident=incident.id, tier=tier.value)
     if incident.owner is None:
         raise Refused("incident.not_acknowledged", incident=incident.id)
+    if incident.alert_state is AlertState.FIRING and not roles & {"l2", "incident_manager"}:
+        raise Refused("incident.still_firing", incident=incident.id)
     incident = replace(incident, state=State.RESOLVED, resolved_at=now)
     alert_state = incident.alert_state.value
     return incident, [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from stage4.clock import Clock
 from stage4.incidents.rows import Event, Outgoing
@@ -22,17 +23,30 @@ class Pager:
     store: Store
     clock: Clock
     notifiers: Mapping[str, Notifier]
+    spawn: Callable[[str, Callable[[], None]], None] = lambda _notifier, work: work()
 
     def drain(self) -> int:
-        """Delivers what may go out now; returns how many were handed over. Raises Unavailable for the storage only."""
+        """Delivers what may go out now; returns how many were handed over. Raises Unavailable for the storage only.
+
+        `spawn` has each notifier deliver in a place of its own: a channel that does not answer must delay neither
+        the other channels nor the timers. Then the number is not known yet, and 0 is returned.
+        """
+        with self.store.read() as tx:
+            waiting = tx.notifiers_waiting(self.clock.now())
+        delivered: list[int] = []
+        for notifier in waiting:
+            self.spawn(notifier, partial(self._drain_into, delivered, notifier))
+        return sum(delivered)
+
+    def _drain_into(self, delivered: list[int], notifier: str) -> None:
+        delivered.append(self._drain_one(notifier))
+
+    def _drain_one(self, notifier: str) -> int:
         delivered = 0
         while True:
             now = self.clock.now()
-            with self.store.read() as tx:
-                if not tx.notices_wait(now):
-                    return delivered
             with self.store.write() as tx:
-                leased = tx.claim_notices(now, now + LEASE)
+                leased = tx.claim_notices(now, now + LEASE, notifier)
             if not leased:
                 return delivered
             delivered += sum(self._hand_over(outgoing) for outgoing in leased)

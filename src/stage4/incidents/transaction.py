@@ -189,12 +189,19 @@ class Transaction:
             )
         )
 
-    def claim_notices(self, now: datetime, lease_until: datetime, limit: int = 50) -> list[Outgoing]:
-        """Leases notices that may go out now. An attempt that never answered is attempted again, and counted."""
+    def claim_notices(
+        self, now: datetime, lease_until: datetime, notifier: str | None = None, limit: int = 50
+    ) -> list[Outgoing]:
+        """Leases notices, of one notifier or of all, that may go out now.
+
+        An attempt that never answered is attempted again, and counted.
+        """
         table = schema.outbox
         query = select(table).where(
             table.c.state == "pending", table.c.next_at <= micros(now), table.c.lease_until <= micros(now)
         )
+        if notifier is not None:
+            query = query.where(table.c.notifier == notifier)
         rows = self._claim(query.order_by(table.c.next_at, table.c.key).limit(limit))
         for row in rows:
             key = {"key": row.key, "notifier": row.notifier}
@@ -202,10 +209,11 @@ class Transaction:
             self._sql.execute(update(table).where(*self._same(table, key)).values(**lease))
         return [replace(_outgoing(row), attempts=row.attempts + 1, fence=row.fence + 1) for row in rows]
 
-    def notices_wait(self, now: datetime) -> bool:
+    def notifiers_waiting(self, now: datetime) -> list[str]:
+        """The notifiers that have a notice which may go out now."""
         table = schema.outbox
-        query = select(table.c.key).where(table.c.state == "pending", table.c.next_at <= micros(now)).limit(1)
-        return self._sql.execute(query).first() is not None
+        query = select(table.c.notifier).where(table.c.state == "pending", table.c.next_at <= micros(now)).distinct()
+        return sorted(row.notifier for row in self._sql.execute(query))
 
     def release_leases(self) -> None:
         """After a restart of the only node: what was leased by the process that died may go out at once."""
