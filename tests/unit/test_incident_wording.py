@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stage4.incidents.wording import event_text
+from stage4.incidents.wording import event_text, outcome_text
 
 
 def test_an_escalation_says_its_reason_in_the_language_of_the_reader() -> None:
@@ -20,3 +20,9 @@ def test_an_outcome_without_a_text_is_shown_by_its_code() -> None:
 def test_an_event_without_a_text_or_without_its_parameters_is_shown_by_its_kind() -> None:
     assert event_text("moved_elsewhere", {}, "en") == "moved_elsewhere"
     assert event_text("step_result", {}, "en") == "step_result"
+
+
+def test_the_states_of_panels_are_said_in_words() -> None:
+    params = {"panels": "avg_abs_zscore: red, secondary_delay_ms: no_data, other: unheard"}
+    told = outcome_text("step.panels_good", params, "pl")
+    assert "avg_abs_zscore: czerwony, secondary_delay_ms: brak danych, other: unheard" in told

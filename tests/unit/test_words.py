@@ -31,6 +31,7 @@ BUILT = (
     "document.kind_",
     "document.state_",
     "escalation.reason_",
+    "step.panel_",
     "escalation.timer_",
     "installing.",
     "loadtest.verdict_",

@@ -17,10 +17,12 @@ from typing import Any
 from stage4.app.demo_stage import POLL_SECONDS, Stage
 from stage4.app.evidence import lay_out
 from stage4.errors import ExitCode, Refused, Unavailable
+from stage4.incidents.wording import outcome_text
 from stage4.runtime import enable, faults
 from stage4.runtime.stop import ALL, wait_until_enabled
 from stage4.security import sshsig
 from stage4.security.demo_people import key_path
+from stage4.words import Language
 
 L1, L2, MANAGER = "l1-anna", "l2-marek", "im-zofia"
 ENABLE_WAIT = timedelta(seconds=15)
@@ -162,7 +164,7 @@ class _Players:
                 self._act("answer", by=L2, step=diagnose, text="Ostrzeżenie znane, właściciel: l2-marek, termin 7 dni.")
             elif step and _state(view, step) == "not_accepted":
                 if repeated:
-                    raise Stuck("demo.not_accepted", step=step, outcome=_outcome(view, step))
+                    raise Stuck("demo.not_accepted", step=step, outcome=_outcome(view, step, self._stage.lang))
                 repeated = True
                 self._act("run", by=L2, step=step)
             self._stage.clock.sleep(POLL_SECONDS)
@@ -183,8 +185,9 @@ def _state(view: View, step: str) -> str:
     return str(_row(view, step)["record"]["state"])
 
 
-def _outcome(view: View, step: str) -> str:
-    return str(_row(view, step)["record"]["outcome"])
+def _outcome(view: View, step: str, lang: Language) -> str:
+    record = _row(view, step)["record"]
+    return outcome_text(str(record["outcome"]), record["params"], lang)
 
 
 def _asks(view: View, step: str) -> bool:

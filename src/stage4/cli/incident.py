@@ -85,6 +85,8 @@ def show(session: Session, incident_id: str) -> int:
 
 
 def _show(session: Session, view: Mapping[str, Any]) -> None:
+    from stage4.incidents.wording import outcome_text
+
     lang, zone = session.language, session.installation.settings.operations.time_zone
     facts = view["incident"]
     _told(session, facts)
@@ -95,8 +97,8 @@ def _show(session: Session, view: Mapping[str, Any]) -> None:
         record = row["record"]
         state = session.text(f"document.state_{record['state']}")
         session.say("command.step", id=row["step"]["id"], state=state, title=row["step"]["title"][lang])
-        if record["outcome"] and words.has(record["outcome"]):
-            print("        " + words.text(record["outcome"], lang, **record["params"]))
+        if record["outcome"]:
+            print("        " + outcome_text(record["outcome"], record["params"], lang))
         if row["asks"]:
             session.say("command.asks", question=row["step"]["question"].get(lang, ""))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stage4 import words
-from stage4.incidents.wording import event_text
+from stage4.incidents.wording import event_text, outcome_text
 from stage4.words import Language
 
 # Colour never stands alone: every state has a shape and a word too.
@@ -48,6 +48,10 @@ class Texts:
     def event(self, kind: str, params: Mapping[str, object]) -> str:
         """One line of the timeline."""
         return event_text(kind, params, self.lang)
+
+    def outcome(self, code: str, params: Mapping[str, object]) -> str:
+        """What a step came to."""
+        return outcome_text(code, params, self.lang)
 
     def instant(self, at: datetime | None) -> str:
         """Local time with offset, and UTC."""

@@ -1,4 +1,4 @@
-"""A line of an incident's timeline in words, the same on the page and in the story of the demonstration."""
+"""Steps and timeline of an incident in words, the same on the page, in the document and on the command line."""
 
 from __future__ import annotations
 
@@ -14,12 +14,26 @@ def event_text(kind: str, params: Mapping[str, object], lang: Language) -> str:
     if "reason" in params:
         told["why"] = _text_or_code(f"escalation.reason_{params['reason']}", {}, lang)
     if "outcome" in params:
-        told["result"] = _text_or_code(str(params["outcome"]), params, lang)
+        told["result"] = outcome_text(str(params["outcome"]), params, lang)
     try:
         return words.text(f"event.{kind}", lang, **told)
     except KeyError:
         return kind
 
 
+def outcome_text(code: str, params: Mapping[str, object], lang: Language) -> str:
+    """What a step came to; the states of panels are said in words too."""
+    told = dict(params)
+    if "panels" in params:
+        parts = (part.partition(": ") for part in str(params["panels"]).split(", "))
+        told["panels"] = ", ".join(f"{name}: {_panel_state(state, lang)}" for name, _, state in parts)
+    return _text_or_code(code, told, lang)
+
+
 def _text_or_code(code: str, params: Mapping[str, object], lang: Language) -> str:
     return words.text(code, lang, **params) if words.has(code) else code
+
+
+def _panel_state(state: str, lang: Language) -> str:
+    code = f"step.panel_{state}"
+    return words.text(code, lang) if words.has(code) else state

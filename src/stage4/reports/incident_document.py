@@ -8,6 +8,7 @@ from typing import Any
 from stage4 import words
 from stage4.clock import parse_instant
 from stage4.incidents.checklist import Playbook, Step
+from stage4.incidents.wording import outcome_text
 from stage4.words import Language
 
 
@@ -61,7 +62,7 @@ def _step(step: Step, state: Mapping[str, Any], artefacts: Sequence[Mapping[str,
     if state.get("ended_at"):
         lines.append(f"- {words.text('document.ended', lang)}: {_instant(state['ended_at'])}")
     if state.get("outcome"):
-        outcome = words.text(state["outcome"], lang, **state["params"])
+        outcome = outcome_text(state["outcome"], state["params"], lang)
         lines.append(f"- {words.text('document.outcome', lang)}: {_plain(outcome)}")
     answer = state.get("answer")
     if answer:
