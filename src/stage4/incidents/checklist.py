@@ -29,7 +29,7 @@ class Step:
     question: Mapping[Language, str]
     choices: tuple[str, ...]
     commands: tuple[tuple[str, ...], ...]
-    artefacts: tuple[str, ...]
+    artefacts: Mapping[Language, str]
     follow_up: bool
 
 
@@ -100,7 +100,7 @@ def _step(document: Document, key: tuple[str, ...], row: object) -> Step:
         question=_texts(document, (*key, "question"), row["question"]) if "question" in row else {},
         choices=tuple(str(each) for each in row.get("choices", ())),
         commands=tuple(tuple(str(word) for word in each) for each in commands),
-        artefacts=tuple(str(each) for each in row.get("artefacts", ())),
+        artefacts=_texts(document, (*key, "artefacts"), row["artefacts"]) if "artefacts" in row else {},
         follow_up=row.get("follow_up") is True,
     )
 

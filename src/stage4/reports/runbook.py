@@ -51,7 +51,6 @@ def _step(step: Step, lang: Language) -> list[str]:
     if step.question:
         lines.append(f"- {words.text('runbook.question', lang)}: {step.question[lang]}")
     if step.artefacts:
-        artefacts = ", ".join(f"`{artefact}`" for artefact in step.artefacts)
-        lines.append(f"- {words.text('runbook.artefacts', lang)}: {artefacts}")
+        lines.append(f"- {words.text('runbook.artefacts', lang)}: {step.artefacts[lang]}")
     lines += [f"- {words.text('runbook.acceptance', lang)}: {step.acceptance[lang]}", ""]
     return lines

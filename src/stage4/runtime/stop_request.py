@@ -131,7 +131,7 @@ def log_draft(request: StopRequest, receipt: StopReceipt, root: Path) -> Draft:
         artefacts={"override": str(receipt.path.relative_to(root)), "override_sha256": receipt.facts.digest or None},
         runtime_flags={"already": receipt.already, "whole": receipt.facts.fault is None},
         metadata={
-            "incident": request.incident,
+            "incident_id": request.incident,
             "ticket": request.ticket,
             "reason": request.reason,
             "requested_by": request.requested_by,
