@@ -1,10 +1,16 @@
-"""What all tests share: the table of PLAYBOOK rows at the end of a run."""
+"""What all tests share: signals as they should be, and the table of PLAYBOOK rows at the end of a run."""
 
 from __future__ import annotations
 
+import signal
 from collections import defaultdict
 
 import pytest
+
+# A shell without job control starts its background jobs with SIGINT ignored, and every child inherits that; the
+# commands under test would then never hear the Ctrl-C that the tests send them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROWS = (
     *("L1.1", "L1.2", "L1.3", "L1.4", "L1.5"),
