@@ -28,6 +28,7 @@ from stage4.incidents.assembly import Parts, assemble, rules_of
 from stage4.incidents.checklist import load_playbook
 from stage4.incidents.commands import ChildRunner
 from stage4.incidents.engine import Engine
+from stage4.incidents.incident import State
 from stage4.incidents.own_intake import IntakeAlerts
 from stage4.incidents.ports import AlertSource
 from stage4.incidents.store_sql import Store
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.25
 STEP_WORKERS = 4
+CLOSED_SHOWN = 20
 STALE_TICK = timedelta(seconds=30)
 LOCK_FILE = "var/run/service.lock"
 
@@ -171,8 +173,11 @@ class PageSource:
     clock: Clock
 
     def list(self) -> Sequence[IncidentView]:
-        """All incidents, newest first."""
-        return [self.engine.view(incident.id) for incident in self.engine.list()]
+        """All incidents that are not closed, and the newest closed ones."""
+        incidents = self.engine.list()
+        closed = [incident for incident in incidents if incident.state is State.CLOSED][:CLOSED_SHOWN]
+        shown = [incident for incident in incidents if incident.state is not State.CLOSED] + closed
+        return [self.engine.view(incident.id) for incident in shown]
 
     def view(self, incident_id: str) -> IncidentView:
         return self.engine.view(incident_id)
@@ -181,8 +186,7 @@ class PageSource:
         return self.engine.evidence.read(sha256)
 
     def on_duty(self) -> Mapping[str, str | None]:
-        people: Mapping[str, str | None] = self.engine.core.roster.duties(self.clock.now()).people  # type: ignore[assignment]
-        return people
+        return {str(rung): person for rung, person in self.engine.core.roster.duties(self.clock.now()).people.items()}
 
 
 @dataclass(frozen=True, slots=True)

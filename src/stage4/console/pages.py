@@ -38,7 +38,7 @@ class Incidents(Protocol):
     """What the pages read."""
 
     def list(self) -> Sequence[IncidentView]:
-        """Newest first."""
+        """Those that are not closed, and some of the newest closed ones."""
 
     def view(self, incident_id: str) -> IncidentView:
         """Raises Refused `incident.unknown`."""
