@@ -11,6 +11,7 @@ import contextlib
 import os
 import queue
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -195,6 +196,8 @@ def run_telemetry_process(
         os.write(telling, b"!")
         os.close(telling)
 
+    # A terminal sends Ctrl-C to the whole group; this process ends with its pipe, when the last samples are out.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure("telemetry", clock)
     alerts = direct_alerts(installation, clock, environ).start()
     try:

@@ -1,8 +1,7 @@
 """The telemetry process: samples come in through a pipe and go out over gRPC, Prometheus and to observers.
 
-It lives as long as the pipe: when the scheduler closes it or dies, the process ends. It ignores Ctrl-C, which a
-terminal sends to the whole group, so that the last samples still get out. An observer that fails ends the process
-too: a detector that has quietly stopped would look like a quiet market.
+It lives as long as the pipe: when the scheduler closes it or dies, the process ends. An observer that fails ends the
+process too: a detector that has quietly stopped would look like a quiet market.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import asyncio
 import logging
 import os
 import queue
-import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -57,8 +55,6 @@ def run_telemetry(
     too slow, samples pass them by and a warning says how many. Raises Unavailable `telemetry.port_in_use`, and what
     loading the certificates raises.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     process = _Process(installation, clock, os.environ if environ is None else environ)
     asyncio.run(process.serve(fd, observers, ready or (lambda _: None)))
 
