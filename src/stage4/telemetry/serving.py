@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import queue
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
