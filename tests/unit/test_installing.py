@@ -11,8 +11,9 @@ import pytest
 
 from stage4.app.checking import check_files
 from stage4.app.installing import BUNDLE, ENVIRONMENT_SECRETS, Made, create, read_environment
+from stage4.app.service import build_engine
 from stage4.config import load
-from stage4.errors import Unavailable, UsageError
+from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.security.rotation import RotationRegistry
 from stage4.testing.clock import ManualClock
 
@@ -138,3 +139,12 @@ def test_the_command_makes_nothing_that_others_can_write(tmp_path: Path) -> None
     line = f"umask 000; {sys.executable} -m stage4 init {tmp_path / 'desk'}"
     subprocess.run(["sh", "-c", line], check=True, capture_output=True)
     assert [path for path in (tmp_path / "desk").rglob("*") if path.stat().st_mode & 0o022] == []
+
+
+@pytest.mark.parametrize("content", [None, "people: [\n"])
+def test_a_service_does_not_start_without_the_people_who_act(tmp_path: Path, content: str | None) -> None:
+    create(tmp_path, ManualClock())
+    operators = tmp_path / "ops/operators.yaml"
+    operators.unlink() if content is None else operators.write_text(content)
+    with pytest.raises(Stage4Error, match=r"files\.missing|config\.bad_yaml"):
+        build_engine(load(tmp_path), ManualClock(), {})

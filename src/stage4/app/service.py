@@ -67,6 +67,9 @@ def build_engine(
     playbook = load_playbook(installation.path(operations.support_playbook))
     store = Store(operations.storage_url, installation.root)
     roster = RosterFile(installation)
+    register = PeopleRegister(installation)
+    # A service that knows nobody could take alerts in, but nobody could act on them: better said at its start.
+    register.people()
 
     def render(record: Mapping[str, object], lang: Language) -> str:
         return render_incident(record, playbook, lang)
@@ -79,7 +82,7 @@ def build_engine(
             log=open_log(installation, clock, environ),
             reader=VerifiedLog(installation, clock, environ),
             roster=roster,
-            register=PeopleRegister(installation),
+            register=register,
             notifiers=configured(installation),
             runner=ChildRunner(installation.root, clock, environ),
             alerts=_alert_source(installation, store, clock),
