@@ -32,7 +32,7 @@ lint: $(VENV)/.dev-ready
 bench: $(VENV)/.dev-ready
 	@for file in bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
-soak: $(VENV)/.dev-ready .tools/.ready
+soak: $(VENV)/.soak-ready .tools/.ready
 	@STAGE4_SOAK=1 $(BIN)/python -m pytest -p no:randomly tests/crash
 
 docs: $(VENV)/.dev-ready
@@ -57,6 +57,10 @@ $(VENV)/.run-ready: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev-ready: requirements/dev.txt $(VENV)/.run-ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.soak-ready: requirements/soak.txt $(VENV)/.dev-ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/soak.txt
 	@touch $@
 
 .tools/.ready: tools/fetch_tools.py

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from stage4.clock import SystemClock
 from stage4.decisionlog.entry import Draft
-from stage4.decisionlog.verifier import verify
+from stage4.decisionlog.verification.verifier import verify
 from stage4.decisionlog.writer import DecisionLog
 from stage4.security.keyring import KeyRing, create_keyring
 

@@ -19,7 +19,7 @@ from stage4 import words
 from stage4.decisionlog.canonical import MAX_INTEGER, Malformed, canonical, parse_strict
 from stage4.decisionlog.chain import Sealer
 from stage4.decisionlog.entry import Draft, Place, payload_of, read_payload
-from stage4.decisionlog.payload_codec import read
+from stage4.decisionlog.verification.payload_codec import read
 from stage4.errors import ExitCode
 from support.decision_logs import LogRoom, draft
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from stage4.clock import Clock
 from stage4.decisionlog.chain import Sealer
 from stage4.decisionlog.entry import Draft
-from stage4.decisionlog.verdict import Finding, Verdict
-from stage4.decisionlog.verifier import verify
+from stage4.decisionlog.verification.verdict import Finding, Verdict
+from stage4.decisionlog.verification.verifier import verify
 from stage4.decisionlog.writer import DecisionLog
 from stage4.security.keyring import KeyRing, create_keyring
 from stage4.testing.clock import ManualClock

@@ -137,7 +137,7 @@ def test_every_attack_is_found_with_its_class_and_place(room: LogRoom, name: str
 def test_an_untouched_log_verifies_and_says_what_nobody_vouches_for(room: LogRoom) -> None:
     verdict = room.verify()
     assert verdict.exit_code is ExitCode.DONE
-    assert (verdict.entries, verdict.uncovered, verdict.islands_total) == (11, 11, 1)
+    assert (verdict.entries, verdict.completeness.uncovered, verdict.islands_total) == (11, 11, 1)
 
 
 def test_islands_that_still_verify_are_named(room: LogRoom) -> None:

@@ -103,7 +103,7 @@ class VerifiedLog:
 
     def verify(self) -> LogVerdict:
         """Verify the whole log; a log that cannot be judged is not intact."""
-        from stage4.decisionlog.verifier import verify
+        from stage4.decisionlog.verification.verifier import verify
 
         path = self.installation.decision_log_path
         verdict = verify(path, load_keyring(self.installation, self.environ), self.clock)

@@ -13,7 +13,7 @@ from stage4.audit.evidence import LogFacts, LogVerdict, Problem, Secret, Signing
 from stage4.audit.reading import Place, problem_of
 from stage4.clock import Clock
 from stage4.config import Installation
-from stage4.decisionlog.verifier import verify
+from stage4.decisionlog.verification.verifier import verify
 from stage4.errors import Stage4Error
 from stage4.security.keyring import KeyRing
 

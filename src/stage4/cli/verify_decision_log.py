@@ -59,8 +59,8 @@ def _arguments(argv: Sequence[str]) -> Namespace:
 
 
 def _verify(arguments: Namespace) -> int:
-    from stage4.decisionlog import report
-    from stage4.decisionlog.verifier import verify
+    from stage4.decisionlog.verification import report
+    from stage4.decisionlog.verification.verifier import verify
 
     installation = _installation(arguments)
     path = arguments.path or _configured(installation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stage4.decisionlog.verdict import Fault
+from stage4.decisionlog.verification.verdict import Fault
 
 
 @dataclass(frozen=True, slots=True)

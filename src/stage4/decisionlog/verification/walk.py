@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from stage4.decisionlog import payload_codec
-from stage4.decisionlog.blame import Blame
 from stage4.decisionlog.chain import Sealer, genesis_prev, leaf_digest
 from stage4.decisionlog.entry import GENESIS, KEY_ROTATION, Entry
-from stage4.decisionlog.examine import Examiner
-from stage4.decisionlog.gaps import Gaps
-from stage4.decisionlog.ledger import Ledger
 from stage4.decisionlog.logfile import End, length
 from stage4.decisionlog.prefix import Prefix
-from stage4.decisionlog.succession import Succession
-from stage4.decisionlog.verdict import Fault, Island, SealedPrefix, Verdict
+from stage4.decisionlog.verification import payload_codec
+from stage4.decisionlog.verification.blame import Blame
+from stage4.decisionlog.verification.examine import Examiner
+from stage4.decisionlog.verification.gaps import Gaps
+from stage4.decisionlog.verification.ledger import Ledger
+from stage4.decisionlog.verification.succession import Succession
+from stage4.decisionlog.verification.verdict import Completeness, Coverage, Fault, Island, SealedPrefix, Verdict
 from stage4.security.keyring import KeyRing
 
 _WAITING = 1000
@@ -118,13 +118,14 @@ class Walk:
             first_seq=self._first,
             last_seq=None if self._first is None else self._seq,
             head=self._digest or None,
+            root=None,
             prefix=SealedPrefix(prefix.lines, prefix.size) if prefix.lines else None,
             findings=self._ledger.in_order(),
             findings_total=self._ledger.faults.total(),
             faults=dict(self._ledger.faults),
             islands=tuple(self._ledger.islands),
             islands_total=self._ledger.islands_total,
-            uncovered=self._entries,
+            completeness=Completeness(Coverage.UNKNOWN, 0, self._entries),
         )
 
     def _unusual(self, line: bytes, offset: int) -> None:

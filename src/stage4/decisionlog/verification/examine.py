@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stage4.decisionlog.blame import Blame
 from stage4.decisionlog.canonical import MAX_LINE, Malformed, canonical, parse_strict
 from stage4.decisionlog.chain import Sealer, split_signature
 from stage4.decisionlog.entry import Entry, read_payload
-from stage4.decisionlog.verdict import Fault
+from stage4.decisionlog.verification.blame import Blame
+from stage4.decisionlog.verification.verdict import Fault
 from stage4.security.keyring import Key, KeyRing, KeyState
 
 _GENESIS = b'"kind":"genesis"'

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stage4.clock import Clock
 from stage4.decisionlog import logfile
-from stage4.decisionlog.verdict import Verdict
+from stage4.decisionlog.verification.verdict import Verdict
 from stage4.errors import Unavailable
 from stage4.security.keyring import KeyRing
 
@@ -24,7 +24,7 @@ def verify(path: Path, keyring: KeyRing | None, clock: Clock, *, lock_timeout: f
     Memory does not grow with the log. Raises UsageError for a directory, Unavailable where the file or its lock
     cannot be had.
     """
-    from stage4.decisionlog.walk import Walk
+    from stage4.decisionlog.verification.walk import Walk
 
     try:
         descriptor = logfile.open_log_file(path, os.O_RDONLY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stage4 import words
-from stage4.decisionlog.verdict import Finding, Verdict
+from stage4.decisionlog.verification.verdict import Finding, Verdict
 from stage4.words import Language
 
 SCHEMA = "stage4.verify/1"
@@ -25,8 +25,8 @@ def document(verdict: Verdict, path: object) -> dict[str, object]:
         "integrity": {"verdict": integrity.value, "text": words.text(f"log.integrity_{integrity.value}", "en")},
         "completeness": {
             "verdict": "unknown",
-            "entries_without_checkpoint": verdict.uncovered,
-            "text": words.text("log.completeness_unknown", "en", n=verdict.uncovered),
+            "entries_without_checkpoint": verdict.completeness.uncovered,
+            "text": words.text("log.completeness_unknown", "en", n=verdict.completeness.uncovered),
         },
         "log_id": verdict.log_id,
         "lines": verdict.lines,
@@ -63,7 +63,7 @@ def sentences(verdict: Verdict, path: object, lang: Language) -> Iterator[str]:
         yield f"  {place}: {finding.fault.value}: {words.text(finding.code, lang, **finding.params)}"
     if verdict.findings_total > _SHOWN:
         yield "  " + words.text("log.more_findings", lang, n=verdict.findings_total - _SHOWN)
-    yield words.text("log.completeness_unknown", lang, n=verdict.uncovered)
+    yield words.text("log.completeness_unknown", lang, n=verdict.completeness.uncovered)
 
 
 def _finding(finding: Finding) -> dict[str, object]:

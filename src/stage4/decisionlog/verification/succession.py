@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stage4.decisionlog.blame import Blame
 from stage4.decisionlog.entry import KEY_ROTATION, Entry
-from stage4.decisionlog.verdict import Fault
+from stage4.decisionlog.verification.blame import Blame
+from stage4.decisionlog.verification.verdict import Fault
 from stage4.security.keyring import KeyRing
 
 

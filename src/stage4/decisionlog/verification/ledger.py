@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from stage4.decisionlog.blame import Blame
-from stage4.decisionlog.verdict import Fault, Finding, Island
+from stage4.decisionlog.verification.blame import Blame
+from stage4.decisionlog.verification.verdict import Fault, Finding, Island
 
 KEPT = 1000
 

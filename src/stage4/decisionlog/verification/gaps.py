@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stage4.decisionlog.blame import Blame
 from stage4.decisionlog.entry import Entry
-from stage4.decisionlog.ledger import Ledger
-from stage4.decisionlog.verdict import Fault
+from stage4.decisionlog.verification.blame import Blame
+from stage4.decisionlog.verification.ledger import Ledger
+from stage4.decisionlog.verification.verdict import Fault
 
 _KEPT = 1000
 
