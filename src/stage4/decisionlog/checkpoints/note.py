@@ -146,14 +146,15 @@ class Note:
     def signed_by(self, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
         """Those of `keys` that signed the note; raises NoteError where one is named whose signature does not hold."""
         known = {(key.name, key.id): key for key in keys}
-        held = []
+        held: list[VerifierKey] = []
         for signature in self.signatures:
             key = known.get((signature.name, signature.key_id))
             if key is None:
                 continue
             if not key.holds(self.text, signature.value):
                 raise NoteError("signature")
-            held.append(key)
+            if key not in held:
+                held.append(key)
         return tuple(held)
 
 
@@ -191,9 +192,13 @@ def _is_name(name: str) -> bool:
 
 def _decoded(text: str, reason: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise NoteError(reason) from None
+    # The bits that padding leaves over must be zero, or one note would have several spellings.
+    if base64.b64encode(raw).decode() != text:
+        raise NoteError(reason)
+    return raw
 
 
 def _signature(line: str) -> Signature:
