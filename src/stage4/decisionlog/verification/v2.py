@@ -76,7 +76,7 @@ class V2Judge:
         blames: list[tuple[int, Blame]] = []
         authentic: list[tuple[int, object, bool]] = []
         for index, line in enumerate(lines):
-            entry = self._fast(line)
+            entry = self._fast(line) if len(line) <= MAX_LINE else None
             if entry is None:
                 if not line.strip():
                     continue
