@@ -91,6 +91,22 @@ def is_still(path: Path, descriptor: int) -> bool:
     return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
 
 
+def add(path: Path, descriptor: int, size: int, content: bytes) -> None:
+    """One write after byte `size`, under the lock; what could not be written whole is taken back.
+
+    Raises Unavailable `log.append_failed`.
+    """
+    try:
+        written, reason = os.write(descriptor, content), "the disk took only a part"
+    except OSError as error:
+        written, reason = 0, files.reason(error)
+    if written != len(content):
+        # Where even this fails, the next writer finds a torn tail and repairs it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise Unavailable("log.append_failed", path=path, reason=reason)
+
+
 def read_end(descriptor: int, size: int) -> End:
     """The last complete line of the first `size` bytes; an `End` with an empty line where there is none."""
     start, tail, step = size, b"", _FIRST_STEP

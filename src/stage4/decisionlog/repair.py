@@ -2,17 +2,22 @@
 The repair of a torn tail: the fragment is kept beside the log, and the repair is itself an entry.
 
 The recovery entry is written over the fragment, so that at no instant the fragment is gone and not accounted
-for; a kill in the middle leaves another torn tail, which is repaired the same way.
+for; a kill in the middle leaves another torn tail, which is repaired the same way. A flush that failed is told by
+a marker beside the log, because the writer that saw it may not append any more; the next one makes it an entry.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from stage4 import files
-from stage4.decisionlog.entry import LOG_CATEGORY, RECOVERY, Draft
+from stage4.decisionlog.entry import FLUSH_FAILED, LOG_CATEGORY, RECOVERY, Draft
+
+_MARKER_LIMIT = 1 << 14
+_MARKED = re.compile(rb"[0-9]{1,16} [0-9]{1,16}")
 
 
 def aside_path(log: Path) -> Path:
@@ -60,3 +65,30 @@ def finished_draft(fragment: bytes) -> Draft:
 def _draft(fragment: bytes, status: str, facts: dict[str, object]) -> Draft:
     facts |= {"fragment_bytes": len(fragment), "fragment_sha256": hashlib.sha256(fragment).hexdigest()}
     return Draft(RECOVERY, LOG_CATEGORY, "log", status, metadata=facts)
+
+
+def marker_path(log: Path) -> Path:
+    """Where a writer whose flush failed says what it did not acknowledge."""
+    return log.with_name(log.name + ".flush_failed")
+
+
+def leave_marker(log: Path, first_seq: int, last_seq: int) -> None:
+    """Say beside the log that these entries were written, but that the disk did not confirm them."""
+    descriptor = os.open(marker_path(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        files.write_all(descriptor, f"{first_seq} {last_seq}\n".encode("ascii"))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unconfirmed_draft(log: Path) -> Draft | None:
+    """The entry that names what writers before could not confirm; None where nobody left a marker."""
+    try:
+        with marker_path(log).open("rb") as marker:
+            lines = marker.read(_MARKER_LIMIT).splitlines()
+    except FileNotFoundError:
+        return None
+    # A marker may be torn itself: it was written to a disk that fails.
+    ranges = [[int(number) for number in line.split()] for line in lines if _MARKED.fullmatch(line)]
+    return Draft(FLUSH_FAILED, LOG_CATEGORY, "log", "unconfirmed", metadata={"unconfirmed": ranges})

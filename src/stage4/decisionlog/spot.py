@@ -1,0 +1,129 @@
+"""Where the next line goes, and how lines are made to follow each other there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stage4 import ids
+from stage4.clock import Clock, format_instant
+from stage4.decisionlog.canonical import Malformed, parse_strict
+from stage4.decisionlog.chain import Sealer, genesis_prev, leaf_digest
+from stage4.decisionlog.entry import (
+    GENESIS,
+    KEY_ROTATION,
+    LOG_CATEGORY,
+    Draft,
+    Entry,
+    Place,
+    Receipt,
+    payload_of,
+    read_payload,
+)
+from stage4.decisionlog.prefix import Prefix
+from stage4.errors import Unavailable
+from stage4.security.keyring import Key, KeyRing, KeyState
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last entry of a log: what the next one chains to."""
+
+    seq: int
+    digest: str
+    log_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where the next line goes: after `head`, at byte `size`, as line number `line` of the file, under `key`."""
+
+    head: Head
+    key: Key
+    size: int
+    line: int
+
+
+class Scribe:
+    """Makes and recognises the lines of the log at `path`; touches no file. `origin` stands in a genesis entry."""
+
+    def __init__(self, path: Path, keyring: KeyRing, clock: Clock, origin: str) -> None:
+        self.path = path
+        self.keyring = keyring
+        self.clock = clock
+        self.origin = origin
+        self._sealers: dict[tuple[str, str], Sealer] = {}
+
+    def genesis(self, prefix: Prefix) -> bytes:
+        """The first line of a new log, which seals the version 2 lines before it."""
+        log_id = ids.short_id()
+        key = self.usable(self.keyring.active, log_id)
+        now = self.clock.now()
+        facts: dict[str, object] = {
+            "chain": "SHA-256",
+            "created": format_instant(now),
+            "key_fingerprint": key.fingerprint,
+            "origin": self.origin,
+        }
+        if prefix.lines:
+            facts["sealed_prefix"] = dict(prefix.seal())
+        draft = Draft(GENESIS, LOG_CATEGORY, "log", "begun", metadata=facts)
+        place = Place(log_id, 0, genesis_prev(log_id), key.id)
+        return self.sealer(key, log_id).seal(payload_of(draft, place, now))
+
+    def sealed(self, drafts: Sequence[Draft], spot: Spot) -> tuple[tuple[Receipt, ...], Spot]:
+        """The drafts as lines from `spot` on, and the spot after them."""
+        head, key, size, line = spot.head, spot.key, spot.size, spot.line
+        receipts = []
+        for draft in drafts:
+            now = draft.timestamp or self.clock.now()
+            place = Place(head.log_id, head.seq + 1, head.digest, key.id)
+            raw = self.sealer(key, head.log_id).seal(payload_of(draft, place, now))
+            head = Head(place.seq, leaf_digest(raw), head.log_id)
+            receipts.append(Receipt(place.seq, head.digest, now, line, size, raw))
+            size, line = size + len(raw) + 1, line + 1
+            if draft.kind == KEY_ROTATION:
+                key = self._next_key(draft.metadata.get("next_key_id"), head.log_id)
+        return tuple(receipts), Spot(head, key, size, line)
+
+    def after(self, entry: Entry, line: bytes, size: int, number: int) -> Spot:
+        """The spot after `entry`, line `number` of the file; the log itself, not the ring, names the key in force."""
+        rotated = entry.kind == KEY_ROTATION
+        key = self._next_key(entry.metadata.get("next_key_id") if rotated else entry.key_id, entry.log_id)
+        return Spot(Head(entry.seq, leaf_digest(line), entry.log_id), key, size, number + 1)
+
+    def authentic(self, line: bytes, offset: int) -> Entry:
+        """The entry in `line` if its signature holds: nothing is ever chained to a line that does not verify."""
+        try:
+            entry = read_payload(_without_signature(line), 0, offset)
+        except Malformed:
+            raise Unavailable("log.head_broken", path=self.path, offset=offset) from None
+        key = self.keyring.key(entry.key_id)
+        if key is None or self.sealer(key, entry.log_id).open(line) is None:
+            raise Unavailable("log.head_broken", path=self.path, offset=offset)
+        return entry
+
+    def usable(self, key_id: str, log_id: str) -> Key:
+        """The key of that id, which may sign in this log; raises Unavailable `log.key_not_usable`."""
+        key = self.keyring.key(key_id)
+        if key is None or key.state is not KeyState.ACTIVE or not key.may_sign(log_id):
+            raise Unavailable("log.key_not_usable", key_id=key_id, path=self.keyring.path)
+        return key
+
+    def sealer(self, key: Key, log_id: str) -> Sealer:
+        """The sealer of `key` in that log, made once."""
+        sealer = self._sealers.get((key.id, log_id))
+        if sealer is None:
+            sealer = self._sealers[key.id, log_id] = Sealer(key, log_id)
+        return sealer
+
+    def _next_key(self, key_id: object, log_id: str) -> Key:
+        return self.usable(str(key_id), log_id)
+
+
+def _without_signature(line: bytes) -> object:
+    members = parse_strict(line)
+    if isinstance(members, dict):
+        members.pop("signature", None)
+    return members
