@@ -1,0 +1,294 @@
+"""
+Follows the checkpoints through one log, and says how far they vouch for it.
+
+Checkpoint entry i names the key of checkpoint i and of the next one, and carries the note of checkpoint i-1. So the
+first key, pinned outside, leads to every later one: key i + 1 is believed only because the note of checkpoint i, signed
+by key i, covers the entry that names it. Keys of earlier checkpoints are destroyed, so whoever takes the machine
+over today can neither change what yesterday's note covers nor sign another note of that size.
+
+The stable key is not destroyed. A note that only this key signed can accuse a log, never vouch for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from stage4.decisionlog.checkpoints.facts import FORWARD, CheckpointFacts, forward_name, origin_of
+from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, VerifierKey
+from stage4.decisionlog.checkpoints.tree import EMPTY_ROOT, Frontier
+from stage4.decisionlog.entry import CHECKPOINT, KEY_REVOCATION, Entry
+from stage4.decisionlog.verification.blame import Blame
+from stage4.decisionlog.verification.verdict import Completeness, Coverage, Fault
+
+_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A note from outside the log's lines; `source` names for people where it was found."""
+
+    source: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TrailVerdict:
+    """What the checkpoints say of the log.
+
+    `blames` belong to the last line. Entries below `proven_below` are proven by keys that were pinned outside,
+    without any secret. `newest` is the newest note that fits, None where none does. `before_revocation` holds, by
+    the number of a `key_revocation` entry, how many entries a checkpoint made before it vouches for.
+    """
+
+    completeness: Completeness
+    blames: tuple[Blame, ...]
+    proven_below: int
+    newest: Note | None
+    before_revocation: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A checkpoint entry that was set in its place: its facts, and the tree with it.
+
+    `chained`: a pinned key leads to the key of this checkpoint.
+    """
+
+    facts: CheckpointFacts
+    size: int
+    root: bytes
+    chained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A given note that is one, and what it says."""
+
+    source: str
+    note: Note
+    checkpoint: Checkpoint
+
+
+class Trail:
+    """Tell it every checkpoint entry in order and every entry that ends a tree of `sizes()`, then ask for the verdict.
+
+    `given` are notes kept beside the log or elsewhere, `pins` the keys that the caller trusts; without pins the first
+    key in the log is taken on trust. `start` is the checkpoint that an incremental verification begins after.
+    """
+
+    def __init__(
+        self, given: Sequence[Given] = (), pins: Sequence[VerifierKey] = (), start: Mark | None = None
+    ) -> None:
+        self._pins = tuple(pins)
+        self._claims: list[_Claim] = []
+        self._blames: list[Blame] = []
+        self._log_id: str | None = None
+        # The last checkpoint entry; None before the first one, and after a faulty one.
+        self._last = start
+        # False from the first fault on: what comes after it vouches for nothing and is held against nothing.
+        self._sound = True
+        self._contradicted = False
+        self._stable = None if start is None else start.facts.stable_key
+        self._covered = self._proven = 0 if start is None else start.size
+        self._fitting = 0 if start is None else 1
+        self._newest: Note | None = None
+        self._ends: dict[int, tuple[bytes | None, Mark | None]] = {}
+        self._revocations: dict[int, tuple[int, int]] = {}
+        for each in given:
+            self._take(each)
+
+    def sizes(self) -> frozenset[int]:
+        """The tree sizes at which a given note has to be compared."""
+        return frozenset(claim.checkpoint.size for claim in self._claims)
+
+    @property
+    def proven_below(self) -> int:
+        """How many entries are proven by pinned keys so far."""
+        return self._proven
+
+    def placed(self, entry: Entry, leaf: bytes, frontier: Frontier | None, authentic: bool) -> tuple[Blame, ...]:
+        """The next entry in its place, and what speaks against it.
+
+        `leaf` is the entry's leaf hash and `frontier` the tree including it, None where the tree is broken.
+        `authentic` is False for an entry that no secret was there to judge.
+        """
+        self._log_id = entry.log_id
+        blames: tuple[Blame, ...] = ()
+        if entry.kind == CHECKPOINT:
+            blames = tuple(self._checkpoint(entry, leaf, frontier))
+            self._contradicted = self._contradicted or bool(blames)
+            self._sound = self._sound and not blames and frontier is not None
+        elif entry.kind == KEY_REVOCATION and authentic and len(self._revocations) < _KEPT:
+            self._revocations[entry.seq] = (self._covered, 0 if self._last is None else self._last.size)
+        size = entry.seq + 1
+        if any(claim.checkpoint.size == size for claim in self._claims):
+            ending = self._last if self._last is not None and self._last.size == size else None
+            self._ends[size] = (None if frontier is None else frontier.root(), ending)
+        return blames
+
+    def finish(self, entries: int, last_seq: int | None, intact: bool) -> TrailVerdict:
+        """The verdict on a log of `entries` sound entries that ends with `last_seq`.
+
+        `intact`: the tree is unbroken to the end.
+        """
+        length = 0 if last_seq is None else last_seq + 1
+        for claim in sorted(self._claims, key=lambda claim: claim.checkpoint.size):
+            self._judge(claim, length)
+        if intact:
+            self._blames.extend(self._judge_pins())
+        total = max(length if intact else entries, self._covered)
+        return TrailVerdict(
+            Completeness(self._coverage(), self._covered, total - self._covered, self._fitting, self._proven > 0),
+            tuple(self._blames),
+            self._proven,
+            self._newest,
+            {
+                seq: pending if pending <= self._covered else covered
+                for seq, (covered, pending) in self._revocations.items()
+            },
+        )
+
+    def _take(self, given: Given) -> None:
+        try:
+            note = Note.parse(given.content)
+            self._claims.append(_Claim(given.source, note, Checkpoint.of(note)))
+        except NoteError:
+            self._blames.append(_checkpoint_blame("note_malformed", source=given.source))
+
+    def _checkpoint(self, entry: Entry, leaf: bytes, frontier: Frontier | None) -> Iterator[Blame]:
+        """Judge a checkpoint entry and the note it carries; it becomes the last one where nothing speaks against it."""
+        last, self._last = self._last, None
+        if not self._sound:
+            return
+        try:
+            facts = CheckpointFacts.read(entry)
+            tree = facts.tree(entry.seq)
+        except (NoteError, ValueError):
+            yield _checkpoint_blame("entry_malformed")
+            return
+        if frontier is None:
+            return
+        tree.add(leaf)
+        if tree.nodes != frontier.nodes:
+            yield _checkpoint_blame("entry_frontier")
+            return
+        chained = facts.key in self._pins
+        if last is not None:
+            blame = _succession_blame(last, facts) or self._carried(last, facts.previous)
+            if blame is not None:
+                yield blame
+                return
+            chained = chained or last.chained
+        elif facts.number != 0:
+            yield _checkpoint_blame("entry_number", number=facts.number, expected=0)
+            return
+        elif facts.stable_key not in self._pinned(facts.stable_key.name, or_else=facts.stable_key):
+            yield _checkpoint_blame("entry_stable", number=0)
+            return
+        self._stable = facts.stable_key
+        self._last = Mark(facts, frontier.size, frontier.root(), chained)
+
+    def _carried(self, last: Mark, note: Note | None) -> Blame | None:
+        """The blame for the note of the checkpoint before, as the next entry carries it; None where it fits."""
+        assert note is not None
+        checkpoint = Checkpoint.of(note)
+        try:
+            held = note.signed_by((last.facts.key, last.facts.stable_key))
+        except NoteError:
+            held = ()
+        if last.facts.key not in held:
+            return _checkpoint_blame("carried_signature", number=last.facts.number)
+        if checkpoint.size != last.size:
+            return _checkpoint_blame("carried_size", number=last.facts.number, size=checkpoint.size)
+        if checkpoint.root != last.root:
+            return Blame(Fault.ROLLBACK, "completeness.carried_root", {"number": last.facts.number, "size": last.size})
+        self._vouch(last, note)
+        return None
+
+    def _vouch(self, mark: Mark, note: Note) -> None:
+        if self._sound and mark.size > self._covered:
+            self._covered, self._newest = mark.size, note
+            self._fitting += 1
+            if mark.chained:
+                self._proven = mark.size
+
+    def _judge(self, claim: _Claim, length: int) -> None:
+        """Hold a given note against a log of `length` entries, once all of it was seen."""
+        blame = self._claim_blame(claim, length)
+        if blame is not None:
+            self._blames.append(blame)
+
+    def _claim_blame(self, claim: _Claim, length: int) -> Blame | None:
+        size = claim.checkpoint.size
+        facts: dict[str, object] = {"source": claim.source, "size": size}
+        if self._log_id is not None and claim.checkpoint.origin != origin_of(self._log_id):
+            return _checkpoint_blame("note_foreign", source=claim.source, origin=claim.checkpoint.origin)
+        root, ending = (EMPTY_ROOT, None) if size == 0 else self._ends.get(size, (None, None))
+        try:
+            held = claim.note.signed_by(self._keys(claim.checkpoint.origin, ending))
+        except NoteError:
+            return _checkpoint_blame("note_signature", **facts)
+        if not held:
+            return _checkpoint_blame(
+                "note_ahead" if size > length else "note_unknown", n=max(0, size - length), **facts
+            )
+        if size > length:
+            return Blame(Fault.TRUNCATION, "completeness.truncated", {"n": size - length, **facts})
+        if root is None:
+            return None
+        if root != claim.checkpoint.root:
+            return Blame(Fault.ROLLBACK, "completeness.rollback", facts)
+        if ending is not None:
+            if ending.facts.key not in held:
+                return _checkpoint_blame("note_forward", **facts)
+            self._vouch(ending, claim.note)
+        return None
+
+    def _keys(self, origin: str, ending: Mark | None) -> tuple[VerifierKey, ...]:
+        """The keys whose signature of a note can be judged: that of its place, the next one, the stable ones."""
+        keys = [*self._pinned(origin), *self._pinned(origin + FORWARD)]
+        if self._stable is not None:
+            keys.append(self._stable)
+        for mark in (ending, self._last):
+            if mark is not None:
+                keys += [mark.facts.key, mark.facts.next_key]
+        return tuple(keys)
+
+    def _pinned(self, name: str, or_else: VerifierKey | None = None) -> tuple[VerifierKey, ...]:
+        """The pins of that name; `or_else` where there is none."""
+        pins = tuple(pin for pin in self._pins if pin.name == name)
+        return pins or (() if or_else is None else (or_else,))
+
+    def _judge_pins(self) -> Iterator[Blame]:
+        """Whether the pinned keys are keys of this log; a log that makes no use of them is another one."""
+        if not self._pins or self._log_id is None or self._proven or self._blames:
+            return
+        names = {pin.name for pin in self._pins}
+        if forward_name(self._log_id) in names:
+            yield _checkpoint_blame("pin_unused")
+        elif origin_of(self._log_id) not in names:
+            yield _checkpoint_blame("pin_foreign", log_id=self._log_id)
+
+    def _coverage(self) -> Coverage:
+        faults = {blame.fault for blame in self._blames}
+        if self._contradicted or faults & {Fault.CHECKPOINT, Fault.ROLLBACK}:
+            return Coverage.CONTRADICTED
+        if Fault.TRUNCATION in faults:
+            return Coverage.TRUNCATED
+        return Coverage.COVERED if self._covered else Coverage.UNKNOWN
+
+
+def _succession_blame(last: Mark, facts: CheckpointFacts) -> Blame | None:
+    """The blame for a checkpoint entry that is not the successor of `last`."""
+    if facts.number != last.facts.number + 1:
+        return _checkpoint_blame("entry_number", number=facts.number, expected=last.facts.number + 1)
+    if facts.key != last.facts.next_key:
+        return _checkpoint_blame("entry_key", number=facts.number)
+    if facts.stable_key != last.facts.stable_key:
+        return _checkpoint_blame("entry_stable", number=facts.number)
+    return None
+
+
+def _checkpoint_blame(word: str, **params: object) -> Blame:
+    return Blame(Fault.CHECKPOINT, f"completeness.{word}", params)
