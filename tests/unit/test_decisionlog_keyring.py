@@ -93,7 +93,14 @@ def test_a_wrong_secret_is_as_good_as_none(tmp_path: Path, content: str, code: s
         ({"state": "retired"}, "active"),
         ({"logs": "all"}, "keys[0].logs"),
         ({"secret_env": "BOTH"}, "exactly one"),
-        ({"secret_file": "a\0b"}, "NUL"),
+        ({"secret_file": "a\0b"}, "keys[0].secret_file"),
+        ({"secret_file": "\ud800"}, "keys[0].secret_file"),
+        ({"secret_file": ""}, "keys[0].secret_file"),
+        ({"created": "yesterday"}, "keys[0].created"),
+        ({"retired": "2026-11-23"}, "keys[0].retired"),
+        ({"revoked": 7}, "keys[0].revoked"),
+        ({"reason": None}, "keys[0].reason"),
+        ({"colour": "red"}, "keys[0].colour"),
         ({"fingerprint": "ż" * 16}, "keys[0].fingerprint"),
     ],
 )
@@ -130,3 +137,44 @@ def written(folder: Path, change: dict[str, object]) -> Path:
     path = folder / "keyring.json"
     path.write_text(json.dumps({"schema": "stage4.keyring/1", "active": "ops-1", "keys": [key]}))
     return path
+
+
+@pytest.mark.parametrize(("algorithm", "size"), [("HMAC-SHA256", 32), ("HMAC-SHA384", 48)])
+def test_the_algorithm_of_a_key_fixes_the_length_of_what_is_derived(tmp_path: Path, algorithm: str, size: int) -> None:
+    key = create_keyring(tmp_path / "keyring.json", NOW, algorithm).active_key()
+    secret = base64.b64decode((tmp_path / "ops-2026-11.key").read_text())
+    info = b"stage4-decision-log/v3\0entry\0log\0ops-2026-11"
+    assert key.algorithm == algorithm
+    assert key.secret_for("entry", "log") == HKDF(SHA256(), size, None, info).derive(secret)
+
+
+def test_one_secret_under_two_ids_is_refused(tmp_path: Path) -> None:
+    ring = create_keyring(tmp_path / "keyring.json", NOW)
+    facts = json.loads(ring.path.read_text())
+    facts["keys"].append(facts["keys"][0] | {"id": "twin"})
+    ring.path.write_text(json.dumps(facts))
+    with pytest.raises(UsageError) as caught:
+        KeyRing.load(ring.path, {})
+    assert caught.value.params["reason"] == "keys[1].fingerprint: the secret of key ops-2026-11 once more"
+
+
+def test_a_member_that_is_none_of_a_ring_is_refused(tmp_path: Path) -> None:
+    ring = create_keyring(tmp_path / "keyring.json", NOW)
+    ring.path.write_text(json.dumps(json.loads(ring.path.read_text()) | {"note": "mine"}))
+    with pytest.raises(UsageError) as caught:
+        KeyRing.load(ring.path, {})
+    assert caught.value.params["reason"] == "note: not a member of a key ring"
+
+
+def test_a_ring_loads_although_a_secret_is_missing(tmp_path: Path) -> None:
+    ring = create_keyring(tmp_path / "keyring.json", NOW)
+    for damage in (lambda key: key.unlink(), lambda key: key.mkdir(), lambda key: (key / "a").mkdir()):
+        damage(tmp_path / "ops-2026-11.key")
+        assert not KeyRing.load(ring.path, {}).active_key().available
+
+
+def test_a_file_that_is_no_secret_is_not_overwritten_by_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "ops-2026-11.key").write_text("my notes\n")
+    with pytest.raises(Conflict, match=r"keyring\.secret_in_the_way"):
+        create_keyring(tmp_path / "keyring.json", NOW)
+    assert (tmp_path / "ops-2026-11.key").read_text() == "my notes\n"

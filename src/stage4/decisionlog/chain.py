@@ -4,7 +4,7 @@ What links and seals the lines.
     line n = canonical payload without its last brace ‖ ,"signature":{"algorithm":…,"key_id":…,"value":…}}
     prev   = base64(SHA-256(00 ‖ line n-1 without LF)), which is also the RFC 6962 leaf hash of that line
     prev of the first entry = base64(SHA-256("stage4-decision-log/v3" LF ‖ log_id))
-    value  = base64(HMAC(key for this purpose, log and id, payload))
+    value  = base64(HMAC(key for this purpose, log and id, payload)): 44 characters for SHA-256, 64 for SHA-384
 
 The signature has a constant shape at the end of the line, so a reader authenticates bytes before it parses them.
 A chain cannot show that entries were cut from its end: only a checkpoint kept elsewhere can.
@@ -13,14 +13,18 @@ A chain cannot show that entries were cut from its end: only a checkpoint kept e
 from __future__ import annotations
 
 import hashlib
-import hmac
 from base64 import b64encode
+from binascii import b2a_base64
+from collections.abc import Iterable
+from hmac import compare_digest
+from typing import TYPE_CHECKING
 
-from stage4.security.keyring import Key
+from stage4.security.keyring import ALGORITHMS, Key
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.hmac import HMAC
 
 ENTRY_PURPOSE = "entry"
-_BLOCK = 64
-_VALUE = 44
 _END = b'"}}'
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
@@ -39,17 +43,21 @@ def genesis_prev(log_id: str) -> str:
 class Sealer:
     """Signs and opens the entries of one log under one key id; raises Unavailable where the secret is missing."""
 
-    __slots__ = ("_inner", "_outer", "_tail", "_tail_length", "key_id", "log_id")
+    __slots__ = ("_inner", "_many", "_outer", "_secret", "_size", "_tail", "_tail_length", "key_id", "log_id")
 
     def __init__(self, key: Key, log_id: str) -> None:
         self.key_id = key.id
         self.log_id = log_id
-        secret = key.secret_for(ENTRY_PURPOSE, log_id).ljust(_BLOCK, b"\0")
+        algorithm = ALGORITHMS[key.algorithm]
+        self._secret = key.secret_for(ENTRY_PURPOSE, log_id)
+        self._size = algorithm.size
         # HMAC (RFC 2104) with both padded keys hashed once: twice as fast as hmac.digest on a line.
-        self._inner = hashlib.sha256(secret.translate(_INNER))
-        self._outer = hashlib.sha256(secret.translate(_OUTER))
+        padded = self._secret.ljust(algorithm.block, b"\0")
+        self._inner = hashlib.new(algorithm.hash_name, padded.translate(_INNER))
+        self._outer = hashlib.new(algorithm.hash_name, padded.translate(_OUTER))
+        self._many: HMAC | None = None
         self._tail = signature_tail(key.algorithm, key.id)
-        self._tail_length = len(self._tail) + _VALUE + len(_END)
+        self._tail_length = len(self._tail) + value_length(key.algorithm) + len(_END)
 
     def seal(self, payload: bytes) -> bytes:
         """The line (without LF) for a canonical payload."""
@@ -57,20 +65,38 @@ class Sealer:
 
     def open(self, line: bytes) -> bytes | None:
         """The payload of a line that this key signed, byte for byte; None for any other line."""
-        start = len(line) - self._tail_length
-        if start < 1 or not line.startswith(self._tail, start) or not line.endswith(_END):
-            return None
-        payload = line[:start] + b"}"
-        if hmac.compare_digest(self._value(payload), line[-_VALUE - len(_END) : -len(_END)]):
-            return payload
-        return None
+        payload = line[: -self._tail_length] + b"}"
+        signature = self._tail + self._value(payload) + _END
+        return payload if compare_digest(signature, line[-self._tail_length :]) else None
+
+    def open_all(self, lines: Iterable[bytes]) -> list[bytes | None]:
+        """`open` of each line, for whoever reads many: a tenth faster, once OpenSSL's wrapper is loaded."""
+        if self._many is None:
+            from cryptography.hazmat.primitives.hashes import SHA256, SHA384
+            from cryptography.hazmat.primitives.hmac import HMAC
+
+            self._many = HMAC(self._secret, SHA384() if self._size == 48 else SHA256())
+        begun, tail, length = self._many.copy, self._tail, self._tail_length
+        payloads: list[bytes | None] = []
+        for line in lines:
+            payload = line[:-length] + b"}"
+            mac = begun()
+            mac.update(payload)
+            signature = tail + b2a_base64(mac.finalize(), newline=False) + _END
+            payloads.append(payload if compare_digest(signature, line[-length:]) else None)
+        return payloads
 
     def _value(self, payload: bytes) -> bytes:
         inner = self._inner.copy()
         inner.update(payload)
         outer = self._outer.copy()
         outer.update(inner.digest())
-        return b64encode(outer.digest())
+        return b2a_base64(outer.digest(), newline=False)
+
+
+def value_length(algorithm: str) -> int:
+    """The characters of a signature's value."""
+    return -(-ALGORITHMS[algorithm].size // 3) * 4
 
 
 def signature_tail(algorithm: str, key_id: str) -> bytes:
@@ -79,9 +105,12 @@ def signature_tail(algorithm: str, key_id: str) -> bytes:
 
 
 def split_signature(line: bytes, algorithm: str, key_id: str) -> bytes | None:
-    """The payload of a line whose signature has the right shape, its value unjudged; None for another shape."""
+    """The payload of a line whose signature has the right shape, its value unjudged; None for another shape.
+
+    `algorithm` is one of `keyring.ALGORITHMS`.
+    """
     tail = signature_tail(algorithm, key_id)
-    start = len(line) - len(tail) - _VALUE - len(_END)
+    start = len(line) - len(tail) - value_length(algorithm) - len(_END)
     if start < 1 or not line.startswith(tail, start) or not line.endswith(_END):
         return None
     return line[:start] + b"}"

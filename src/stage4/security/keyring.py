@@ -5,9 +5,10 @@ The key ring of the decision log: which key ids exist, what they may sign, and w
      "keys": [{"id": "ops-2026-11", "algorithm": "HMAC-SHA256", "created": "2026-11-23T09:42:01Z",
                "state": "active", "fingerprint": "f3c1…", "secret_file": "ops-2026-11.key"}]}
 
-The ring lists ids and fingerprints, never secrets: a secret is at least 32 random bytes in base64, in a file
-beside the ring (mode 0600) or in an environment variable. One secret never signs two things: every purpose and
-every log gets its own key by HKDF-SHA256 (RFC 5869).
+A key may also have `logs` (the only log ids that it may sign), `retired`, `revoked` (instants) and `reason`; no
+other member. The ring lists ids and fingerprints, never secrets: a secret is at least 32 random bytes in base64, in
+a file beside the ring (mode 0600) or in an environment variable. One secret never signs two things: every purpose
+and every log gets its own key by HKDF-SHA256 (RFC 5869), and no secret stands under two ids.
 """
 
 from __future__ import annotations
@@ -28,13 +29,33 @@ from stage4.clock import format_instant, parse_instant
 from stage4.errors import Conflict, Unavailable, UsageError
 
 SCHEMA = "stage4.keyring/1"
-ALGORITHM = "HMAC-SHA256"
 SECRET_BYTES = 32
-_LIMIT = 1 << 20
+LIMIT = 1 << 20
+_SECRET_LIMIT = 4096
 # The id stands unescaped in every line and, as `hmac:<id>`, in a field whose pattern knows no other characters.
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _INFO = b"stage4-decision-log/v3"
+_SOURCES = frozenset(("secret_file", "secret_env"))
+_OPTIONAL = frozenset(("logs", "retired", "revoked", "reason"))
+_MEMBERS = frozenset(("id", "algorithm", "created", "state", "fingerprint")) | _SOURCES | _OPTIONAL
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """A way to sign: hashlib's name of the hash, its block and its digest in bytes."""
+
+    name: str
+    hash_name: str
+    block: int
+    size: int
+
+
+ALGORITHMS: Mapping[str, Algorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (Algorithm("HMAC-SHA256", "sha256", 64, 32), Algorithm("HMAC-SHA384", "sha384", 128, 48))
+}
+DEFAULT_ALGORITHM = "HMAC-SHA256"
 
 
 class KeyState(Enum):
@@ -47,7 +68,11 @@ class KeyState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key id of the ring. `logs` names the only logs it may sign; None means any."""
+    """One key id of the ring; its algorithm is fixed for good.
+
+    `logs` names the only logs it may sign; None means any. `retired` and `revoked` are the instants where the ring
+    says them, `reason` is what the administrator gave for the last of the two.
+    """
 
     id: str
     algorithm: str
@@ -55,6 +80,9 @@ class Key:
     state: KeyState
     fingerprint: str
     logs: frozenset[str] | None = None
+    retired: datetime | None = None
+    revoked: datetime | None = None
+    reason: str | None = None
     _secret: bytes | None = field(default=None, repr=False)
     _absence: Unavailable | None = field(default=None, repr=False)
 
@@ -68,11 +96,14 @@ class Key:
         return self.logs is None or log_id in self.logs
 
     def secret_for(self, purpose: str, log_id: str) -> bytes:
-        """The 32-byte key for `purpose` in `log_id`; raises Unavailable where the secret could not be read."""
+        """The key for `purpose` in `log_id`, as many bytes as the algorithm's digest.
+
+        Raises Unavailable where the secret could not be read.
+        """
         if self._secret is None:
             raise self._absence or Unavailable("keyring.secret_missing", key_id=self.id, source="?", reason="?")
         info = b"\0".join((_INFO, purpose.encode("ascii"), log_id.encode("ascii"), self.id.encode("ascii")))
-        return hkdf_sha256(self._secret, info)
+        return hkdf_sha256(self._secret, info, ALGORITHMS[self.algorithm].size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +113,7 @@ class KeyRing:
     path: Path
     active: str
     keys: Mapping[str, Key]
+    _environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(cls, path: Path, environ: Mapping[str, str]) -> KeyRing:
@@ -90,22 +122,36 @@ class KeyRing:
         A secret that cannot be read is not an error here: its key says so when it is asked. Raises Unavailable
         `files.*` when the ring itself cannot be read, UsageError `keyring.malformed` when it is no key ring.
         """
-        document = files.read_json(path, _LIMIT)
+        return cls.read(path, files.read_json(path, LIMIT), environ)
+
+    @classmethod
+    def read(cls, path: Path, document: object, environ: Mapping[str, str]) -> KeyRing:
+        """The ring that `document` spells, as if it stood at `path`."""
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise _malformed(path, f'expected "schema": "{SCHEMA}"')
+        if foreign := document.keys() - {"schema", "active", "keys"}:
+            raise _malformed(path, f"{min(foreign)}: not a member of a key ring")
         listed = document.get("keys")
         if not isinstance(listed, list):
             raise _malformed(path, "keys: expected a list")
         keys: dict[str, Key] = {}
+        owners: dict[str, str] = {}
         for position, facts in enumerate(listed):
-            key = _key(path, f"keys[{position}]", facts, environ)
+            where = f"keys[{position}]"
+            key = _key(path, where, facts, environ)
             if key.id in keys:
-                raise _malformed(path, f"keys[{position}]: id {key.id} stands twice")
-            keys[key.id] = key
+                raise _malformed(path, f"{where}: id {key.id} stands twice")
+            if key.fingerprint in owners:
+                raise _malformed(path, f"{where}.fingerprint: the secret of key {owners[key.fingerprint]} once more")
+            keys[key.id], owners[key.fingerprint] = key, key.id
         active = document.get("active")
         if not isinstance(active, str) or active not in keys or keys[active].state is not KeyState.ACTIVE:
             raise _malformed(path, "active: expected the id of a key in state active")
-        return cls(path, active, keys)
+        return cls(path, active, keys, environ)
+
+    def reloaded(self) -> KeyRing:
+        """The ring as it stands on the disk now: another process may have added a key."""
+        return KeyRing.load(self.path, self._environ)
 
     def active_key(self) -> Key:
         """The key that a new log starts with."""
@@ -116,11 +162,15 @@ class KeyRing:
         return self.keys.get(key_id)
 
 
-def hkdf_sha256(secret: bytes, info: bytes) -> bytes:
-    """One block (32 bytes) of RFC 5869 without salt."""
+def hkdf_sha256(secret: bytes, info: bytes, length: int = 32) -> bytes:
+    """`length` bytes of RFC 5869 without salt."""
     # By hand, so that a short command need not load the wrapper of OpenSSL.
     extracted = hmac.digest(bytes(32), secret, "sha256")
-    return hmac.digest(extracted, info + b"\x01", "sha256")
+    block = derived = hmac.digest(extracted, info + b"\x01", "sha256")
+    for number in range(2, -(-length // 32) + 1):
+        block = hmac.digest(extracted, block + info + bytes((number,)), "sha256")
+        derived += block
+    return derived[:length]
 
 
 def fingerprint(secret: bytes) -> str:
@@ -128,7 +178,7 @@ def fingerprint(secret: bytes) -> str:
     return hashlib.sha256(b"stage4-kid" + secret).hexdigest()[:16]
 
 
-def create_keyring(path: Path, now: datetime) -> KeyRing:
+def create_keyring(path: Path, now: datetime, algorithm: str = DEFAULT_ALGORITHM) -> KeyRing:
     """Make a ring with one new active key beside it (both 0600) and return it loaded.
 
     Raises Conflict `keyring.exists` where there is a ring already; a ring is never overwritten.
@@ -136,30 +186,37 @@ def create_keyring(path: Path, now: datetime) -> KeyRing:
     if path.exists():
         raise Conflict("keyring.exists", path=path)
     key_id = f"ops-{now:%Y-%m}"
-    secret_path = path.with_name(f"{key_id}.key")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = base64.b64encode(ids.random_bytes(SECRET_BYTES)) + b"\n"
-        if not files.exclusive_write(secret_path, text, 0o600):
-            # An interrupted start left the secret without its ring: it has signed nothing yet, so it serves.
-            text = files.read_limited(secret_path)
-        secret = _decoded(text.decode("ascii", "replace"))
-        if secret is None:
-            raise Conflict("keyring.exists", path=secret_path)
-        entry = {
-            "id": key_id,
-            "algorithm": ALGORITHM,
-            "created": format_instant(now.replace(microsecond=0)),
-            "state": KeyState.ACTIVE.value,
-            "fingerprint": fingerprint(secret),
-            "secret_file": secret_path.name,
-        }
-        ring = {"schema": SCHEMA, "active": key_id, "keys": [entry]}
+        ring = {"schema": SCHEMA, "active": key_id, "keys": [new_key(path, key_id, algorithm, now)]}
         if not files.exclusive_write(path, files.json_bytes(ring), 0o600):
             raise Conflict("keyring.exists", path=path)
     except OSError as error:
         raise Unavailable("files.cannot_write", path=path, reason=files.reason(error)) from error
     return KeyRing.load(path, {})
+
+
+def new_key(ring: Path, key_id: str, algorithm: str, now: datetime) -> dict[str, object]:
+    """Put a new secret beside `ring` (0600) and return the member of `keys` that lists it.
+
+    A secret that is there already is left by an interrupted start: it has signed nothing yet, so it serves. Raises
+    Conflict `keyring.secret_in_the_way` where that file is no secret, and OSError itself.
+    """
+    secret_path = ring.with_name(f"{key_id}.key")
+    text = base64.b64encode(ids.random_bytes(SECRET_BYTES)) + b"\n"
+    if not files.exclusive_write(secret_path, text, 0o600):
+        text = files.read_limited(secret_path, _SECRET_LIMIT)
+    secret = _decoded(text.decode("ascii", "replace"))
+    if secret is None:
+        raise Conflict("keyring.secret_in_the_way", path=secret_path)
+    return {
+        "id": key_id,
+        "algorithm": algorithm,
+        "created": format_instant(now.replace(microsecond=0)),
+        "state": KeyState.ACTIVE.value,
+        "fingerprint": fingerprint(secret),
+        "secret_file": secret_path.name,
+    }
 
 
 def _malformed(path: Path, reason: str) -> UsageError:
@@ -169,6 +226,8 @@ def _malformed(path: Path, reason: str) -> UsageError:
 def _key(path: Path, where: str, facts: object, environ: Mapping[str, str]) -> Key:
     if not isinstance(facts, dict):
         raise _malformed(path, f"{where}: expected an object")
+    if foreign := facts.keys() - _MEMBERS:
+        raise _malformed(path, f"{where}.{min(foreign)}: not a member of a key")
 
     def text(name: str) -> str:
         value = facts.get(name)
@@ -176,11 +235,19 @@ def _key(path: Path, where: str, facts: object, environ: Mapping[str, str]) -> K
             raise _malformed(path, f"{where}.{name}: expected a text")
         return value
 
-    key_id = text("id")
+    def instant(name: str) -> datetime:
+        try:
+            return parse_instant(text(name))
+        except UsageError:
+            raise _malformed(path, f"{where}.{name}: expected an instant such as 2026-11-23T09:42:01Z") from None
+
+    key_id, algorithm, expected = text("id"), text("algorithm"), text("fingerprint")
     if _KEY_ID.fullmatch(key_id) is None:
         raise _malformed(path, f"{where}.id: expected 1 to 64 letters, digits, - or _")
-    if text("algorithm") != ALGORITHM:
-        raise _malformed(path, f"{where}.algorithm: expected {ALGORITHM}")
+    if algorithm not in ALGORITHMS:
+        raise _malformed(path, f"{where}.algorithm: expected {' or '.join(ALGORITHMS)}")
+    if _FINGERPRINT.fullmatch(expected) is None:
+        raise _malformed(path, f"{where}.fingerprint: expected 16 hexadecimal digits")
     try:
         state = KeyState(text("state"))
     except ValueError:
@@ -190,26 +257,35 @@ def _key(path: Path, where: str, facts: object, environ: Mapping[str, str]) -> K
         raise _malformed(path, f"{where}.logs: expected a list of log ids")
     if ("secret_file" in facts) == ("secret_env" in facts):
         raise _malformed(path, f"{where}: expected exactly one of secret_file and secret_env")
-    created = parse_instant(text("created"))
-    name = text("secret_file" if "secret_file" in facts else "secret_env")
-    if "\0" in name:
-        raise _malformed(path, f"{where}: a name of a secret without NUL")
-    expected = text("fingerprint")
-    if _FINGERPRINT.fullmatch(expected) is None:
-        raise _malformed(path, f"{where}.fingerprint: expected 16 hexadecimal digits")
+    source = "secret_file" if "secret_file" in facts else "secret_env"
+    name = text(source)
+    # Neither NUL nor half a surrogate pair, which no file and no variable can be called.
+    if not name.isprintable() or not name:
+        raise _malformed(path, f"{where}.{source}: expected a name in printable characters")
     secret, absence = None, None
     try:
-        content = _from_file(key_id, path.parent / name) if "secret_file" in facts else environ.get(name)
+        content = _from_file(key_id, path.parent / name) if source == "secret_file" else environ.get(name)
         secret = _checked(key_id, name, content, expected)
     except Unavailable as error:
         absence = error
-    allowed = None if logs is None else frozenset(logs)
-    return Key(key_id, ALGORITHM, created, state, expected, allowed, secret, absence)
+    return Key(
+        key_id,
+        algorithm,
+        instant("created"),
+        state,
+        expected,
+        None if logs is None else frozenset(logs),
+        instant("retired") if "retired" in facts else None,
+        instant("revoked") if "revoked" in facts else None,
+        text("reason") if "reason" in facts else None,
+        secret,
+        absence,
+    )
 
 
 def _from_file(key_id: str, path: Path) -> str:
     try:
-        return files.read_limited(path, 4096).decode("ascii", "replace")
+        return files.read_limited(path, _SECRET_LIMIT).decode("ascii", "replace")
     except Unavailable as error:
         raise Unavailable(
             "keyring.secret_missing", key_id=key_id, source=path, reason=error.params.get("reason", error.code)
