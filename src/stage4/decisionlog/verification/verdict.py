@@ -145,7 +145,8 @@ class Verdict:
     `findings` and `islands` are the first ones by line; `findings_total` and `islands_total` count all. `root` is
     the RFC 6962 tree head (base64) over the entries 0 to `last_seq`, None where the log is broken before its end.
     `matched` counts the entries that the caller's filters let through, None without filters. `first_read` is the
-    first entry that was read in INCREMENTAL mode.
+    first entry that was read in INCREMENTAL mode. `key_ids` counts the entries that verify by the id of their key,
+    those of v2 without an id under "".
     """
 
     log_id: str | None
@@ -168,6 +169,7 @@ class Verdict:
     v2_entries: int = 0
     parts: tuple[Part, ...] = ()
     matched: int | None = None
+    key_ids: Mapping[str, int] = field(default_factory=dict)
     unmet: tuple[Unmet, ...] = field(default=())
 
     @property
