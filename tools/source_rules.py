@@ -17,7 +17,7 @@ SOURCE_RULES = (
         "only clock.py reads the clock, only ids.py reads chance",
         re.compile(
             r"datetime\.(now|utcnow)\(|\btime\.(time|monotonic)(_ns)?\(|date\.today\(|\buuid4\("
-            r"|\brandom\.(random|choice|uniform|randint|shuffle)\(|\bsecrets\.(token|choice|randb)"
+            r"|\brandom\.(random|choice|uniform|randint|shuffle)\(|\bsecrets\.(token|choice|randb)|\burandom\("
         ),
         {"src/stage4/clock.py", "src/stage4/ids.py"},
     ),

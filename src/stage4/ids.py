@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
-import secrets
 from datetime import date
 
 from stage4.errors import UsageError
@@ -14,22 +14,26 @@ _INCIDENT = re.compile(r"INC-(\d{4})(\d{2})(\d{2})-(\d{4,})")
 
 def random_bytes(count: int) -> bytes:
     """`count` bytes from the operating system's generator."""
-    return secrets.token_bytes(count)
+    return os.urandom(count)
 
 
 def random_token(count: int = 32) -> str:
     """A URL-safe secret with `count` bytes of chance."""
-    return secrets.token_urlsafe(count)
+    return _spelled(random_bytes(count))
 
 
 def random_seed() -> int:
     """A seed for a `random.Random`; print it and store it, so that a run can be repeated."""
-    return secrets.randbits(48)
+    return int.from_bytes(random_bytes(6), "big")
 
 
 def short_id() -> str:
     """128 random bits in 22 URL-safe characters, without padding."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode("ascii")
+    return _spelled(random_bytes(16))
+
+
+def _spelled(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
 
 
 def incident_id(day: date, number: int) -> str:

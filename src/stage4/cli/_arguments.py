@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
 from stage4.errors import UsageError
+
+_MARGIN = 2
+_USUAL = 80
 
 
 class Parser(argparse.ArgumentParser):
     """argparse, except that a wrong call raises UsageError `arguments.malformed` after the usage on stderr."""
 
+    def __init__(self, **settings: Any) -> None:
+        form = settings.pop("formatter_class", argparse.HelpFormatter)
+        # argparse makes a formatter for every argument, and the first one loads shutil only to learn the width.
+        super().__init__(**settings, formatter_class=partial(form, width=_width() - _MARGIN))
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         raise UsageError("arguments.malformed", program=self.prog, reason=message)
+
+
+def _width() -> int:
+    """The terminal's columns, as shutil.get_terminal_size tells them."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(1).columns or _USUAL
+    except OSError:
+        return _USUAL

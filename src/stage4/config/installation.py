@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ def _expected(key: KeyPath) -> Any:
     kind: Any = Settings
     for name in key:
         if isinstance(kind, type) and issubclass(kind, Section):
-            kind = typing.get_type_hints(kind, include_extras=True)[name]
+            kind = _hints(kind)[name]
         else:
             kind = typing.get_args(kind)[-1 if typing.get_origin(kind) is dict else 0]
     return kind
@@ -155,6 +155,11 @@ def _sections_in(kind: Any) -> type[Section] | None:
     return None
 
 
+@cache
+def _hints(section: type[Section]) -> Mapping[str, Any]:
+    return typing.get_type_hints(section, include_extras=True)
+
+
 def _unknown_keys(document: Document, values: Any, kind: Any, key: KeyPath) -> Iterator[Notice]:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is dict and isinstance(values, dict):
@@ -168,11 +173,13 @@ def _unknown_keys(document: Document, values: Any, kind: Any, key: KeyPath) -> I
     section = _sections_in(kind)
     if section is None or not isinstance(values, dict):
         return
-    hints = typing.get_type_hints(section, include_extras=True)
+    hints = _hints(section)
     for name, value in values.items():
         if name in hints:
             yield from _unknown_keys(document, value, hints[name], (*key, name))
         elif key:
+            import difflib
+
             nearest = difflib.get_close_matches(name, hints, n=1)
             where = {"path": document.path, "line": document.line((*key, name)), "key": ".".join((*key, name))}
             if nearest:

@@ -3,9 +3,9 @@ The settings of one installation, as frozen and validated values.
 
 Section and field names are those of the field's existing `core.yaml` files; `operations` is ours. Paths are
 kept as written and resolve against the installation root (`Installation.path`).
-"""
 
-from __future__ import annotations
+Annotations are evaluated as they are written: as texts every command would compile them again.
+"""
 
 from typing import Annotated, Literal
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from stage4.words.catalogue import Language
 
@@ -15,6 +14,8 @@ def instant(at: datetime, tz: str = "Europe/Warsaw") -> str:
 
     The offset is always shown, because 02:30 happens twice on the last Sunday of October.
     """
+    from zoneinfo import ZoneInfo
+
     local = at.astimezone(ZoneInfo(tz))
     offset = local.strftime("%z")
     return f"{local:%Y-%m-%d %H:%M:%S} {offset[:3]}:{offset[3:]} ({at.astimezone(UTC):%H:%M:%S}Z)"
