@@ -6,13 +6,17 @@ Everything here happens under the log's lock.
 
 from __future__ import annotations
 
+import os
+
 from stage4 import files
 from stage4.decisionlog import logfile, repair
 from stage4.decisionlog.canonical import Malformed, parse_strict
-from stage4.decisionlog.entry import Entry
+from stage4.decisionlog.entry import Entry, Prepared
 from stage4.decisionlog.prefix import Prefix, is_v2
 from stage4.decisionlog.spot import Scribe, Spot
 from stage4.errors import Unavailable
+
+_NEAR = 1 << 16
 
 
 class Ending:
@@ -24,8 +28,15 @@ class Ending:
         # The file, and how far its line numbers are ahead of its entry numbers, which no append changes.
         self._ahead: tuple[int, int] | None = None
 
-    def find(self, descriptor: int, size: int) -> Spot:
-        """Where to append in a file of `size` bytes, with an unfinished write of someone killed repaired first."""
+    def find(self, descriptor: int, size: int, left: Spot | None) -> Spot:
+        """Where to append in a file of `size` bytes, with an unfinished write of someone killed repaired first.
+
+        `left` is where this process left the same file.
+        """
+        if left is not None and 0 < size - left.size <= _NEAR:
+            spot = self._scribe.followed(left, os.pread(descriptor, size - left.size, left.size))
+            if spot is not None:
+                return spot
         if size == 0:
             raise Unavailable("log.emptied", path=self._path)
         end = logfile.read_end(descriptor, size)
@@ -60,12 +71,12 @@ class Ending:
         """Account for an unfinished write by a `recovery` entry; the fragment is kept, not lost."""
         finished = self._finished(spot, fragment)
         if finished is not None:
-            receipts, after = self._scribe.sealed([repair.finished_draft(fragment)], finished)
+            receipts, after = self._scribe.sealed([Prepared(repair.finished_draft(fragment))], finished)
             logfile.add(self._path, descriptor, spot.size + len(fragment), b"\n" + receipts[0].raw + b"\n")
             return after
         try:
             kept = repair.keep_aside(self._path, fragment)
-            receipts, after = self._scribe.sealed([repair.cut_draft(fragment, kept)], spot)
+            receipts, after = self._scribe.sealed([Prepared(repair.cut_draft(fragment, kept))], spot)
             repair.overwrite(self._path, spot.size, receipts[0].raw + b"\n")
         except OSError as error:
             raise Unavailable("log.append_failed", path=self._path, reason=files.reason(error)) from error

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from stage4.clock import format_instant
-from stage4.decisionlog.canonical import MAX_INTEGER, MAX_LINE, Malformed, canonical
+from stage4.decisionlog.canonical import MAX_INTEGER, MAX_LINE, Malformed, require_subset, spelled
 from stage4.errors import UsageError
 
 VERSION = 3
@@ -115,45 +115,65 @@ class Receipt:
     raw: bytes
 
 
+class Prepared:
+    """A draft that is fit to be sealed, spelled as far as it can be while its place is not known.
+
+    Raises UsageError `log.draft_refused` naming the fault.
+    """
+
+    __slots__ = ("_before_key", "_before_log", "_before_prev", "_before_seq", "_before_timestamp", "draft")
+
+    def __init__(self, draft: Draft) -> None:
+        artefacts, metadata = dict(draft.artefacts), dict(draft.metadata)
+        runtime_flags, tags = dict(draft.runtime_flags), list(draft.tags)
+        category, kind, stage, status = draft.category, draft.kind, draft.stage, draft.status
+        _require_fit(draft)
+        try:
+            require_subset((artefacts, category, kind, metadata, runtime_flags, stage, status, tags))
+        except Malformed as error:
+            raise _refused(draft, f"{error.reason} outside the canonical subset") from error
+        self.draft = draft
+        # Between these parts stand the members that the place decides: together they are the sorted members.
+        # v2 wants at least one member in each of three, so an author who has none gets one that says so.
+        self._before_key = b'{"artefacts":%b,"category":%b,"key_id":' % (
+            spelled(artefacts) if artefacts else b'{"none":null}',
+            spelled(category),
+        )
+        self._before_log = b',"kind":%b,"log_id":' % spelled(kind)
+        self._before_prev = b',"metadata":%b,"prev":' % spelled(metadata)
+        self._before_seq = b',"runtime_flags":%b,"seq":' % (
+            spelled(runtime_flags) if runtime_flags else b'{"stage4.decision_log":true}'
+        )
+        self._before_timestamp = b'"},"stage":%b,"status":%b,"tags":%b,"timestamp":"' % (
+            spelled(stage),
+            spelled(status),
+            spelled(tags),
+        )
+
+    def payload(self, place: Place, timestamp: str) -> bytes:
+        """The canonical payload at `place`; raises UsageError `log.draft_refused` where it is too long."""
+        key = place.key_id.encode("ascii")
+        payload = b'%b"%b"%b"%b"%b"%b"%b%d,"signatures":{"decision_log.entry":"hmac:%b%b%b","v":3}' % (
+            self._before_key,
+            key,
+            self._before_log,
+            place.log_id.encode("ascii"),
+            self._before_prev,
+            place.prev.encode("ascii"),
+            self._before_seq,
+            place.seq,
+            key,
+            self._before_timestamp,
+            timestamp.encode("ascii"),
+        )
+        if len(payload) > MAX_LINE - 256:
+            raise _refused(self.draft, f"longer than {MAX_LINE - 256} bytes")
+        return payload
+
+
 def payload_of(draft: Draft, place: Place, now: datetime) -> bytes:
     """The canonical payload of `draft` at `place`; raises UsageError `log.draft_refused` naming the fault."""
-    for name in _NAMES:
-        value = getattr(draft, name)
-        if not isinstance(value, str) or not value.strip():
-            raise _refused(draft, f"{name} is empty")
-    for name, value in draft.artefacts.items():
-        if not _is_artefact(value):
-            raise _refused(draft, f"artefacts.{name} is neither a non-empty text, a whole number, a boolean nor null")
-    for name, flag in draft.runtime_flags.items():
-        if type(flag) is not bool:
-            raise _refused(draft, f"runtime_flags.{name} is not a boolean")
-    if not all(isinstance(tag, str) for tag in draft.tags):
-        raise _refused(draft, "tags are not texts")
-    members = {
-        # v2 wants at least one member in each of these three, so an author who has none gets one that says so.
-        "artefacts": dict(draft.artefacts) or {"none": None},
-        "category": draft.category,
-        "key_id": place.key_id,
-        "kind": draft.kind,
-        "log_id": place.log_id,
-        "metadata": dict(draft.metadata),
-        "prev": place.prev,
-        "runtime_flags": dict(draft.runtime_flags) or {"stage4.decision_log": True},
-        "seq": place.seq,
-        "signatures": {"decision_log.entry": f"hmac:{place.key_id}"},
-        "stage": draft.stage,
-        "status": draft.status,
-        "tags": list(draft.tags),
-        "timestamp": format_instant(draft.timestamp or now),
-        "v": VERSION,
-    }
-    try:
-        payload = canonical(members)
-    except Malformed as error:
-        raise _refused(draft, f"{error.reason} outside the canonical subset") from error
-    if len(payload) > MAX_LINE - 256:
-        raise _refused(draft, f"longer than {MAX_LINE - 256} bytes")
-    return payload
+    return Prepared(draft).payload(place, format_instant(draft.timestamp or now))
 
 
 def read_payload(members: object, line: int, offset: int) -> Entry:
@@ -184,6 +204,22 @@ def _complete(members: Mapping[str, Any]) -> bool:
 
 def _is_artefact(value: object) -> bool:
     return value is None or type(value) in (int, bool) or (type(value) is str and value != "")
+
+
+def _require_fit(draft: Draft) -> None:
+    for name in _NAMES:
+        value = getattr(draft, name)
+        if not isinstance(value, str) or not value.strip():
+            raise _refused(draft, f"{name} is empty")
+    for name, value in draft.artefacts.items():
+        if not _is_artefact(value):
+            raise _refused(draft, f"artefacts.{name} is neither a non-empty text, a whole number, a boolean nor null")
+    for name, flag in draft.runtime_flags.items():
+        if type(flag) is not bool:
+            raise _refused(draft, f"runtime_flags.{name} is not a boolean")
+    for tag in draft.tags:
+        if not isinstance(tag, str):
+            raise _refused(draft, "tags are not texts")
 
 
 def _refused(draft: Draft, reason: str) -> UsageError:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from stage4 import ids
 from stage4.clock import Clock, format_instant
 from stage4.decisionlog.canonical import Malformed, parse_strict
@@ -17,6 +19,7 @@ from stage4.decisionlog.entry import (
     Draft,
     Entry,
     Place,
+    Prepared,
     Receipt,
     payload_of,
     read_payload,
@@ -43,6 +46,18 @@ class Spot:
     key: Key
     size: int
     line: int
+
+
+class _Last(msgspec.Struct, frozen=True, gc=False):
+    """What the next writer needs of an entry."""
+
+    key_id: str
+    kind: str
+    log_id: str
+    seq: int
+
+
+_decode = msgspec.json.Decoder(_Last).decode
 
 
 class Scribe:
@@ -72,26 +87,49 @@ class Scribe:
         place = Place(log_id, 0, genesis_prev(log_id), key.id)
         return self.sealer(key, log_id).seal(payload_of(draft, place, now))
 
-    def sealed(self, drafts: Sequence[Draft], spot: Spot) -> tuple[tuple[Receipt, ...], Spot]:
+    def sealed(self, drafts: Sequence[Prepared], spot: Spot) -> tuple[tuple[Receipt, ...], Spot]:
         """The drafts as lines from `spot` on, and the spot after them."""
         head, key, size, line = spot.head, spot.key, spot.size, spot.line
+        seq, digest, log_id = head.seq, head.digest, head.log_id
+        seal = self.sealer(key, log_id).seal
+        now = self.clock.now()
+        timestamp = format_instant(now)
         receipts = []
-        for draft in drafts:
-            now = draft.timestamp or self.clock.now()
-            place = Place(head.log_id, head.seq + 1, head.digest, key.id)
-            raw = self.sealer(key, head.log_id).seal(payload_of(draft, place, now))
-            head = Head(place.seq, leaf_digest(raw), head.log_id)
-            receipts.append(Receipt(place.seq, head.digest, now, line, size, raw))
+        for prepared in drafts:
+            draft, seq = prepared.draft, seq + 1
+            at, written = (draft.timestamp, format_instant(draft.timestamp)) if draft.timestamp else (now, timestamp)
+            raw = seal(prepared.payload(Place(log_id, seq, digest, key.id), written))
+            digest = leaf_digest(raw)
+            receipts.append(Receipt(seq, digest, at, line, size, raw))
             size, line = size + len(raw) + 1, line + 1
             if draft.kind == KEY_ROTATION:
-                key = self._next_key(draft.metadata.get("next_key_id"), head.log_id)
-        return tuple(receipts), Spot(head, key, size, line)
+                key = self._next_key(draft.metadata.get("next_key_id"), log_id)
+                seal = self.sealer(key, log_id).seal
+        return tuple(receipts), Spot(Head(seq, digest, log_id), key, size, line)
 
     def after(self, entry: Entry, line: bytes, size: int, number: int) -> Spot:
         """The spot after `entry`, line `number` of the file; the log itself, not the ring, names the key in force."""
         rotated = entry.kind == KEY_ROTATION
         key = self._next_key(entry.metadata.get("next_key_id") if rotated else entry.key_id, entry.log_id)
         return Spot(Head(entry.seq, leaf_digest(line), entry.log_id), key, size, number + 1)
+
+    def followed(self, spot: Spot, added: bytes) -> Spot | None:
+        """The spot after the lines that others `added` at `spot`; None where only a closer look can tell."""
+        begin = added.rfind(b"\n", 0, -1) + 1
+        if len(added) < 2 or not added.endswith(b"\n"):
+            return None
+        line = added[begin:-1]
+        payload = self.sealer(spot.key, spot.head.log_id).open(line)
+        if payload is None:
+            return None
+        try:
+            last = _decode(payload)
+        except msgspec.DecodeError:
+            return None
+        if last.kind == KEY_ROTATION or (last.log_id, last.key_id) != (spot.head.log_id, spot.key.id):
+            return None
+        head = Head(last.seq, leaf_digest(line), last.log_id)
+        return Spot(head, spot.key, spot.size + len(added), spot.line + added.count(b"\n"))
 
     def authentic(self, line: bytes, offset: int) -> Entry:
         """The entry in `line` if its signature holds: nothing is ever chained to a line that does not verify."""

@@ -23,7 +23,7 @@ from stage4.clock import Clock
 from stage4.decisionlog import logfile, repair, traces
 from stage4.decisionlog.chain import genesis_prev, leaf_digest
 from stage4.decisionlog.ending import Ending
-from stage4.decisionlog.entry import Draft, Place, Receipt, payload_of
+from stage4.decisionlog.entry import Draft, Place, Prepared, Receipt, payload_of
 from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.spot import Head, Scribe, Spot
 from stage4.errors import Stage4Error, Unavailable
@@ -58,7 +58,7 @@ class DecisionLog:
         """Seal all drafts next to each other with one lock, one write and one flush: all of them or none."""
         if not drafts:
             return ()
-        request = _Request(drafts)
+        request = _Request([Prepared(draft) for draft in drafts])
         self._queue.append(request)
         with self._alone(request):
             if not request.answered:
@@ -213,7 +213,7 @@ class DecisionLog:
         size = os.fstat(descriptor).st_size
         if self._left is not None and self._left.size == size:
             return self._left
-        self._left = spot = self._ending.find(descriptor, size)
+        self._left = spot = self._ending.find(descriptor, size, self._left)
         draft = repair.unconfirmed_draft(self.path)
         if draft is not None:
             spot = self._put(descriptor, spot, draft)[1]
@@ -224,7 +224,7 @@ class DecisionLog:
     def _put(self, descriptor: int, spot: Spot, draft: Draft) -> tuple[Receipt, Spot]:
         """One entry, written and flushed under the lock."""
         self._require_flushing()
-        (receipt,), after = self._scribe.sealed((draft,), spot)
+        (receipt,), after = self._scribe.sealed((Prepared(draft),), spot)
         self._write(descriptor, spot, [receipt.raw], after)
         try:
             os.fdatasync(descriptor)
@@ -281,7 +281,7 @@ class Held:
 
     def sealed(self, draft: Draft) -> Receipt:
         """The next entry, not written: for the first line of a file that takes this one's place."""
-        return self._log._scribe.sealed((draft,), self._spot)[0][0]
+        return self._log._scribe.sealed((Prepared(draft),), self._spot)[0][0]
 
 
 class _Request:
@@ -289,7 +289,7 @@ class _Request:
 
     __slots__ = ("answered", "drafts", "error", "receipts")
 
-    def __init__(self, drafts: Sequence[Draft]) -> None:
+    def __init__(self, drafts: Sequence[Prepared]) -> None:
         self.drafts = drafts
         self.receipts: tuple[Receipt, ...] = ()
         self.error: Stage4Error | None = None
