@@ -1,0 +1,198 @@
+"""
+The files of one log: names of its segments and of their manifest, and which of them lie in a folder.
+
+    runtime.jsonl                     the live log
+    runtime-0000000000.jsonl          a segment that was cut off, named by the number of its first entry
+    runtime-0000000000.jsonl.zst      the same compressed (.gz too)
+    runtime.manifest.jsonl            what the segments were when they were cut off
+
+Names only order the segments; what they hold is judged by the chain. The manifest is a convenience: nothing needs
+it, and nothing is believed because it says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stage4 import files
+from stage4.decisionlog import logfile
+from stage4.decisionlog.canonical import Malformed, parse_strict
+from stage4.errors import Unavailable
+
+Compression = Literal["", "zst", "gz"]
+PLAIN_SUFFIX = ".jsonl"
+_ORDER: tuple[Compression, ...] = ("", "zst", "gz")
+_SEGMENT = re.compile(r"(?P<stem>.+)-(?P<seq>[0-9]{10,16})(?P<suffix>\.[^.]+)?")
+_MANIFEST_LIMIT = 64 << 20
+_MANIFEST_TYPES = {
+    "file": str,
+    "first_seq": int,
+    "last_seq": int,
+    "lines": int,
+    "bytes": int,
+    "sha256": str,
+    "head": str,
+    "created": str,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An archived stretch of a log. `name` is the name of its plain file.
+
+    `copies` are the files that hold it, plain before compressed: more than one where a compression was interrupted.
+    """
+
+    name: str
+    first_seq: int
+    copies: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the manifest says of a segment: entry numbers, lines, uncompressed bytes and their SHA-256 in hexadecimal.
+
+    `head` is the leaf hash of its last line in base64, `created` the instant at which it was cut off.
+    """
+
+    file: str
+    first_seq: int
+    last_seq: int
+    lines: int
+    bytes: int
+    sha256: str
+    head: str
+    created: str
+
+    @property
+    def name(self) -> str:
+        """The name of the segment's plain file."""
+        return plain_name(self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The lines of a manifest that could be read, and the numbers (from 1) of those that could not."""
+
+    listed: tuple[Listed, ...] = ()
+    unreadable: tuple[int, ...] = ()
+
+
+def compression_of(path: Path) -> Compression:
+    """How a file is compressed, by its name."""
+    match path.suffix:
+        case ".zst":
+            return "zst"
+        case ".gz":
+            return "gz"
+    return ""
+
+
+def plain_name(name: str) -> str:
+    """A file's name without the suffix of its compression."""
+    return name.removesuffix(".zst").removesuffix(".gz")
+
+
+def segment_path(log: Path, first_seq: int) -> Path:
+    """Where the segment of `log` that begins with entry `first_seq` lies, uncompressed."""
+    return log.with_name(f"{log.stem}-{first_seq:010d}{log.suffix}")
+
+
+def manifest_path(log: Path) -> Path:
+    """Where the manifest of `log` lies."""
+    return log.with_name(f"{log.stem}.manifest{log.suffix}")
+
+
+def segments(log: Path) -> tuple[Segment, ...]:
+    """The segments beside `log`, in the order of their first entries; raises Unavailable `files.unreadable`.
+
+    A name that still leads to the live file itself, because a rotation was interrupted, is none.
+    """
+    found: dict[tuple[int, str], list[Path]] = {}
+    for path in _files(log.parent):
+        match = _SEGMENT.fullmatch(plain_name(path.name))
+        if match and match["stem"] == log.stem and (match["suffix"] or "") == log.suffix and not _same(path, log):
+            found.setdefault((int(match["seq"]), plain_name(path.name)), []).append(path)
+    return tuple(
+        Segment(name, first_seq, tuple(sorted(copies, key=lambda path: _ORDER.index(compression_of(path)))))
+        for (first_seq, name), copies in sorted(found.items())
+    )
+
+
+def logs_in(folder: Path) -> Mapping[str, Path]:
+    """The logs whose live files or segments lie in `folder`: their live paths by name, which need not exist."""
+    found = {}
+    for path in _files(folder):
+        name = plain_name(path.name)
+        if not name.endswith(PLAIN_SUFFIX) or name.endswith(".manifest" + PLAIN_SUFFIX):
+            continue
+        match = _SEGMENT.fullmatch(name)
+        live = path.with_name(match["stem"] + PLAIN_SUFFIX) if match else path
+        found[live.name] = live
+    return dict(sorted(found.items()))
+
+
+def opened(log: Path) -> tuple[int, tuple[Segment, ...]]:
+    """A descriptor of the live file, and the segments that precede exactly that file.
+
+    Raises FileNotFoundError, UsageError for anything but a regular file, Unavailable otherwise.
+    """
+    while True:
+        descriptor = logfile.open_log_file(log, os.O_RDONLY)
+        try:
+            before = segments(log)
+        except Unavailable:
+            os.close(descriptor)
+            raise
+        # A rotation between the two has made what was opened one of the segments.
+        if logfile.is_still(log, descriptor):
+            return descriptor, before
+        os.close(descriptor)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at `path`, empty where there is none; raises Unavailable where it cannot be read."""
+    try:
+        content = files.read_limited(path, _MANIFEST_LIMIT)
+    except Unavailable as error:
+        if error.code == "files.missing":
+            return Manifest()
+        raise
+    listed, unreadable = [], []
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line:
+            entry = _listed(line)
+            listed.append(entry) if entry else unreadable.append(number)
+    return Manifest(tuple(listed), tuple(unreadable))
+
+
+def _listed(line: bytes) -> Listed | None:
+    try:
+        members = parse_strict(line)
+    except Malformed:
+        return None
+    if not isinstance(members, dict) or not members.keys() >= _MANIFEST_TYPES.keys():
+        return None
+    facts = {name: members[name] for name in _MANIFEST_TYPES}
+    if any(type(facts[name]) is not kind for name, kind in _MANIFEST_TYPES.items()) or "/" in str(facts["file"]):
+        return None
+    return Listed(**facts)
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except OSError as error:
+        raise Unavailable("files.unreadable", path=folder, reason=files.reason(error)) from error
+
+
+def _same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
