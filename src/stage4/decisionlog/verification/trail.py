@@ -154,7 +154,7 @@ class Trail:
             note = Note.parse(given.content)
             self._claims.append(_Claim(given.source, note, Checkpoint.of(note)))
         except NoteError:
-            self._blames.append(_checkpoint_blame("note_malformed", source=given.source))
+            self._blames.append(_checkpoint_blame("completeness.note_malformed", source=given.source))
 
     def _checkpoint(self, entry: Entry, leaf: bytes, frontier: Frontier | None) -> Iterator[Blame]:
         """Judge a checkpoint entry and the note it carries; it becomes the last one where nothing speaks against it."""
@@ -165,13 +165,13 @@ class Trail:
             facts = CheckpointFacts.read(entry)
             tree = facts.tree(entry.seq)
         except (NoteError, ValueError):
-            yield _checkpoint_blame("entry_malformed")
+            yield _checkpoint_blame("completeness.entry_malformed")
             return
         if frontier is None:
             return
         tree.add(leaf)
         if tree.nodes != frontier.nodes:
-            yield _checkpoint_blame("entry_frontier")
+            yield _checkpoint_blame("completeness.entry_frontier")
             return
         chained = facts.key in self._pins
         if last is not None:
@@ -181,10 +181,10 @@ class Trail:
                 return
             chained = chained or last.chained
         elif facts.number != 0:
-            yield _checkpoint_blame("entry_number", number=facts.number, expected=0)
+            yield _checkpoint_blame("completeness.entry_number", number=facts.number, expected=0)
             return
         elif facts.stable_key not in self._pinned(facts.stable_key.name, or_else=facts.stable_key):
-            yield _checkpoint_blame("entry_stable", number=0)
+            yield _checkpoint_blame("completeness.entry_stable", number=0)
             return
         self._stable = facts.stable_key
         self._last = Mark(facts, frontier.size, frontier.root(), chained)
@@ -198,16 +198,16 @@ class Trail:
         except NoteError:
             held = ()
         if last.facts.key not in held:
-            return _checkpoint_blame("carried_signature", number=last.facts.number)
+            return _checkpoint_blame("completeness.carried_signature", number=last.facts.number)
         if checkpoint.size != last.size:
-            return _checkpoint_blame("carried_size", number=last.facts.number, size=checkpoint.size)
+            return _checkpoint_blame("completeness.carried_size", number=last.facts.number, size=checkpoint.size)
         if checkpoint.root != last.root:
             return Blame(Fault.ROLLBACK, "completeness.carried_root", {"number": last.facts.number, "size": last.size})
         self._vouch(last, note)
         return None
 
     def _vouch(self, mark: Mark, note: Note) -> None:
-        if self._sound and mark.size > self._covered:
+        if mark.size > self._covered:
             self._covered, self._newest = mark.size, note
             self._fitting += 1
             if mark.chained:
@@ -223,16 +223,16 @@ class Trail:
         size = claim.checkpoint.size
         facts: dict[str, object] = {"source": claim.source, "size": size}
         if self._log_id is not None and claim.checkpoint.origin != origin_of(self._log_id):
-            return _checkpoint_blame("note_foreign", source=claim.source, origin=claim.checkpoint.origin)
+            return _checkpoint_blame("completeness.note_foreign", source=claim.source, origin=claim.checkpoint.origin)
         root, ending = (EMPTY_ROOT, None) if size == 0 else self._ends.get(size, (None, None))
         try:
             held = claim.note.signed_by(self._keys(claim.checkpoint.origin, ending))
         except NoteError:
-            return _checkpoint_blame("note_signature", **facts)
+            return _checkpoint_blame("completeness.note_signature", **facts)
+        if not held and size > length:
+            return _checkpoint_blame("completeness.note_ahead", n=size - length, **facts)
         if not held:
-            return _checkpoint_blame(
-                "note_ahead" if size > length else "note_unknown", n=max(0, size - length), **facts
-            )
+            return _checkpoint_blame("completeness.note_unknown", **facts)
         if size > length:
             return Blame(Fault.TRUNCATION, "completeness.truncated", {"n": size - length, **facts})
         if root is None:
@@ -241,7 +241,7 @@ class Trail:
             return Blame(Fault.ROLLBACK, "completeness.rollback", facts)
         if ending is not None:
             if ending.facts.key not in held:
-                return _checkpoint_blame("note_forward", **facts)
+                return _checkpoint_blame("completeness.note_forward", **facts)
             self._vouch(ending, claim.note)
         return None
 
@@ -262,13 +262,13 @@ class Trail:
 
     def _judge_pins(self) -> Iterator[Blame]:
         """Whether the pinned keys are keys of this log; a log that makes no use of them is another one."""
-        if not self._pins or self._log_id is None or self._proven or self._blames:
+        if not self._pins or self._log_id is None or self._proven or self._blames or self._contradicted:
             return
         names = {pin.name for pin in self._pins}
         if forward_name(self._log_id) in names:
-            yield _checkpoint_blame("pin_unused")
+            yield _checkpoint_blame("completeness.pin_unused")
         elif origin_of(self._log_id) not in names:
-            yield _checkpoint_blame("pin_foreign", log_id=self._log_id)
+            yield _checkpoint_blame("completeness.pin_foreign", log_id=self._log_id)
 
     def _coverage(self) -> Coverage:
         faults = {blame.fault for blame in self._blames}
@@ -282,13 +282,13 @@ class Trail:
 def _succession_blame(last: Mark, facts: CheckpointFacts) -> Blame | None:
     """The blame for a checkpoint entry that is not the successor of `last`."""
     if facts.number != last.facts.number + 1:
-        return _checkpoint_blame("entry_number", number=facts.number, expected=last.facts.number + 1)
+        return _checkpoint_blame("completeness.entry_number", number=facts.number, expected=last.facts.number + 1)
     if facts.key != last.facts.next_key:
-        return _checkpoint_blame("entry_key", number=facts.number)
+        return _checkpoint_blame("completeness.entry_key", number=facts.number)
     if facts.stable_key != last.facts.stable_key:
-        return _checkpoint_blame("entry_stable", number=facts.number)
+        return _checkpoint_blame("completeness.entry_stable", number=facts.number)
     return None
 
 
-def _checkpoint_blame(word: str, **params: object) -> Blame:
-    return Blame(Fault.CHECKPOINT, f"completeness.{word}", params)
+def _checkpoint_blame(code: str, **params: object) -> Blame:
+    return Blame(Fault.CHECKPOINT, code, params)
