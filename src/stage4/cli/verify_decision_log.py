@@ -108,11 +108,11 @@ def _keyring(
     elif installation is not None:
         path = installation.path(installation.settings.operations.decision_log.keyring)
     else:
-        return None, [_note("log.no_keyring", lang, reason="-")]
+        return None, [_note("verify.no_keyring", lang, reason="-")]
     try:
         return KeyRing.load(path, os.environ), []
     except Unavailable as error:
-        return None, [_note("log.no_keyring", lang, reason=words.text(error.code, "en", **error.params))]
+        return None, [_note("verify.no_keyring", lang, reason=words.text(error.code, "en", **error.params))]
 
 
 def _note(code: str, lang: Language, **params: object) -> dict[str, object]:
