@@ -25,7 +25,7 @@ from stage4.decisionlog.entry import (
     read_payload,
 )
 from stage4.decisionlog.prefix import Prefix
-from stage4.errors import Unavailable
+from stage4.errors import Unavailable, UsageError
 from stage4.security.keyring import Key, KeyRing, KeyState
 
 
@@ -61,7 +61,10 @@ _decode = msgspec.json.Decoder(_Last).decode
 
 
 class Scribe:
-    """Makes and recognises the lines of the log at `path`; touches no file. `origin` stands in a genesis entry."""
+    """Makes and recognises the lines of the log at `path`; `origin` stands in a genesis entry.
+
+    It touches no file but the key ring, which it reads again when the ring in memory may be out of date.
+    """
 
     def __init__(self, path: Path, keyring: KeyRing, clock: Clock, origin: str) -> None:
         self.path = path
@@ -73,6 +76,7 @@ class Scribe:
     def genesis(self, prefix: Prefix) -> bytes:
         """The first line of a new log, which seals the version 2 lines before it."""
         log_id = ids.short_id()
+        self._reload()
         key = self.usable(self.keyring.active, log_id)
         now = self.clock.now()
         facts: dict[str, object] = {
@@ -91,6 +95,8 @@ class Scribe:
         """The drafts as lines from `spot` on, and the spot after them."""
         head, key, size, line = spot.head, spot.key, spot.size, spot.line
         seq, digest, log_id = head.seq, head.digest, head.log_id
+        if key.state is not KeyState.ACTIVE and any(prepared.draft.kind != KEY_ROTATION for prepared in drafts):
+            key = self.usable(key.id, log_id)
         seal = self.sealer(key, log_id).seal
         now = self.clock.now()
         timestamp = format_instant(now)
@@ -103,14 +109,16 @@ class Scribe:
             receipts.append(Receipt(seq, digest, at, line, size, raw))
             size, line = size + len(raw) + 1, line + 1
             if draft.kind == KEY_ROTATION:
-                key = self._next_key(draft.metadata.get("next_key_id"), log_id)
+                key = self.usable(str(draft.metadata.get("next_key_id")), log_id)
                 seal = self.sealer(key, log_id).seal
         return tuple(receipts), Spot(Head(seq, digest, log_id), key, size, line)
 
     def after(self, entry: Entry, line: bytes, size: int, number: int) -> Spot:
         """The spot after `entry`, line `number` of the file; the log itself, not the ring, names the key in force."""
         rotated = entry.kind == KEY_ROTATION
-        key = self._next_key(entry.metadata.get("next_key_id") if rotated else entry.key_id, entry.log_id)
+        key_id = str(entry.metadata.get("next_key_id") if rotated else entry.key_id)
+        # A retired key may still hand over to the next one: the ring may serve a second log.
+        key = self.usable(key_id, entry.log_id, also=KeyState.RETIRED)
         return Spot(Head(entry.seq, leaf_digest(line), entry.log_id), key, size, number + 1)
 
     def followed(self, spot: Spot, added: bytes) -> Spot | None:
@@ -138,16 +146,23 @@ class Scribe:
         except Malformed:
             raise Unavailable("log.head_broken", path=self.path, offset=offset) from None
         key = self.keyring.key(entry.key_id)
+        if key is None or not key.available:
+            key = self._reload().key(entry.key_id)
         if key is None or self.sealer(key, entry.log_id).open(line) is None:
             raise Unavailable("log.head_broken", path=self.path, offset=offset)
         return entry
 
-    def usable(self, key_id: str, log_id: str) -> Key:
-        """The key of that id, which may sign in this log; raises Unavailable `log.key_not_usable`."""
-        key = self.keyring.key(key_id)
-        if key is None or key.state is not KeyState.ACTIVE or not key.may_sign(log_id):
-            raise Unavailable("log.key_not_usable", key_id=key_id, path=self.keyring.path)
-        return key
+    def usable(self, key_id: str, log_id: str, *, also: KeyState = KeyState.ACTIVE) -> Key:
+        """The key of that id, active or in the state `also`, which may sign in this log.
+
+        The ring is read again where it does not list such a key: another process may have rotated. Raises
+        Unavailable `log.key_not_usable`.
+        """
+        for again in (False, True):
+            key = (self._reload() if again else self.keyring).key(key_id)
+            if key is not None and key.state in (KeyState.ACTIVE, also) and key.may_sign(log_id):
+                return key
+        raise Unavailable("log.key_not_usable", key_id=key_id, path=self.keyring.path)
 
     def sealer(self, key: Key, log_id: str) -> Sealer:
         """The sealer of `key` in that log, made once."""
@@ -156,8 +171,14 @@ class Scribe:
             sealer = self._sealers[key.id, log_id] = Sealer(key, log_id)
         return sealer
 
-    def _next_key(self, key_id: object, log_id: str) -> Key:
-        return self.usable(str(key_id), log_id)
+    def _reload(self) -> KeyRing:
+        """The ring as it is on the disk now; raises Unavailable where it cannot be read."""
+        try:
+            self.keyring = self.keyring.reloaded()
+        except UsageError as error:
+            raise Unavailable(error.code, **error.params) from error
+        self._sealers.clear()
+        return self.keyring
 
 
 def _without_signature(line: bytes) -> object:

@@ -23,11 +23,11 @@ from stage4.clock import Clock
 from stage4.decisionlog import logfile, repair, traces
 from stage4.decisionlog.chain import genesis_prev, leaf_digest
 from stage4.decisionlog.ending import Ending
-from stage4.decisionlog.entry import Draft, Place, Prepared, Receipt, payload_of
+from stage4.decisionlog.entry import Draft, Entry, Place, Prepared, Receipt, payload_of
 from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.spot import Head, Scribe, Spot
 from stage4.errors import Stage4Error, Unavailable
-from stage4.security.keyring import KeyRing
+from stage4.security.keyring import Key, KeyRing
 
 LOG_MODE = 0o640
 
@@ -41,7 +41,6 @@ class DecisionLog:
 
     def __init__(self, path: Path, keyring: KeyRing, clock: Clock, *, origin: str, lock_timeout: float = 2.0) -> None:
         self.path = path
-        self._keyring = keyring
         self._clock = clock
         self._lock_timeout = lock_timeout
         self._scribe = Scribe(path, keyring, clock, origin)
@@ -78,15 +77,27 @@ class DecisionLog:
 
     def rehearse(self, draft: Draft) -> bytes:
         """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
-        head = self.head()
-        if head is None:
+        last = self._last()
+        if last is None:
             log_id = ids.short_id()
-            head = Head(0, genesis_prev(log_id), log_id)
-        place = Place(head.log_id, head.seq + 1, head.digest, self._keyring.active)
+            place = Place(log_id, 1, genesis_prev(log_id), self._scribe.keyring.active)
+        else:
+            spot = self._scribe.after(*last, 0, 0)
+            place = Place(spot.head.log_id, spot.head.seq + 1, spot.head.digest, spot.key.id)
         return payload_of(draft, place, self._clock.now())
 
     def head(self) -> Head | None:
         """The last complete entry, authenticated; None where there is no log yet."""
+        last = self._last()
+        return None if last is None else Head(last[0].seq, leaf_digest(last[1]), last[0].log_id)
+
+    def in_force(self) -> Spot | None:
+        """The last entry and the key that the next one must be signed with; None where there is no log yet."""
+        last = self._last()
+        return None if last is None else self._scribe.after(*last, 0, 0)
+
+    def _last(self) -> tuple[Entry, bytes] | None:
+        """The last complete entry, authenticated, and its line."""
         try:
             descriptor = logfile.open_log_file(self.path, os.O_RDONLY)
         except FileNotFoundError:
@@ -96,8 +107,7 @@ class DecisionLog:
                 end = logfile.read_end(descriptor, os.fstat(descriptor).st_size)
         finally:
             os.close(descriptor)
-        entry = self._scribe.authentic(end.line, end.offset)
-        return Head(entry.seq, leaf_digest(end.line), entry.log_id)
+        return self._scribe.authentic(end.line, end.offset), end.line
 
     def _begin_alone(self) -> None:
         """As a process that has not opened the file yet."""
@@ -263,6 +273,11 @@ class Held:
     def head(self) -> Head:
         """The last entry."""
         return self._spot.head
+
+    @property
+    def key(self) -> Key:
+        """The key in force, which signs the next entry."""
+        return self._spot.key
 
     @property
     def size(self) -> int:

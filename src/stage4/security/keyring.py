@@ -173,6 +173,11 @@ def hkdf_sha256(secret: bytes, info: bytes, length: int = 32) -> bytes:
     return derived[:length]
 
 
+def is_key_id(text: str) -> bool:
+    """Whether a key can be called so."""
+    return _KEY_ID.fullmatch(text) is not None
+
+
 def fingerprint(secret: bytes) -> str:
     """Names a secret without giving it away: the first 8 bytes of SHA-256("stage4-kid" ‖ secret), in hexadecimal."""
     return hashlib.sha256(b"stage4-kid" + secret).hexdigest()[:16]
@@ -242,7 +247,7 @@ def _key(path: Path, where: str, facts: object, environ: Mapping[str, str]) -> K
             raise _malformed(path, f"{where}.{name}: expected an instant such as 2026-11-23T09:42:01Z") from None
 
     key_id, algorithm, expected = text("id"), text("algorithm"), text("fingerprint")
-    if _KEY_ID.fullmatch(key_id) is None:
+    if not is_key_id(key_id):
         raise _malformed(path, f"{where}.id: expected 1 to 64 letters, digits, - or _")
     if algorithm not in ALGORITHMS:
         raise _malformed(path, f"{where}.algorithm: expected {' or '.join(ALGORITHMS)}")
