@@ -24,6 +24,8 @@ BUILT = (
     "audit.control_",
     "audit.outcome_",
     "audit.summary_",
+    "checkpoint.note_",
+    "checkpoint.proof_",
     "console.alert_",
     "console.banner_",
     "console.state_",

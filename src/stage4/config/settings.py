@@ -221,11 +221,38 @@ class IncidentTimers(Section, frozen=True, kw_only=True):
     step_time_limit: DurationText = "15m"
 
 
+class CheckpointPlace(Section, frozen=True, kw_only=True):
+    """A place outside that takes checkpoints: a directory, or an HTTP endpoint with its token."""
+
+    directory: str | None = None
+    url: Annotated[str, Meta(pattern=r"^https?://[^/?#]+")] | None = None
+    token_env: str | None = None
+    token_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.directory is None) == (self.url is None):
+            raise ValueError("expected exactly one of directory and url")
+        if (self.url is None or self.token_env is not None) and self.token_file is not None:
+            raise ValueError("token_file belongs to a url without token_env")
+        if self.url is None and self.token_env is not None:
+            raise ValueError("token_env belongs to a url")
+
+
+class CheckpointSettings(Section, frozen=True, kw_only=True):
+    """When checkpoints of the decision log are made, where they are left, and the keys that were pinned."""
+
+    every_entries: Count = 1000
+    every_minutes: Positive = 15.0
+    places: tuple[CheckpointPlace, ...] = ()
+    pin: str | None = None
+
+
 class OperationsLog(Section, frozen=True, kw_only=True):
     """The decision log of the installation and its key ring."""
 
     path: str | None = None
     keyring: str = "secrets/decision_log/keyring.json"
+    checkpoints: CheckpointSettings = CheckpointSettings()
 
 
 class Monitoring(Section, frozen=True, kw_only=True):

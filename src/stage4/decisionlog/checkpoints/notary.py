@@ -1,0 +1,197 @@
+"""
+Makes checkpoints: an entry in the log, a note beside it, and the key that signed the note destroyed.
+
+    1  the next key is put beside the present one                        (keys on the disk)
+    2  the entry that names both is appended                             (log on the disk)
+    3  the note over everything up to that entry is signed and written   (`<log>.checkpoint` on the disk)
+    4  the present key is destroyed, the next one comes into force       (keys on the disk)
+
+All of it happens under the lock of the log, and a crash anywhere is finished by the next call: before 2 the keys are
+used as they are; after 2 the same note is signed again, because Ed25519 signs the same bytes the same way; after 4 a
+note that is missing beside the log is written again from the keys' file. What fits neither the keys nor the log, for
+example an older copy of one of them, is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from stage4 import files
+from stage4.clock import Clock
+from stage4.decisionlog.checkpoints.facts import CheckpointFacts, origin_of
+from stage4.decisionlog.checkpoints.growth import Growth, Sealed
+from stage4.decisionlog.checkpoints.keys import CheckpointKeys, KeyStore
+from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError
+from stage4.decisionlog.spot import Scribe
+from stage4.decisionlog.traces import checkpoint_path
+from stage4.decisionlog.writer import DecisionLog, Held
+from stage4.errors import Unavailable
+from stage4.security.keyring import KeyRing
+
+_ATTEMPTS = 5
+_NOTE_LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A checkpoint that is on the disk. `pin` is what an auditor keeps elsewhere: two verifier keys, one a line.
+
+    `resumed`: an earlier call appended its entry and did not come to the end.
+    """
+
+    number: int
+    log_id: str
+    checkpoint: Checkpoint
+    note: Note
+    pin: str
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a log and its checkpoints have come to: `number` would be the next one, `new` entries wait for it."""
+
+    log_id: str
+    number: int
+    covered: int
+    new: int
+
+
+def due(
+    head_seq: int,
+    covered: int,
+    oldest_uncovered_at: datetime | None,
+    now: datetime,
+    every_entries: int,
+    every_minutes: float,
+) -> bool:
+    """Whether a checkpoint should be made of a log whose last entry is `head_seq` and whose newest covers `covered`."""
+    uncovered = head_seq + 1 - covered
+    if uncovered <= 0:
+        return False
+    waited = oldest_uncovered_at is not None and now - oldest_uncovered_at >= timedelta(minutes=every_minutes)
+    return uncovered >= every_entries or waited
+
+
+def make(log: DecisionLog, keyring: KeyRing, clock: Clock) -> Made | None:
+    """Make the next checkpoint, or finish one; None where nothing is new since the last.
+
+    Raises Unavailable where log, keys or disk fail, `checkpoint.*` where they do not fit each other.
+    """
+    for _ in range(_ATTEMPTS):
+        growth = Growth.of(log.path, _scribe(log.path, keyring, clock))
+        with log.held() as held:
+            # A rotation, or a write that was taken back, makes what was read void.
+            if growth.catch_up(held.descriptor, held.size) and growth.head == held.head.digest:
+                return _Notary(held, growth, KeyStore.beside(keyring.path, held.head.log_id)).make()
+    raise Unavailable("checkpoint.log_broken", path=log.path, seq=growth.size - 1)
+
+
+def standing(path: Path, keyring: KeyRing, clock: Clock) -> Standing:
+    """What `make` would find; nothing is written and no lock is taken."""
+    growth = Growth.of(path, _scribe(path, keyring, clock))
+    log_id = growth.log_id
+    keys = KeyStore.beside(keyring.path, log_id).load()
+    number, covered = (growth.last.facts.number + 1, growth.covered) if growth.last else (0, 0)
+    if keys is not None and keys.number == number - 1:
+        # The entry of a checkpoint that was not finished.
+        number, covered = keys.number, 0 if keys.note is None else Checkpoint.of(keys.note).size
+    return Standing(log_id, number, covered, growth.size - covered)
+
+
+def newest_note(log: Path) -> Note | None:
+    """The note beside the log, its signatures unjudged; None where there is none that can be read."""
+    try:
+        return Note.parse(files.read_limited(checkpoint_path(log), _NOTE_LIMIT))
+    except (Unavailable, NoteError):
+        return None
+
+
+def pin_of(keyring: KeyRing, log_id: str) -> str | None:
+    """What an auditor keeps elsewhere; None before the first checkpoint."""
+    keys = KeyStore.beside(keyring.path, log_id).load()
+    return None if keys is None or keys.note is None else keys.pin()
+
+
+class _Notary:
+    """One call of `make`, under the lock."""
+
+    def __init__(self, held: Held, growth: Growth, store: KeyStore) -> None:
+        self._held = held
+        self._growth = growth
+        self._store = store
+        self._log_id = held.head.log_id
+
+    def make(self) -> Made | None:
+        last = self._growth.last
+        keys = self._store.load()
+        if keys is None:
+            if last is not None:
+                raise Unavailable("checkpoint.keys_missing", path=self._store.path)
+            keys = self._store.create(self._log_id)
+        self._store.clean()
+        made = None
+        if last is not None and last.facts.number == keys.number:
+            keys, made = self._finish(keys, last, resumed=True)
+        self._require_fit(keys, last)
+        self._restore_note(keys)
+        if keys.note is not None and Checkpoint.of(keys.note).size == self._growth.size:
+            return made
+        return self._seal(keys)
+
+    def _seal(self, keys: CheckpointKeys) -> Made:
+        if keys.following is None:
+            keys = keys.begun()
+            self._store.save(keys)
+        assert keys.following is not None
+        facts = CheckpointFacts(
+            keys.number,
+            keys.forward.verifier,
+            keys.following.verifier,
+            keys.stable.verifier,
+            keys.note,
+            self._growth.tree.nodes,
+        )
+        receipt = self._held.append(facts.draft())
+        return self._finish(keys, Sealed(receipt.seq, facts, receipt.raw), resumed=False)[1]
+
+    def _finish(self, keys: CheckpointKeys, sealed: Sealed, *, resumed: bool) -> tuple[CheckpointKeys, Made]:
+        """Steps 3 and 4 for an entry that is in the log."""
+        named = (sealed.facts.key, sealed.facts.next_key, sealed.facts.stable_key)
+        following = keys.following.verifier if keys.following else None
+        if named != (keys.forward.verifier, following, keys.stable.verifier):
+            raise Unavailable("checkpoint.keys_differ", path=self._store.path, number=keys.number)
+        checkpoint = Checkpoint(origin_of(self._log_id), sealed.seq + 1, sealed.tree().root())
+        signatures = (keys.forward.sign(checkpoint.text), keys.stable.sign(checkpoint.text))
+        note = Note(checkpoint.text, signatures)
+        files.atomic_write(checkpoint_path(self._held.path), note.encode())
+        made = Made(keys.number, self._log_id, checkpoint, note, keys.pin(), resumed)
+        keys = keys.signed(note)
+        self._store.save(keys)
+        return keys, made
+
+    def _require_fit(self, keys: CheckpointKeys, last: Sealed | None) -> None:
+        """Raise Unavailable unless the keys are those that the log's last checkpoint entry announced."""
+        expected = 0 if last is None else last.facts.number + 1
+        facts = {"path": self._store.path, "number": keys.number, "expected": expected}
+        if keys.number > expected:
+            raise Unavailable("checkpoint.log_went_back", **facts)
+        if keys.number < expected:
+            raise Unavailable("checkpoint.keys_went_back", **facts)
+        if keys.log_id != self._log_id:
+            raise Unavailable("checkpoint.keys_malformed", path=self._store.path)
+        if last is not None and (keys.forward.verifier, keys.stable.verifier) != (
+            last.facts.next_key,
+            last.facts.stable_key,
+        ):
+            raise Unavailable("checkpoint.keys_differ", path=self._store.path, number=keys.number)
+
+    def _restore_note(self, keys: CheckpointKeys) -> None:
+        if keys.note is not None and newest_note(self._held.path) != keys.note:
+            files.atomic_write(checkpoint_path(self._held.path), keys.note.encode())
+
+
+def _scribe(path: Path, keyring: KeyRing, clock: Clock) -> Scribe:
+    return Scribe(path, keyring, clock, origin="")
