@@ -291,23 +291,23 @@ def test_the_log_says_which_key_is_in_force_and_hands_over_to_the_next(room: Log
 
 
 @pytest.mark.parametrize(
-    ("facts", "code"),
+    ("facts", "line", "code"),
     [
-        ({}, "log.key_changed"),
-        ({"next_key_id": "ops-2026-12", "next_fingerprint": "0" * 16}, "log.key_substituted"),
+        ({}, 3, "log.key_changed"),
+        ({"next_key_id": "ops-2026-12", "next_fingerprint": "0" * 16}, 2, "log.key_substituted"),
     ],
 )
 def test_a_key_that_nobody_announced_is_misused(
-    room: LogRoom, tmp_path: Path, facts: dict[str, object], code: str
+    room: LogRoom, tmp_path: Path, facts: dict[str, object], line: int, code: str
 ) -> None:
     ring = two_keys(room, tmp_path)
     room = LogRoom(room.path, ring, room.clock)
     kind = "key_rotation" if facts else "incident_note"
     room.log().append(draft(kind=kind, metadata=facts))
     place = Place(room.log_id(), 2, leaf_digest(room.lines()[-1]), "ops-2026-12")
-    line = Sealer(ring.keys["ops-2026-12"], room.log_id()).seal(payload_of(draft(), place, room.clock.now()))
-    room.put([*room.lines(), line])
-    assert [(f.line, f.code) for f in room.verify().findings] == [(3, code)]
+    misused = Sealer(ring.keys["ops-2026-12"], room.log_id()).seal(payload_of(draft(), place, room.clock.now()))
+    room.put([*room.lines(), misused])
+    assert [(f.line, f.code) for f in room.verify().findings] == [(line, code)]
 
 
 def test_entries_are_read_back_by_category_and_incident(room: LogRoom) -> None:
