@@ -12,13 +12,14 @@ The stable key is not destroyed. A note that only this key signed can accuse a l
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stage4.decisionlog.checkpoints.facts import FORWARD, CheckpointFacts, forward_name, origin_of
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, VerifierKey
 from stage4.decisionlog.checkpoints.tree import EMPTY_ROOT, Frontier
 from stage4.decisionlog.entry import CHECKPOINT, KEY_REVOCATION, Entry
 from stage4.decisionlog.verification.blame import Blame
+from stage4.decisionlog.verification.revocation import Revocation
 from stage4.decisionlog.verification.verdict import Completeness, Coverage, Fault
 
 _KEPT = 1000
@@ -37,15 +38,15 @@ class TrailVerdict:
     """What the checkpoints say of the log.
 
     `blames` belong to the last line. Entries below `proven_below` are proven by keys that were pinned outside,
-    without any secret. `newest` is the newest note that fits, None where none does. `before_revocation` holds, by
-    the number of a `key_revocation` entry, how many entries a checkpoint made before it vouches for.
+    without any secret. `newest` is the newest note that fits, None where none does. `revocations` are the authentic
+    `key_revocation` entries.
     """
 
     completeness: Completeness
     blames: tuple[Blame, ...]
     proven_below: int
     newest: Note | None
-    before_revocation: dict[int, int]
+    revocations: tuple[Revocation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class Trail:
         self._fitting = 0 if start is None else 1
         self._newest: Note | None = None
         self._ends: dict[int, tuple[bytes | None, Mark | None]] = {}
-        self._revocations: dict[int, tuple[int, int]] = {}
+        # With the size of the last checkpoint before each, whose note is known only later.
+        self._revocations: list[tuple[Revocation, int]] = []
         for each in given:
             self._take(each)
 
@@ -120,7 +122,8 @@ class Trail:
             self._contradicted = self._contradicted or bool(blames)
             self._sound = self._sound and not blames and frontier is not None
         elif entry.kind == KEY_REVOCATION and authentic and len(self._revocations) < _KEPT:
-            self._revocations[entry.seq] = (self._covered, 0 if self._last is None else self._last.size)
+            latest = 0 if self._last is None else self._last.size
+            self._revocations.append((Revocation.of(entry, self._covered), latest))
         size = entry.seq + 1
         if any(claim.checkpoint.size == size for claim in self._claims):
             ending = self._last if self._last is not None and self._last.size == size else None
@@ -143,10 +146,10 @@ class Trail:
             tuple(self._blames),
             self._proven,
             self._newest,
-            {
-                seq: pending if pending <= self._covered else covered
-                for seq, (covered, pending) in self._revocations.items()
-            },
+            tuple(
+                replace(each, vouched=latest) if each.vouched < latest <= self._covered else each
+                for each, latest in self._revocations
+            ),
         )
 
     def _take(self, given: Given) -> None:
