@@ -7,6 +7,7 @@ import click
 from stage4.cli.root import LazyGroup
 
 COMMANDS = {
+    "grep": ("stage4.cli.log_grep", "grep"),
     "show": ("stage4.cli.log_show", "show"),
     "verify": ("stage4.cli.log_verify", "verify"),
 }

@@ -1,40 +1,49 @@
-"""`stage4 log show`: the newest entries for people."""
+"""`stage4 log show`: the newest entries, or one entry whole, for people."""
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from stage4.cli.root import Session
+from stage4.cli import _run
+from stage4.cli._log_reading import Printer, Reading, reads
+from stage4.errors import ExitCode
 
 if TYPE_CHECKING:
     from stage4.decisionlog.entry import Entry
 
 
 @click.command()
-@click.option("--category", help="Only entries of this category, such as stage4_incident.")
-@click.option("--incident", help="Only entries of this incident.")
+@click.argument("seq", required=False, type=click.IntRange(0))
+@reads()
 @click.option("--last", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many at most.")
-@click.pass_obj
-def show(session: Session, category: str | None, incident: str | None, last: int) -> int:
-    """Print the newest entries, the oldest of them first. Showing is not verifying."""
+@click.option("--full", is_flag=True, help="Every member of every entry.")
+def show(reading: Reading, seq: int | None, last: int, full: bool) -> int:
+    """Print the newest entries, the oldest of them first, or entry SEQ whole. Showing is not verifying."""
+    reading.say_unverified()
+    found = _newest(reading, last) if seq is None else _one(reading, seq)
+    if not reading.session.as_json:
+        printer = Printer(reading, full=full or seq is not None)
+        for entry in found:
+            printer.show(entry)
+        sys.stdout.flush()
+    reading.session.emit(reading.document(found))
+    if seq is not None and not found:
+        _run.say(reading.session.text("logview.no_entry", seq=seq, path=reading.path))
+        return ExitCode.NO
+    return ExitCode.DONE
+
+
+def _newest(reading: Reading, last: int) -> list[Entry]:
     from stage4.decisionlog.reading import entries
 
-    installation = session.installation
-    found = deque(entries(installation.decision_log_path, category=category, incident=incident), maxlen=last)
-    if not session.as_json:
-        for entry in found:
-            click.echo(_line(entry))
-    session.emit(
-        {"schema": "stage4.log/1", "root": str(installation.root), "entries": [asdict(entry) for entry in found]}
-    )
-    return 0
+    return list(deque(filter(reading.wanted.takes, entries(reading.path)), maxlen=last))
 
 
-def _line(entry: Entry) -> str:
-    incident = entry.metadata.get("incident_id", "")
-    place = f"{entry.seq:>7}  {entry.timestamp:<27}  {entry.category:<16}"
-    return f"{place}  {entry.kind:<24}  {entry.stage:<6}  {entry.status:<14}  {incident}".rstrip()
+def _one(reading: Reading, seq: int) -> list[Entry]:
+    from stage4.decisionlog.reading import entries
+
+    return [entry for entry in entries(reading.path) if entry.seq == seq][:1]

@@ -1,0 +1,180 @@
+"""What the commands that read the log share: which entries are asked for, where from, and how they are printed."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stage4.cli import _run
+from stage4.cli.root import Session
+from stage4.clock import Clock, SystemClock
+from stage4.errors import UsageError
+
+if TYPE_CHECKING:
+    from stage4.decisionlog.entry import Entry
+
+SCHEMA = "stage4.log/1"
+_FILTERS = (
+    click.option("--category", help="Only entries of this category, such as stage4_incident."),
+    click.option("--kind", help="Only entries of this kind, such as incident_opened."),
+    click.option("--incident", help="Only entries of this incident."),
+    click.option("--stage", help="Only entries of this stage, such as L1.4."),
+    click.option("--status", help="Only entries with this status."),
+    click.option(
+        "--since", metavar="TIME", help="From then on: 2026-11-23, 2026-11-23T10:00, with an offset, or 2h ago."
+    ),
+    click.option("--until", metavar="TIME", help="Before then; as --since."),
+)
+_SOURCE = (
+    click.option("--log", "path", type=click.Path(path_type=Path), help="Another log than the configured one."),
+    click.option("--utc/--local", default=False, help="Times in UTC, or (default) in the installation's time zone."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are asked for; None and no `said` ask for all. `since` is included, `until` is not."""
+
+    said: Mapping[str, str]
+    incident: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether `entry` is asked for; one whose timestamp is no instant lies in no span of time."""
+        from stage4.decisionlog.presentation import incident_of, instant_of
+
+        if any(getattr(entry, name) != value for name, value in self.said.items()):
+            return False
+        if self.incident is not None and incident_of(entry) != self.incident:
+            return False
+        if self.since is None and self.until is None:
+            return True
+        at = instant_of(entry)
+        return at is not None and (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One call of a reading command: the log, the entries asked for, and the zone of the times that people read."""
+
+    session: Session
+    path: Path
+    root: Path | None
+    zone: tzinfo
+    wanted: Filter
+
+    def document(self, entries: Iterable[Entry]) -> dict[str, object]:
+        """The document of a command that read `entries`."""
+        root = None if self.root is None else str(self.root)
+        return {"schema": SCHEMA, "root": root, "log": str(self.path), "entries": [asdict(each) for each in entries]}
+
+    def say_unverified(self) -> None:
+        """That showing is not verifying: once, before anything is shown."""
+        _run.say(self.session.text("logview.unverified"))
+
+
+class Printer:
+    """Prints entries as lines, with a heading where the day changes; raises BrokenPipeError when nobody reads."""
+
+    def __init__(self, reading: Reading, *, full: bool = False) -> None:
+        from stage4.decisionlog.presentation import Look
+
+        colour, width = _terminal()
+        self._look = Look(width, colour, reading.zone)
+        self._full = full
+        self._day = ""
+
+    def show(self, entry: Entry) -> None:
+        """One entry."""
+        from stage4.decisionlog import presentation
+
+        day = presentation.day(entry, self._look)
+        if day and day != self._day:
+            self._day = day
+            print(presentation.heading(day, self._look))
+        print(presentation.line(entry, self._look))
+        if self._full:
+            print("\n".join(presentation.details(entry, self._look)))
+
+
+def reads(*, filters: bool = True) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Gives a command the shared options, and hands it the `Reading` they make in their place."""
+
+    def decorated(command: Callable[..., int]) -> Callable[..., int]:
+        def called(session: Session, path: Path | None, utc: bool, **rest: Any) -> int:
+            names = ("category", "kind", "stage", "status", "incident", "since", "until")
+            asked = {name: rest.pop(name) for name in names if name in rest}
+            return command(_reading(session, path, utc, asked, SystemClock()), **rest)
+
+        result: Callable[..., int] = click.pass_obj(functools.update_wrapper(called, command))
+        for option in reversed((*(_FILTERS if filters else ()), *_SOURCE)):
+            result = option(result)
+        return result
+
+    return decorated
+
+
+def _reading(session: Session, path: Path | None, utc: bool, asked: Mapping[str, str | None], clock: Clock) -> Reading:
+    root = None
+    zone: tzinfo = UTC
+    if path is None:
+        root = session.installation.root
+        path = session.installation.decision_log_path
+        if not utc:
+            zone = _zone(session.installation.settings.operations.time_zone)
+    wanted = Filter(
+        {name: value for name in ("category", "kind", "stage", "status") if (value := asked.get(name)) is not None},
+        asked.get("incident"),
+        _instant("--since", asked.get("since"), zone, clock),
+        _instant("--until", asked.get("until"), zone, clock),
+    )
+    return Reading(session, path, root, zone, wanted)
+
+
+def _zone(name: str) -> tzinfo:
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, LookupError):
+        # The heading of every day says which zone its times are in.
+        return UTC
+
+
+def _instant(option: str, text: str | None, zone: tzinfo, clock: Clock) -> datetime | None:
+    """An instant as people write it: without an offset it is local, a day alone is its beginning, a span lies back."""
+    from stage4.clock import parse_duration
+
+    if text is None:
+        return None
+    try:
+        written = datetime.fromisoformat(text.strip())
+        return (written.replace(tzinfo=zone) if written.tzinfo is None else written).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return clock.now() - parse_duration(text)
+    except UsageError:
+        raise UsageError("logview.bad_time", option=option, text=text) from None
+
+
+def _terminal() -> tuple[bool, int | None]:
+    """Whether to colour, and how many columns there are: none to speak of where stdout is no terminal."""
+    if not sys.stdout.isatty():
+        return False, None
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    columns = os.environ.get("COLUMNS", "")
+    try:
+        width = int(columns) if columns.isdecimal() else os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        width = 0
+    return colour, width or 80
