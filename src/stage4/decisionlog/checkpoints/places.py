@@ -187,6 +187,15 @@ class Memory:
         return {str(name): size for name, size in taken.items()} if isinstance(taken, dict) else {}
 
 
+def newest_file(folder: Path) -> Path | None:
+    """The newest note that a directory place keeps in `folder`, which is one log's; None where there is none."""
+    try:
+        newest = max(folder.iterdir(), key=_size, default=None)
+    except OSError:
+        return None
+    return newest if newest is not None and _size(newest) else None
+
+
 def parcel_of(note: Note, pin: str) -> Parcel:
     """The parcel of a note that this installation made."""
     checkpoint = Checkpoint.of(note)
