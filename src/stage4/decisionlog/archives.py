@@ -105,7 +105,7 @@ def segment_path(log: Path, first_seq: int) -> Path:
 
 def manifest_path(log: Path) -> Path:
     """Where the manifest of `log` lies."""
-    return log.with_name(f"{log.stem}.manifest{log.suffix}")
+    return log.with_name(f"{log.stem}.manifest{PLAIN_SUFFIX}")
 
 
 def segments(log: Path) -> tuple[Segment, ...]:

@@ -94,7 +94,7 @@ def plain_blocks(
             yield Block(part, start, Span(path, descriptor, start, cut - start))
             start = cut
             continue
-        after = _next_line(path, descriptor, reach, end)
+        after = line_after(path, descriptor, reach, end)
         length = after - start - 1
         if length <= max(size, MAX_LINE):
             yield Block(part, start, Span(path, descriptor, start, after - start))
@@ -164,8 +164,8 @@ def line_end_before(path: Path, descriptor: int, start: int, end: int) -> int:
     return start
 
 
-def _next_line(path: Path, descriptor: int, start: int, end: int) -> int:
-    """The byte after the first LF from byte `start` on; `end` where there is none."""
+def line_after(path: Path, descriptor: int, start: int, end: int) -> int:
+    """The byte after the first LF between bytes `start` and `end`; `end` where there is none."""
     while start < end:
         content = read_at(path, descriptor, start, min(_STEP, end - start))
         found = content.find(b"\n")

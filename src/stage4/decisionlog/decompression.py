@@ -8,10 +8,14 @@ wrong, so that the lines before a fault are still judged.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from stage4.decisionlog.archives import Compression
+from stage4 import files
+from stage4.decisionlog.archives import Compression, compression_of
+from stage4.decisionlog.blocks import Block, stream_blocks
+from stage4.errors import Unavailable
 
 FREE_GROWTH = 16 << 20
 MAX_RATIO = 200
@@ -100,6 +104,30 @@ def decompressed(read: Read, compression: Compression, *, limit: int | None = No
         case "":
             while content := source.some():
                 yield content
+
+
+def archive_blocks(path: Path) -> Generator[Block, None, bytes]:
+    """The lines of one archive in blocks; returns what stands after the last LF.
+
+    Raises Unavailable where it cannot be read, or after the last whole line of one that is not sound.
+    """
+    broken: list[BrokenArchive] = []
+    try:
+        with path.open("rb") as source:
+            fragment = yield from stream_blocks(until_broken(source.read, compression_of(path), broken))
+    except OSError as error:
+        raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
+    if broken:
+        raise Unavailable(broken[0].code, path=path) from broken[0]
+    return fragment
+
+
+def until_broken(read: Read, compression: Compression, broken: list[BrokenArchive]) -> Iterator[bytes]:
+    """As `decompressed`, but a fault ends the stream and is put into `broken`."""
+    try:
+        yield from decompressed(read, compression)
+    except BrokenArchive as fault:
+        broken.append(fault)
 
 
 def compression_by_magic(beginning: bytes) -> Compression:

@@ -1,0 +1,374 @@
+"""
+What a verification reads: a live log with its archives, one archive, a folder of them, or a stream.
+
+The end of a live log is fixed under a shared lock, so a write under way is never taken for a torn one; what stands
+before that end does not change any more, and is read without the lock. Memory stays bounded whatever the input is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import sys
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from stage4 import files
+from stage4.clock import Clock
+from stage4.decisionlog import archives, locate, logfile
+from stage4.decisionlog.archives import Compression, Listed, Manifest, Segment
+from stage4.decisionlog.blocks import Block, Span, bounded, line_end_before, plain_blocks, read_at, stream_blocks
+from stage4.decisionlog.canonical import MAX_LINE
+from stage4.decisionlog.decompression import BrokenArchive, Read, compression_by_magic, until_broken
+from stage4.errors import Unavailable, UsageError
+
+__all__ = ["Block", "Input", "InputPart", "InputProblem", "Span", "open_input"]
+
+_OPEN_AT_ONCE = 64
+_MAGIC = 4
+
+
+@dataclass(frozen=True, slots=True)
+class InputPart:
+    """One file of the input; `path` is None for a stream.
+
+    `others` are further copies of the same archive, `listed` is what the manifest says of it.
+    """
+
+    name: str
+    path: Path | None
+    compression: Compression = ""
+    others: tuple[Path, ...] = ()
+    listed: Listed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputProblem:
+    """Something is wrong with the file `part` as such; `offset` counts its uncompressed bytes up to there."""
+
+    code: str
+    params: Mapping[str, object]
+    part: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """An open plain file: its lines stand between bytes `start` and `end`; `fragment` follows them."""
+
+    path: Path
+    descriptor: int
+    start: int
+    end: int
+    fragment: bytes
+
+    @classmethod
+    def of(cls, path: Path, descriptor: int) -> _Plain:
+        """The file as it is at this moment."""
+        size = os.fstat(descriptor).st_size
+        end = line_end_before(path, descriptor, 0, size)
+        beginning = read_at(path, descriptor, end, min(size - end, MAX_LINE + 1))
+        return cls(path, descriptor, 0, end, bounded(beginning, size - end))
+
+
+@dataclass(slots=True)
+class _Passing:
+    """Counts, and where wanted digests, the bytes of a stream as they pass."""
+
+    chunks: Iterator[bytes]
+    digested: InitVar[bool]
+    size: int = 0
+    sha256: Any = None
+
+    def __post_init__(self, digested: bool) -> None:
+        self.sha256 = hashlib.sha256() if digested else None
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self.chunks:
+            self.size += len(chunk)
+            if self.sha256 is not None:
+                self.sha256.update(chunk)
+            yield chunk
+
+
+class Input:
+    """The parts of a log in their order. Use it as a context manager; read `blocks` once, to the end.
+
+    `fragment` and the last `problems` are known only then.
+    """
+
+    def __init__(self, parts: Sequence[InputPart] = (), from_seq: int | None = None) -> None:
+        self.parts = list(parts)
+        self.problems: list[InputProblem] = []
+        self.fragment = b""
+        self._from_seq = from_seq
+        self._left_out: int | None = 0
+        self._plain: dict[int, _Plain] = {}
+
+    def __enter__(self) -> Input:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every file."""
+        while self._plain:
+            os.close(self._plain.popitem()[1].descriptor)
+
+    @property
+    def size(self) -> int | None:
+        """The uncompressed bytes that will be read, as far as files and manifest say; None where they do not."""
+        sizes = [
+            plain.end - plain.start if (plain := self._plain.get(number)) else part.listed and part.listed.bytes
+            for number, part in enumerate(self.parts)
+        ]
+        return None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
+
+    def lines_left_out(self) -> int:
+        """The lines of the first part that stand before the entry that reading began with; may read them."""
+        if self._left_out is None:
+            plain = self._plain.get(0)
+            self._left_out = locate.count_lines(plain.path, plain.descriptor, plain.start) if plain else 0
+        return self._left_out
+
+    def blocks(self) -> Iterator[Block]:
+        """Every line in order, in blocks of whole lines; bytes after the last LF of an earlier part are a problem.
+
+        Raises Unavailable where a file cannot be read to its fixed end.
+        """
+        for number, part in enumerate(self.parts):
+            plain = self._plain.get(number)
+            fragment = yield from (self._of_plain(number, plain) if plain else self._of_stream(number, part))
+            if number == len(self.parts) - 1:
+                self.fragment = fragment
+            elif fragment:
+                self._report(part, "input.archive_unfinished", size=logfile.length(fragment))
+
+    def _of_plain(self, number: int, plain: _Plain) -> Generator[Block, None, bytes]:
+        part = self.parts[number]
+        if plain.start == 0 and (part.listed or part.others):
+            self._compare(part, _digest(plain.path, ""))
+        yield from plain_blocks(plain.path, plain.descriptor, plain.start, plain.end, part=number)
+        return plain.fragment
+
+    def _of_stream(self, number: int, part: InputPart) -> Generator[Block, None, bytes]:
+        whole = number > 0 or self._from_seq is None
+        broken: list[BrokenArchive] = []
+        with contextlib.ExitStack() as held:
+            opened = self._opened(part, held)
+            if opened is None:
+                self._report(part, "input.archive_gone")
+                return b""
+            passing = _Passing(until_broken(*opened, broken), digested=whole and bool(part.listed or part.others))
+            blocks = stream_blocks(passing, part=number)
+            if whole:
+                fragment = yield from blocks
+            else:
+                self._left_out, fragment = yield from locate.skip_to(blocks, self._from_seq or 0)
+        if broken:
+            self._report(part, broken[0].code, passing.size - logfile.length(fragment))
+            return b""
+        if passing.sha256 is not None:
+            self._compare(part, passing.sha256.hexdigest())
+        return fragment
+
+    def _opened(self, part: InputPart, held: contextlib.ExitStack) -> tuple[Read, Compression] | None:
+        """How to read a part that is no plain file kept open; None where it is gone."""
+        if part.path is None:
+            return _standard_input()
+        # A compression that ended meanwhile has replaced the plain file by the compressed one.
+        for path in (part.path, *part.others, *_copies(part.path)):
+            try:
+                source = held.enter_context(path.open("rb"))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
+            return _reader(path, source.read), archives.compression_of(path)
+        return None
+
+    def _compare(self, part: InputPart, digest: str | None) -> None:
+        """Hold what was read against the manifest and the other copies."""
+        if part.listed is not None and part.listed.sha256 != digest:
+            self._report(part, "input.archive_differs")
+        for other in part.others:
+            if other.exists() and _digest(other, archives.compression_of(other)) != digest:
+                self._report(part, "input.copies_differ", other=other.name)
+
+    def _report(self, part: InputPart, code: str, offset: int = 0, **params: object) -> None:
+        self.problems.append(InputProblem(code, {"path": part.name, **params}, part.name, offset))
+
+    def add_plain(self, part: InputPart, plain: _Plain) -> None:
+        """A plain file that is open; the input closes it."""
+        self._plain[len(self.parts)] = plain
+        self.parts.append(part)
+
+    def add_archives(self, log: Path, segments: Sequence[Segment]) -> None:
+        """The archives of `log`, held against its manifest."""
+        manifest = self._manifest(log)
+        listed = {entry.name: entry for entry in manifest.listed}
+        for segment in segments:
+            path, *others = segment.copies
+            compression = archives.compression_of(path)
+            part = InputPart(path.name, path, compression, tuple(others), listed.get(segment.name))
+            if not compression and len(self._plain) < _OPEN_AT_ONCE:
+                with contextlib.suppress(FileNotFoundError):
+                    descriptor = logfile.open_log_file(path, os.O_RDONLY)
+                    self.add_plain(part, _Plain.of(path, descriptor))
+                    continue
+            self.parts.append(part)
+        first = segments[0].first_seq if segments and self._from_seq is not None else 0
+        for entry in manifest.listed:
+            if entry.first_seq >= first and not any(path.exists() for path in _copies(log.with_name(entry.name))):
+                facts = {"path": entry.file, "first": entry.first_seq, "last": entry.last_seq}
+                self.problems.append(InputProblem("input.archive_missing", facts, entry.file))
+
+    def _manifest(self, log: Path) -> Manifest:
+        path = archives.manifest_path(log)
+        try:
+            manifest = archives.read_manifest(path)
+        except Unavailable as error:
+            facts = {"path": path.name, "reason": error.params.get("reason", error.code)}
+            self.problems.append(InputProblem("input.manifest_unreadable", facts, path.name))
+            return Manifest()
+        for line in manifest.unreadable:
+            facts = {"path": path.name, "line": line}
+            self.problems.append(InputProblem("input.manifest_line", facts, path.name))
+        return manifest
+
+    def begin_at(self, seq: int) -> None:
+        """Leave out what stands before entry `seq` in the first part, where that can be found without reading it."""
+        plain = self._plain.get(0)
+        if plain is not None:
+            start = locate.start_of(plain.path, plain.descriptor, plain.end, seq)
+            self._plain[0] = replace(plain, start=start)
+            self._left_out = None
+
+
+def open_input(path: Path | None, clock: Clock, *, lock_timeout: float = 2.0, from_seq: int | None = None) -> Input:
+    """The log at `path`: a live log with its archives, one archive, or a folder with one log; None is stdin.
+
+    With `from_seq` reading begins with that entry, or after the last lower one, and the archives before it are left
+    out. Nothing is authenticated: whoever goes on from there must know the entry that stands there. Raises UsageError
+    for a folder without a log or with several, Unavailable where the file or its lock cannot be had.
+    """
+    if path is None:
+        return Input([InputPart("-", None)], from_seq)
+    source = Input(from_seq=from_seq)
+    try:
+        _fill(source, path, clock, lock_timeout, from_seq)
+        if from_seq is not None:
+            source.begin_at(from_seq)
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+def _fill(source: Input, path: Path, clock: Clock, lock_timeout: float, from_seq: int | None) -> None:
+    if path.is_dir():
+        path = _only_log(path)
+        if not path.exists():
+            source.add_archives(path, _needed(archives.segments(path), None, from_seq))
+            return
+    compression = archives.compression_of(path)
+    if compression:
+        os.close(_open(path))
+        source.parts.append(InputPart(path.name, path, compression))
+        return
+    live, segments = _live(path, clock, lock_timeout)
+    try:
+        first = None if from_seq is None else locate.first_seq(path, live.descriptor, live.end)
+        source.add_archives(path, _needed(segments, first, from_seq))
+    finally:
+        source.add_plain(InputPart(path.name, path), live)
+
+
+def _live(path: Path, clock: Clock, lock_timeout: float) -> tuple[_Plain, tuple[Segment, ...]]:
+    """The live file up to its end, and the archives that precede exactly this file."""
+    while True:
+        descriptor = _open(path)
+        try:
+            with logfile.locked(path, descriptor, fcntl.LOCK_SH, lock_timeout, clock):
+                # While this lock is held no rotation takes the file away, and none adds an archive.
+                if logfile.is_still(path, descriptor):
+                    return _Plain.of(path, descriptor), archives.segments(path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _needed(segments: tuple[Segment, ...], live_first: int | None, from_seq: int | None) -> tuple[Segment, ...]:
+    """The segments that reading from entry `from_seq` on needs, where the live file begins with `live_first`."""
+    if from_seq is None:
+        return segments
+    if live_first is not None and live_first <= from_seq:
+        return ()
+    later = [number for number, segment in enumerate(segments) if segment.first_seq <= from_seq]
+    return segments[later[-1] :] if later else segments
+
+
+def _open(path: Path) -> int:
+    try:
+        return logfile.open_log_file(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise Unavailable("files.missing", path=path) from error
+
+
+def _only_log(folder: Path) -> Path:
+    logs = archives.logs_in(folder)
+    if not logs:
+        raise UsageError("input.no_log", path=folder)
+    if len(logs) > 1:
+        raise UsageError("input.several_logs", path=folder, names=", ".join(logs))
+    return next(iter(logs.values()))
+
+
+def _copies(plain: Path) -> tuple[Path, ...]:
+    """Where the archive with this plain name may lie; in the order in which a compression replaces it."""
+    return plain, plain.with_name(plain.name + ".zst"), plain.with_name(plain.name + ".gz")
+
+
+def _digest(path: Path, compression: Compression) -> str | None:
+    """The SHA-256 of what an archive holds, in hexadecimal; None where it is not sound."""
+    sha256, broken = hashlib.sha256(), list[BrokenArchive]()
+    try:
+        with path.open("rb") as source:
+            for chunk in until_broken(source.read, compression, broken):
+                sha256.update(chunk)
+    except OSError as error:
+        raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
+    return None if broken else sha256.hexdigest()
+
+
+def _reader(path: Path, given: Read) -> Read:
+    def read(count: int) -> bytes:
+        try:
+            return given(count)
+        except OSError as error:
+            raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
+
+    return read
+
+
+def _standard_input() -> tuple[Read, Compression]:
+    """Gives what a pipe has as soon as it has it; its first bytes say how it is compressed."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise Unavailable("input.no_stdin")
+    # Not promised of every binary stream, but of every standard input.
+    buffer: Any = sys.stdin.buffer
+    read = _reader(Path("-"), buffer.read1)
+    beginning = b""
+    while len(beginning) < _MAGIC and (more := read(_MAGIC - len(beginning))):
+        beginning += more
+    unread = [beginning] if beginning else []
+    return (lambda count: unread.pop() if unread else read(count)), compression_by_magic(beginning)
