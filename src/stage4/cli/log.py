@@ -7,7 +7,11 @@ import click
 from stage4.cli.root import LazyGroup
 
 COMMANDS = {
+    "append": ("stage4.cli.log_append", "append"),
+    "check-proof": ("stage4.cli.log_prove", "check_proof"),
+    "checkpoint": ("stage4.cli.log_checkpoint", "checkpoint"),
     "grep": ("stage4.cli.log_grep", "grep"),
+    "prove": ("stage4.cli.log_prove", "prove"),
     "show": ("stage4.cli.log_show", "show"),
     "verify": ("stage4.cli.log_verify", "verify"),
 }

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _log_members, _run
 from stage4.clock import SystemClock, format_instant
-from stage4.errors import ExitCode, UsageError
+from stage4.errors import ExitCode
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from stage4.decisionlog.entry import Scalar
     from stage4.incidents.summary import Subject
 
 SCHEMA = "stage4.summary/1"
@@ -39,15 +38,13 @@ def run(argv: Sequence[str]) -> int:
     lang = _run.language(configured=installation.settings.operations.language)
     subject = subject_of(installation, arguments.incident)
     ticket = subject.ticket(arguments.ticket)
-    artefacts = {name: _scalar(value) for name, value in _members("--artefact", arguments.artefact)}
-    artefacts |= {name: _digest(path) for name, path in _members("--artefact-from-file", arguments.artefact_from_file)}
     draft = summary_draft(
         subject,
         ticket=ticket,
         stage=arguments.stage,
         status=arguments.status,
-        artefacts=artefacts,
-        metadata={name: _scalar(value) for name, value in _members("--metadata", arguments.metadata)},
+        artefacts=_log_members.artefacts(arguments.artefact, arguments.artefact_from_file),
+        metadata=_log_members.metadata(arguments.metadata),
         tags=arguments.tag,
     )
     path = arguments.append or installation.decision_log_path
@@ -93,7 +90,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--status", default="", help="default: the state of the incident")
     parser.add_argument("--artefact", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--artefact-from-file", action="append", default=[], metavar="NAME=PATH", help="its SHA-256")
-    parser.add_argument("--metadata", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--metadata", action="append", default=[], metavar="NAME=VALUE", help="VALUE may be JSON")
     parser.add_argument("--tag", action="append", default=[])
     parser.add_argument("--append", type=Path, metavar="PATH", help="append to this log instead of the configured one")
     parser.add_argument("--dry-run", action="store_true", help="print the entry, append nothing")
@@ -106,26 +103,3 @@ def _warning(subject: Subject, lang: words.Language) -> dict[str, object]:
     params = {"incident": subject.id, "reason": subject.reason}
     _run.say(f"warning: {words.text('log.not_looked_up', lang, **params)}")
     return {"code": "log.not_looked_up", "message": words.text("log.not_looked_up", "en", **params), "params": params}
-
-
-def _members(option: str, texts: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name or not value:
-            raise UsageError("log.bad_member", option=option, text=text)
-        yield name, value
-
-
-def _scalar(text: str) -> Scalar:
-    """A whole number, a boolean or null where the text spells one; the text itself otherwise."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if value is None or isinstance(value, (bool, int)) else text
-
-
-def _digest(path: str) -> str:
-    from stage4 import files
-
-    return f"sha256:{files.sha256_file(Path(path))}"

@@ -56,16 +56,24 @@ def summary_draft(
     metadata: Mapping[str, object],
     tags: Sequence[str],
 ) -> Draft:
-    """The entry `incident_summary`; without `status` the incident's state, `recorded` where it is not known."""
+    """The entry `incident_summary`; without `status` the incident's state, `recorded` where it is not known.
+
+    Raises UsageError `logview.member_reserved` where `artefacts` or `metadata` name what the entry itself says.
+    """
     summary = subject.summary
+    own_artefacts = {"incident": subject.id, "ticket": ticket}
+    own_metadata = {"incident_id": subject.id, "ticket": ticket, **_facts(subject)}
+    for own, given in ((own_artefacts, artefacts), (own_metadata, metadata)):
+        if taken := own.keys() & given.keys():
+            raise UsageError("logview.member_reserved", names=", ".join(sorted(taken)))
     return Draft(
         kind=INCIDENT_SUMMARY,
         category=INCIDENT_CATEGORY,
         stage=stage,
         status=status or (str(summary.state) if summary is not None else "recorded"),
-        artefacts={"incident": subject.id, "ticket": ticket, **artefacts},
+        artefacts={**own_artefacts, **artefacts},
         runtime_flags={"incident.looked_up": summary is not None, "verify_decision_log.summary": True},
-        metadata={**metadata, "incident_id": subject.id, "ticket": ticket, **_facts(subject)},
+        metadata={**metadata, **own_metadata},
         tags=tuple(tags),
     )
 
