@@ -33,18 +33,20 @@ def codes(log: CheckpointedLog, trail: Trail) -> list[tuple[int, str, str]]:
 
 def test_the_newest_note_covers_every_entry_up_to_its_checkpoint(log: CheckpointedLog) -> None:
     log.extend(70)
-    verdict, blames = follow(log, Trail(given(log.notes[-1]), log.pins))
+    trail = Trail(given(log.notes[-1]), log.pins)
+    verdict, blames = follow(log, trail)
     assert blames == []
     assert verdict.completeness == Completeness(Coverage.COVERED, covered=60, uncovered=10, checkpoints=4, pinned=True)
     assert verdict.proven_below == 60
-    assert verdict.newest == log.notes[-1]
+    assert trail.newest == log.notes[-1]
 
 
 def test_without_a_given_note_the_last_one_inside_the_log_covers(log: CheckpointedLog) -> None:
-    verdict, blames = follow(log, Trail((), log.pins))
+    trail = Trail((), log.pins)
+    verdict, blames = follow(log, trail)
     assert blames == []
     assert verdict.completeness == Completeness(Coverage.COVERED, covered=45, uncovered=15, checkpoints=3, pinned=True)
-    assert verdict.newest == log.notes[2]
+    assert trail.newest == log.notes[2]
 
 
 def test_without_pins_the_first_key_is_taken_on_trust(log: CheckpointedLog) -> None:
@@ -169,6 +171,20 @@ def test_a_note_of_the_stable_key_alone_accuses_but_does_not_vouch(log: Checkpoi
     assert verdict.completeness.covered == 45
     ahead = note(origin_of(LOG_ID), 67, bytes(32), log.stable_key)
     assert codes(log, Trail(given(ahead), log.pins)) == [(66, "truncation", "truncated")]
+
+
+def test_a_note_that_the_caller_vouches_for_needs_no_known_signature(log: CheckpointedLog) -> None:
+    stranger = SignerKey(origin_of(LOG_ID), b"x" * 32)
+
+    def trusted(size: int, root: bytes | None = None) -> Trail:
+        made = note(origin_of(LOG_ID), size, root or log.tree(size).root(), stranger)
+        return Trail([Given("mine", made.encode(), trusted=True)])
+
+    verdict, blames = follow(log, trusted(52))
+    assert blames == []
+    assert verdict.completeness == Completeness(Coverage.COVERED, covered=52, uncovered=8, checkpoints=4, pinned=True)
+    assert codes(log, trusted(52, bytes(32))) == [(60, "rollback", "rollback")]
+    assert codes(log.cut(51), trusted(52)) == [(51, "truncation", "truncated")]
 
 
 ENTRIES: dict[str, tuple[str, Callable[[CheckpointedLog], object]]] = {

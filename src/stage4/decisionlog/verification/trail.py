@@ -27,10 +27,14 @@ _KEPT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A note from outside the log's lines; `source` names for people where it was found."""
+    """A note from outside the log's lines; `source` names for people where it was found.
+
+    `trusted`: the caller vouches for it himself, whoever signed it.
+    """
 
     source: str
     content: bytes
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +42,12 @@ class TrailVerdict:
     """What the checkpoints say of the log.
 
     `blames` belong to the last line. Entries below `proven_below` are proven by keys that were pinned outside,
-    without any secret. `newest` is the newest note that fits, None where none does. `revocations` are the authentic
-    `key_revocation` entries.
+    without any secret. `revocations` are the authentic `key_revocation` entries.
     """
 
     completeness: Completeness
     blames: tuple[Blame, ...]
     proven_below: int
-    newest: Note | None
     revocations: tuple[Revocation, ...]
 
 
@@ -67,6 +69,7 @@ class _Claim:
     """A given note that is one, and what it says."""
 
     source: str
+    trusted: bool
     note: Note
     checkpoint: Checkpoint
 
@@ -86,19 +89,33 @@ class Trail:
         self._blames: list[Blame] = []
         self._log_id: str | None = None
         # The last checkpoint entry; None before the first one, and after a faulty one.
-        self._last = start
+        self._last: Mark | None = None
         # False from the first fault on: what comes after it vouches for nothing and is held against nothing.
         self._sound = True
         self._contradicted = False
-        self._stable = None if start is None else start.facts.stable_key
-        self._covered = self._proven = 0 if start is None else start.size
-        self._fitting = 0 if start is None else 1
+        self._stable: VerifierKey | None = None
+        self._covered = self._proven = self._fitting = 0
         self._newest: Note | None = None
         self._ends: dict[int, tuple[bytes | None, Mark | None]] = {}
         # With the size of the last checkpoint before each, whose note is known only later.
         self._revocations: list[tuple[Revocation, int]] = []
         for each in given:
-            self._take(each)
+            self.add(each)
+
+    def add(self, given: Given) -> None:
+        """One more note to hold the log against."""
+        try:
+            note = Note.parse(given.content)
+            self._claims.append(_Claim(given.source, given.trusted, note, Checkpoint.of(note)))
+        except NoteError:
+            self._blames.append(_checkpoint_blame("completeness.note_malformed", source=given.source))
+
+    def resume(self, mark: Mark, note: Note) -> None:
+        """Begin after a checkpoint that the caller trusts: it vouches for itself, and its entry for the next key."""
+        self._last, self._stable, self._newest = mark, mark.facts.stable_key, note
+        self._covered = self._proven = mark.size
+        self._fitting = 1
+        self._ends[mark.size] = (mark.root, mark)
 
     def sizes(self) -> frozenset[int]:
         """The tree sizes at which a given note has to be compared."""
@@ -108,6 +125,11 @@ class Trail:
     def proven_below(self) -> int:
         """How many entries are proven by pinned keys so far."""
         return self._proven
+
+    @property
+    def newest(self) -> Note | None:
+        """The newest note that fits, so far."""
+        return self._newest
 
     def placed(self, entry: Entry, leaf: bytes, frontier: Frontier | None, authentic: bool) -> tuple[Blame, ...]:
         """The next entry in its place, and what speaks against it.
@@ -136,8 +158,8 @@ class Trail:
         `intact`: the tree is unbroken to the end.
         """
         length = 0 if last_seq is None else last_seq + 1
-        for claim in sorted(self._claims, key=lambda claim: claim.checkpoint.size):
-            self._judge(claim, length)
+        claims = sorted(self._claims, key=lambda claim: claim.checkpoint.size)
+        self._blames.extend(blame for claim in claims if (blame := self._claim_blame(claim, length)) is not None)
         if intact:
             self._blames.extend(self._judge_pins())
         total = max(length if intact else entries, self._covered)
@@ -145,19 +167,11 @@ class Trail:
             Completeness(self._coverage(), self._covered, total - self._covered, self._fitting, self._proven > 0),
             tuple(self._blames),
             self._proven,
-            self._newest,
             tuple(
                 replace(each, vouched=latest) if each.vouched < latest <= self._covered else each
                 for each, latest in self._revocations
             ),
         )
-
-    def _take(self, given: Given) -> None:
-        try:
-            note = Note.parse(given.content)
-            self._claims.append(_Claim(given.source, note, Checkpoint.of(note)))
-        except NoteError:
-            self._blames.append(_checkpoint_blame("completeness.note_malformed", source=given.source))
 
     def _checkpoint(self, entry: Entry, leaf: bytes, frontier: Frontier | None) -> Iterator[Blame]:
         """Judge a checkpoint entry and the note it carries; it becomes the last one where nothing speaks against it."""
@@ -206,47 +220,52 @@ class Trail:
             return _checkpoint_blame("completeness.carried_size", number=last.facts.number, size=checkpoint.size)
         if checkpoint.root != last.root:
             return Blame(Fault.ROLLBACK, "completeness.carried_root", {"number": last.facts.number, "size": last.size})
-        self._vouch(last, note)
+        self._vouch(last.size, last.chained, note)
         return None
 
-    def _vouch(self, mark: Mark, note: Note) -> None:
-        if mark.size > self._covered:
-            self._covered, self._newest = mark.size, note
+    def _vouch(self, size: int, chained: bool, note: Note) -> None:
+        if size > self._covered:
+            self._covered, self._newest = size, note
             self._fitting += 1
-            if mark.chained:
-                self._proven = mark.size
-
-    def _judge(self, claim: _Claim, length: int) -> None:
-        """Hold a given note against a log of `length` entries, once all of it was seen."""
-        blame = self._claim_blame(claim, length)
-        if blame is not None:
-            self._blames.append(blame)
+        if chained and size > self._proven:
+            self._proven = size
 
     def _claim_blame(self, claim: _Claim, length: int) -> Blame | None:
+        """Hold a given note against a log of `length` entries, once all of it was seen."""
         size = claim.checkpoint.size
         facts: dict[str, object] = {"source": claim.source, "size": size}
         if self._log_id is not None and claim.checkpoint.origin != origin_of(self._log_id):
             return _checkpoint_blame("completeness.note_foreign", source=claim.source, origin=claim.checkpoint.origin)
         root, ending = (EMPTY_ROOT, None) if size == 0 else self._ends.get(size, (None, None))
-        try:
-            held = claim.note.signed_by(self._keys(claim.checkpoint.origin, ending))
-        except NoteError:
-            return _checkpoint_blame("completeness.note_signature", **facts)
-        if not held and size > length:
-            return _checkpoint_blame("completeness.note_ahead", n=size - length, **facts)
-        if not held:
-            return _checkpoint_blame("completeness.note_unknown", **facts)
+        unsigned = None if claim.trusted else self._unsigned(claim, ending, length)
+        if unsigned is not None:
+            return unsigned
         if size > length:
             return Blame(Fault.TRUNCATION, "completeness.truncated", {"n": size - length, **facts})
         if root is None:
             return None
         if root != claim.checkpoint.root:
             return Blame(Fault.ROLLBACK, "completeness.rollback", facts)
-        if ending is not None:
-            if ending.facts.key not in held:
+        if claim.trusted:
+            self._vouch(size, True, claim.note)
+        elif ending is not None:
+            if ending.facts.key not in claim.note.signed_by((ending.facts.key,)):
                 return _checkpoint_blame("completeness.note_forward", **facts)
-            self._vouch(ending, claim.note)
+            self._vouch(size, ending.chained, claim.note)
         return None
+
+    def _unsigned(self, claim: _Claim, ending: Mark | None, length: int) -> Blame | None:
+        """The blame for a note that no known key signed; which place in the log it is of comes afterwards."""
+        size = claim.checkpoint.size
+        facts: dict[str, object] = {"source": claim.source, "size": size}
+        try:
+            if claim.note.signed_by(self._keys(claim.checkpoint.origin, ending)):
+                return None
+        except NoteError:
+            return _checkpoint_blame("completeness.note_signature", **facts)
+        if size > length:
+            return _checkpoint_blame("completeness.note_ahead", n=size - length, **facts)
+        return _checkpoint_blame("completeness.note_unknown", **facts)
 
     def _keys(self, origin: str, ending: Mark | None) -> tuple[VerifierKey, ...]:
         """The keys whose signature of a note can be judged: that of its place, the next one, the stable ones."""
