@@ -108,12 +108,12 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The keys by id, and the one that starts a new log."""
+    """The keys by id, and the one that starts a new log; `environ` is where secrets were looked for."""
 
     path: Path
     active: str
     keys: Mapping[str, Key]
-    _environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(cls, path: Path, environ: Mapping[str, str]) -> KeyRing:
@@ -151,7 +151,7 @@ class KeyRing:
 
     def reloaded(self) -> KeyRing:
         """The ring as it stands on the disk now: another process may have added a key."""
-        return KeyRing.load(self.path, self._environ)
+        return KeyRing.load(self.path, self.environ)
 
     def active_key(self) -> Key:
         """The key that a new log starts with."""

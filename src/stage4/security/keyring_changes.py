@@ -3,7 +3,7 @@ Changes of the key ring: a key is added, taken into force, retired, revoked; non
 
 A change is one atomic rewrite of the ring, made under a lock file beside it, so that two administrators never
 overwrite each other. A new secret is on the disk before the ring lists it: a crash between the two leaves a secret
-that has signed nothing, which the next new key of that id takes up.
+that has signed nothing, which the next `add` of that very id takes up.
 """
 
 from __future__ import annotations
@@ -22,15 +22,45 @@ from stage4.errors import Conflict, Refused, Unavailable, UsageError
 from stage4.security.keyring import ALGORITHMS, DEFAULT_ALGORITHM, LIMIT, Key, KeyRing, KeyState, is_key_id, new_key
 
 
+def free_id(ring: KeyRing, now: datetime) -> str:
+    """The id of the next key: `ops-YYYY-MM`, with a number from 2 where the month had one already.
+
+    An id whose secret lies there unlisted is passed over, so that a key of this id is certainly new.
+    """
+    month = f"ops-{now:%Y-%m}"
+    number, key_id = 1, month
+    while key_id in ring.keys or ring.path.with_name(f"{key_id}.key").exists():
+        number += 1
+        key_id = f"{month}-{number}"
+    return key_id
+
+
+def require_new(ring: KeyRing, key_id: str, algorithm: str) -> None:
+    """Raise UsageError where no key can be called so or sign so, Refused `keyring.id_taken` where one is called so."""
+    if not is_key_id(key_id):
+        raise UsageError("keyring.bad_id", key_id=key_id)
+    if algorithm not in ALGORITHMS:
+        raise UsageError("keyring.bad_algorithm", algorithm=algorithm, known=", ".join(ALGORITHMS))
+    if key_id in ring.keys:
+        raise Refused("keyring.id_taken", key_id=key_id, path=ring.path)
+
+
 @contextlib.contextmanager
 def changing(path: Path, environ: Mapping[str, str]) -> Iterator[KeyRingChange]:
     """The ring at `path`, which nobody else changes meanwhile.
 
-    Raises Conflict `keyring.busy` where somebody else is changing it, and what `KeyRing.load` raises.
+    Raises Conflict `keyring.busy` where somebody else is changing it, Refused `keyring.not_owner`, and what
+    `KeyRing.load` raises.
     """
     lock = path.with_name(path.name + ".lock")
-    if not path.parent.is_dir():
-        raise Unavailable("files.missing", path=path)
+    try:
+        # Written by another account, root too, the ring would be out of reach of the processes that need it.
+        owner = path.stat().st_uid
+    except OSError as error:
+        code = "files.missing" if isinstance(error, FileNotFoundError) else "files.unreadable"
+        raise Unavailable(code, path=path, reason=files.reason(error)) from error
+    if owner != os.geteuid():
+        raise Refused("keyring.not_owner", path=path, owner=owner)
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -55,24 +85,6 @@ class KeyRingChange:
         self._environ = environ
         self.ring = KeyRing.load(path, environ)
 
-    def free_id(self, now: datetime) -> str:
-        """The id of the next key: `ops-YYYY-MM`, with a number from 2 where the month had one already."""
-        month = f"ops-{now:%Y-%m}"
-        number, key_id = 1, month
-        while key_id in self.ring.keys:
-            number += 1
-            key_id = f"{month}-{number}"
-        return key_id
-
-    def require_new(self, key_id: str, algorithm: str) -> None:
-        """Raise UsageError where no key can be called so or sign so, Refused `keyring.id_taken` where one is."""
-        if not is_key_id(key_id):
-            raise UsageError("keyring.bad_id", key_id=key_id)
-        if algorithm not in ALGORITHMS:
-            raise UsageError("keyring.bad_algorithm", algorithm=algorithm, known=", ".join(ALGORITHMS))
-        if key_id in self.ring.keys:
-            raise Refused("keyring.id_taken", key_id=key_id, path=self._path)
-
     def add(
         self,
         key_id: str,
@@ -85,7 +97,7 @@ class KeyRingChange:
 
         Raises what `require_new` raises, Conflict `keyring.secret_in_the_way`, Unavailable `files.cannot_write`.
         """
-        self.require_new(key_id, algorithm)
+        require_new(self.ring, key_id, algorithm)
         try:
             facts = new_key(self._path, key_id, algorithm, now)
         except OSError as error:
