@@ -28,15 +28,14 @@ class Ending:
         # The file, and how far its line numbers are ahead of its entry numbers, which no append changes.
         self._ahead: tuple[int, int] | None = None
 
-    def find(self, descriptor: int, size: int, left: Spot | None) -> Spot:
-        """Where to append in a file of `size` bytes, with an unfinished write of someone killed repaired first.
+    def followed(self, descriptor: int, size: int, left: Spot | None) -> Spot | None:
+        """Where to append after what others appended since this process `left`; None where `find` must tell."""
+        if left is None or not 0 < size - left.size <= _NEAR:
+            return None
+        return self._scribe.followed(left, os.pread(descriptor, size - left.size, left.size))
 
-        `left` is where this process left the same file.
-        """
-        if left is not None and 0 < size - left.size <= _NEAR:
-            spot = self._scribe.followed(left, os.pread(descriptor, size - left.size, left.size))
-            if spot is not None:
-                return spot
+    def find(self, descriptor: int, size: int) -> Spot:
+        """Where to append in a file of `size` bytes, with an unfinished write of someone killed repaired first."""
         if size == 0:
             raise Unavailable("log.emptied", path=self._path)
         end = logfile.read_end(descriptor, size)

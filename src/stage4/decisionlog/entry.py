@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from stage4.clock import format_instant
 from stage4.decisionlog.canonical import MAX_INTEGER, MAX_LINE, Malformed, require_subset, spelled
@@ -103,8 +103,7 @@ class Entry:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Proof for the author that the entry is on the disk: `raw` is its line without LF, `digest` the chain's hash."""
 
     seq: int
@@ -150,21 +149,20 @@ class Prepared:
             spelled(tags),
         )
 
-    def payload(self, place: Place, timestamp: str) -> bytes:
-        """The canonical payload at `place`; raises UsageError `log.draft_refused` where it is too long."""
-        key = place.key_id.encode("ascii")
+    def payload(self, log_id: bytes, seq: int, prev: bytes, key_id: bytes, timestamp: bytes) -> bytes:
+        """The canonical payload at that place; raises UsageError `log.draft_refused` where it is too long."""
         payload = b'%b"%b"%b"%b"%b"%b"%b%d,"signatures":{"decision_log.entry":"hmac:%b%b%b","v":3}' % (
             self._before_key,
-            key,
+            key_id,
             self._before_log,
-            place.log_id.encode("ascii"),
+            log_id,
             self._before_prev,
-            place.prev.encode("ascii"),
+            prev,
             self._before_seq,
-            place.seq,
-            key,
+            seq,
+            key_id,
             self._before_timestamp,
-            timestamp.encode("ascii"),
+            timestamp,
         )
         if len(payload) > MAX_LINE - 256:
             raise _refused(self.draft, f"longer than {MAX_LINE - 256} bytes")
@@ -173,7 +171,9 @@ class Prepared:
 
 def payload_of(draft: Draft, place: Place, now: datetime) -> bytes:
     """The canonical payload of `draft` at `place`; raises UsageError `log.draft_refused` naming the fault."""
-    return Prepared(draft).payload(place, format_instant(draft.timestamp or now))
+    log_id, prev, key_id = place.log_id.encode("ascii"), place.prev.encode("ascii"), place.key_id.encode("ascii")
+    timestamp = format_instant(draft.timestamp or now).encode("ascii")
+    return Prepared(draft).payload(log_id, place.seq, prev, key_id, timestamp)
 
 
 def read_payload(members: object, line: int, offset: int) -> Entry:

@@ -20,7 +20,10 @@ from stage4.clock import Clock
 from stage4.decisionlog.canonical import MAX_LINE
 from stage4.errors import Unavailable, UsageError
 
-_FIRST_WAIT_S = 0.0001
+# Whoever holds the lock is done after the time of one append: first let others run, then wait that long, then longer.
+_YIELDS = 10
+_TRIES = 64
+_FIRST_WAIT_S = 0.00005
 _LONGEST_WAIT_S = 0.002
 _CHUNK = 1 << 20
 _FIRST_STEP = 1024
@@ -59,26 +62,52 @@ def open_log_file(path: Path, flags: int) -> int:
     return descriptor
 
 
-@contextlib.contextmanager
-def locked(path: Path, descriptor: int, operation: int, timeout: float, clock: Clock) -> Iterator[None]:
-    """Hold LOCK_EX or LOCK_SH on the log for the block; raises Unavailable `log.busy` after `timeout` seconds."""
-    deadline = clock.monotonic_ns() + round(timeout * 1e9)
-    wait = _FIRST_WAIT_S
+def lock(path: Path, descriptor: int, operation: int, timeout: float, clock: Clock) -> None:
+    """Take LOCK_EX or LOCK_SH on the log; raises Unavailable `log.busy` after `timeout` seconds."""
+    operation |= fcntl.LOCK_NB
+    tries, deadline = 0, None
     while True:
         try:
-            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-            break
+            fcntl.flock(descriptor, operation)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise Unavailable("log.no_lock", path=path, reason=files.reason(error)) from error
-        if clock.monotonic_ns() >= deadline:
+        else:
+            return
+        tries += 1
+        if tries <= _YIELDS:
+            os.sched_yield()
+            continue
+        now = clock.monotonic_ns()
+        deadline = deadline or now + round(timeout * 1e9)
+        if now >= deadline:
             raise Unavailable("log.busy", path=path, seconds=timeout)
-        clock.sleep(wait)
-        wait = min(wait * 2, _LONGEST_WAIT_S)
+        clock.sleep(min(_FIRST_WAIT_S * 2 ** (tries // _TRIES), _LONGEST_WAIT_S))
+
+
+@contextlib.contextmanager
+def locked(path: Path, descriptor: int, operation: int, timeout: float, clock: Clock) -> Iterator[None]:
+    """Hold LOCK_EX or LOCK_SH on the log for the block; raises Unavailable `log.busy` after `timeout` seconds."""
+    lock(path, descriptor, operation, timeout, clock)
     try:
         yield
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def identity(descriptor: int) -> tuple[int, int]:
+    """Which file is open: its device and its number there."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def size_if_still(name: str, file: tuple[int, int]) -> int | None:
+    """The size of the file at `name` if it is still `file`, told by one question to the disk; None otherwise."""
+    try:
+        status = os.stat(name)
+    except OSError:
+        return None
+    return status.st_size if (status.st_dev, status.st_ino) == file else None
 
 
 def is_still(path: Path, descriptor: int) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,9 +29,11 @@ from stage4.decisionlog.prefix import Prefix
 from stage4.errors import Unavailable, UsageError
 from stage4.security.keyring import Key, KeyRing, KeyState
 
+# The id stands unescaped in every line.
+_LOG_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-@dataclass(frozen=True, slots=True)
-class Head:
+
+class Head(NamedTuple):
     """The last entry of a log: what the next one chains to."""
 
     seq: int
@@ -38,8 +41,7 @@ class Head:
     log_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(NamedTuple):
     """Where the next line goes: after `head`, at byte `size`, as line number `line` of the file, under `key`."""
 
     head: Head
@@ -97,20 +99,21 @@ class Scribe:
         seq, digest, log_id = head.seq, head.digest, head.log_id
         if key.state is not KeyState.ACTIVE and any(prepared.draft.kind != KEY_ROTATION for prepared in drafts):
             key = self.usable(key.id, log_id)
-        seal = self.sealer(key, log_id).seal
+        seal, log, key_id = self.sealer(key, log_id).seal, log_id.encode("ascii"), key.id.encode("ascii")
         now = self.clock.now()
-        timestamp = format_instant(now)
+        written = format_instant(now).encode("ascii")
         receipts = []
         for prepared in drafts:
-            draft, seq = prepared.draft, seq + 1
-            at, written = (draft.timestamp, format_instant(draft.timestamp)) if draft.timestamp else (now, timestamp)
-            raw = seal(prepared.payload(Place(log_id, seq, digest, key.id), written))
+            draft, seq, at, timestamp = prepared.draft, seq + 1, now, written
+            if draft.timestamp is not None:
+                at, timestamp = draft.timestamp, format_instant(draft.timestamp).encode("ascii")
+            raw = seal(prepared.payload(log, seq, digest.encode("ascii"), key_id, timestamp))
             digest = leaf_digest(raw)
             receipts.append(Receipt(seq, digest, at, line, size, raw))
             size, line = size + len(raw) + 1, line + 1
             if draft.kind == KEY_ROTATION:
                 key = self.usable(str(draft.metadata.get("next_key_id")), log_id)
-                seal = self.sealer(key, log_id).seal
+                seal, key_id = self.sealer(key, log_id).seal, key.id.encode("ascii")
         return tuple(receipts), Spot(Head(seq, digest, log_id), key, size, line)
 
     def after(self, entry: Entry, line: bytes, size: int, number: int) -> Spot:
@@ -143,6 +146,8 @@ class Scribe:
         """The entry in `line` if its signature holds: nothing is ever chained to a line that does not verify."""
         try:
             entry = read_payload(_without_signature(line), 0, offset)
+            if _LOG_ID.fullmatch(entry.log_id) is None:
+                raise Malformed("members")
         except Malformed:
             raise Unavailable("log.head_broken", path=self.path, offset=offset) from None
         key = self.keyring.key(entry.key_id)

@@ -46,6 +46,7 @@ class DecisionLog:
         self._scribe = Scribe(path, keyring, clock, origin)
         self._ending = Ending(self._scribe)
         self._flush_failed = False
+        self._name = str(path)
         self._begin_alone()
         _living.add(self)
 
@@ -59,9 +60,12 @@ class DecisionLog:
             return ()
         request = _Request([Prepared(draft) for draft in drafts])
         self._queue.append(request)
-        with self._alone(request):
+        self._enter(request)
+        try:
             if not request.answered:
                 self._commit()
+        finally:
+            self._mutex.release()
         if request.error is not None:
             raise request.error
         return request.receipts
@@ -72,8 +76,13 @@ class DecisionLog:
 
         Everybody else who appends waits, and gives up after the lock's time limit.
         """
-        with self._alone(), self._locked() as descriptor:
-            yield Held(self, descriptor, self._spot(descriptor))
+        self._enter(None)
+        try:
+            descriptor, size = self._lock()
+            yield Held(self, descriptor, self._spot(descriptor, size))
+        finally:
+            self._unlock()
+            self._mutex.release()
 
     def rehearse(self, draft: Draft) -> bytes:
         """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
@@ -114,6 +123,7 @@ class DecisionLog:
         self._mutex = threading.Lock()
         self._queue: deque[_Request] = deque()
         self._descriptor: int | None = None
+        self._file = (0, 0)
         self._close: Callable[[], object] = _nothing
         # The end of the open file as this process left it; valid while the file has this size.
         self._left: Spot | None = None
@@ -123,34 +133,33 @@ class DecisionLog:
         self._close()
         self._begin_alone()
 
-    @contextlib.contextmanager
-    def _alone(self, request: _Request | None = None) -> Iterator[None]:
-        """This thread only; raises Unavailable `log.busy` after the lock's time limit."""
-        if not self._mutex.acquire(timeout=self._lock_timeout):
-            try:
-                if request is not None:
-                    self._queue.remove(request)
-            except ValueError:
-                # Another thread took it along: whether it is on the disk is known when that thread is done.
-                self._mutex.acquire()
-            else:
-                raise Unavailable("log.busy", path=self.path, seconds=self._lock_timeout)
+    def _enter(self, request: _Request | None) -> None:
+        """Wait for this process's other threads; raises Unavailable `log.busy` after the lock's time limit."""
+        if self._mutex.acquire(timeout=self._lock_timeout):
+            return
         try:
-            yield
-        finally:
-            self._mutex.release()
+            if request is not None:
+                self._queue.remove(request)
+        except ValueError:
+            # Another thread took it along: whether it is on the disk is known when that thread is done.
+            self._mutex.acquire()
+        else:
+            raise Unavailable("log.busy", path=self.path, seconds=self._lock_timeout)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The file open and locked, and still the one that the path names."""
+    def _lock(self) -> tuple[int, int]:
+        """The file open and locked, and still the one that the path names: its descriptor and its size."""
         while True:
             descriptor = self._open()
-            with logfile.locked(self.path, descriptor, fcntl.LOCK_EX, self._lock_timeout, self._clock):
-                if logfile.is_still(self.path, descriptor):
-                    yield descriptor
-                    return
+            logfile.lock(self.path, descriptor, fcntl.LOCK_EX, self._lock_timeout, self._clock)
+            size = logfile.size_if_still(self._name, self._file)
+            if size is not None:
+                return descriptor, size
             self._close()
             self._descriptor = None
+
+    def _unlock(self) -> None:
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _open(self) -> int:
         if self._descriptor is None:
@@ -161,7 +170,7 @@ class DecisionLog:
                 except FileNotFoundError:
                     self._begin()
             self._close = weakref.finalize(self, os.close, descriptor)
-            self._descriptor, self._left = descriptor, None
+            self._descriptor, self._file, self._left = descriptor, logfile.identity(descriptor), None
             self._ending.forget()
         return self._descriptor
 
@@ -195,9 +204,10 @@ class DecisionLog:
 
     def _append(self, group: Sequence[_Request]) -> None:
         self._require_flushing()
-        with self._locked() as descriptor:
-            spot = before = self._spot(descriptor)
-            lines: list[bytes] = []
+        lines: list[bytes] = []
+        try:
+            descriptor, size = self._lock()
+            spot = before = self._spot(descriptor, size)
             for request in group:
                 try:
                     request.receipts, spot = self._scribe.sealed(request.drafts, spot)
@@ -207,6 +217,8 @@ class DecisionLog:
                     lines += [receipt.raw for receipt in request.receipts]
             if lines:
                 self._write(descriptor, before, lines, spot)
+        finally:
+            self._unlock()
         if lines:
             try:
                 os.fdatasync(descriptor)
@@ -218,17 +230,20 @@ class DecisionLog:
                         stack.enter_context(lock)
                     raise self._unconfirmed(before, spot, error) from error
 
-    def _spot(self, descriptor: int) -> Spot:
-        """Where to append; what others could not confirm or finish is accounted for by an entry first."""
-        size = os.fstat(descriptor).st_size
+    def _spot(self, descriptor: int, size: int) -> Spot:
+        """Where to append; what others could not finish or confirm is accounted for by an entry first."""
         if self._left is not None and self._left.size == size:
             return self._left
-        self._left = spot = self._ending.find(descriptor, size, self._left)
-        draft = repair.unconfirmed_draft(self.path)
-        if draft is not None:
-            spot = self._put(descriptor, spot, draft)[1]
-            with contextlib.suppress(OSError):
-                repair.marker_path(self.path).unlink()
+        spot = self._ending.followed(descriptor, size, self._left)
+        if spot is None:
+            self._left = None
+            spot = self._ending.find(descriptor, size)
+            draft = repair.unconfirmed_draft(self.path)
+            if draft is not None:
+                spot = self._put(descriptor, spot, draft)[1]
+                with contextlib.suppress(OSError):
+                    repair.marker_path(self.path).unlink()
+        self._left = spot
         return spot
 
     def _put(self, descriptor: int, spot: Spot, draft: Draft) -> tuple[Receipt, Spot]:
