@@ -12,9 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from stage4.decisionlog.ending import Ending
 from stage4.decisionlog.entry import Draft, Entry, Place, Prepared, Receipt, payload_of
 from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.spot import Head, Scribe, Spot
+from stage4.decisionlog.turns import Turn, Turns
 from stage4.errors import Stage4Error, Unavailable
 from stage4.security.keyring import Key, KeyRing
 
@@ -58,17 +57,12 @@ class DecisionLog:
         """Seal all drafts next to each other with one lock, one write and one flush: all of them or none."""
         if not drafts:
             return ()
-        request = _Request([Prepared(draft) for draft in drafts])
-        self._queue.append(request)
-        self._enter(request)
-        try:
-            if not request.answered:
-                self._commit()
-        finally:
-            self._mutex.release()
-        if request.error is not None:
-            raise request.error
-        return request.receipts
+        turn = Turn([Prepared(draft) for draft in drafts])
+        if self._leads(turn):
+            self._commit(turn)
+        if turn.error is not None:
+            raise turn.error
+        return turn.receipts
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Held]:
@@ -76,13 +70,13 @@ class DecisionLog:
 
         Everybody else who appends waits, and gives up after the lock's time limit.
         """
-        self._enter(None)
+        self._leads(Turn())
         try:
             descriptor, size = self._lock()
             yield Held(self, descriptor, self._spot(descriptor, size))
         finally:
             self._unlock()
-            self._mutex.release()
+            self._turns.end()
 
     def rehearse(self, draft: Draft) -> bytes:
         """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
@@ -120,8 +114,7 @@ class DecisionLog:
 
     def _begin_alone(self) -> None:
         """As a process that has not opened the file yet."""
-        self._mutex = threading.Lock()
-        self._queue: deque[_Request] = deque()
+        self._turns = Turns()
         self._descriptor: int | None = None
         self._file = (0, 0)
         self._close: Callable[[], object] = _nothing
@@ -133,18 +126,12 @@ class DecisionLog:
         self._close()
         self._begin_alone()
 
-    def _enter(self, request: _Request | None) -> None:
-        """Wait for this process's other threads; raises Unavailable `log.busy` after the lock's time limit."""
-        if self._mutex.acquire(timeout=self._lock_timeout):
-            return
+    def _leads(self, turn: Turn) -> bool:
+        """Whether this thread is to append itself; raises Unavailable `log.busy` after the lock's time limit."""
         try:
-            if request is not None:
-                self._queue.remove(request)
-        except ValueError:
-            # Another thread took it along: whether it is on the disk is known when that thread is done.
-            self._mutex.acquire()
-        else:
-            raise Unavailable("log.busy", path=self.path, seconds=self._lock_timeout)
+            return self._turns.leads(turn, self._lock_timeout)
+        except TimeoutError:
+            raise Unavailable("log.busy", path=self.path, seconds=self._lock_timeout) from None
 
     def _lock(self) -> tuple[int, int]:
         """The file open and locked, and still the one that the path names: its descriptor and its size."""
@@ -188,33 +175,33 @@ class DecisionLog:
             # A name that leads nowhere exists for link() and is missing for open().
             raise Unavailable("files.missing", path=self.path)
 
-    def _commit(self) -> None:
-        """Append what every waiting thread asked for, with one write and one flush."""
-        group = [self._queue.popleft() for _ in range(len(self._queue))]
+    def _commit(self, turn: Turn) -> None:
+        """Append what this thread and every waiting one ask for, with one write and one flush."""
+        company = self._turns.company()
         failure: Stage4Error | None = Unavailable("log.append_failed", path=self.path, reason="interrupted")
         try:
-            self._append(group)
+            self._append([turn, *company])
             failure = None
         except Stage4Error as error:
             failure = error
         finally:
-            for request in group:
-                request.error = request.error or failure
-                request.answered = True
+            for asked in (turn, *company):
+                asked.error = asked.error or failure
+            self._turns.end(company)
 
-    def _append(self, group: Sequence[_Request]) -> None:
+    def _append(self, group: Sequence[Turn]) -> None:
         self._require_flushing()
         lines: list[bytes] = []
         try:
             descriptor, size = self._lock()
             spot = before = self._spot(descriptor, size)
-            for request in group:
+            for turn in group:
                 try:
-                    request.receipts, spot = self._scribe.sealed(request.drafts, spot)
+                    turn.receipts, spot = self._scribe.sealed(turn.drafts, spot)
                 except Stage4Error as error:
-                    request.error = error
+                    turn.error = error
                 else:
-                    lines += [receipt.raw for receipt in request.receipts]
+                    lines += [receipt.raw for receipt in turn.receipts]
             if lines:
                 self._write(descriptor, before, lines, spot)
         finally:
@@ -312,18 +299,6 @@ class Held:
     def sealed(self, draft: Draft) -> Receipt:
         """The next entry, not written: for the first line of a file that takes this one's place."""
         return self._log._scribe.sealed((Prepared(draft),), self._spot)[0][0]
-
-
-class _Request:
-    """What one thread asks for. Answered, it has either its receipts or its error."""
-
-    __slots__ = ("answered", "drafts", "error", "receipts")
-
-    def __init__(self, drafts: Sequence[Prepared]) -> None:
-        self.drafts = drafts
-        self.receipts: tuple[Receipt, ...] = ()
-        self.error: Stage4Error | None = None
-        self.answered = False
 
 
 _living: weakref.WeakSet[DecisionLog] = weakref.WeakSet()
