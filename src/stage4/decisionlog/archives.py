@@ -124,6 +124,19 @@ def segments(log: Path) -> tuple[Segment, ...]:
     )
 
 
+def needed(before: tuple[Segment, ...], live_first: int | None, from_seq: int) -> tuple[Segment, ...]:
+    """Which of the segments reading from entry `from_seq` on needs, where the live file begins with `live_first`."""
+    if live_first is not None and live_first <= from_seq:
+        return ()
+    earlier = sum(segment.first_seq <= from_seq for segment in before)
+    return before[max(0, earlier - 1) :]
+
+
+def copies_of(plain: Path) -> tuple[Path, ...]:
+    """Where the archive with this plain name may lie, in the order in which a compression replaces it."""
+    return plain, plain.with_name(plain.name + ".zst"), plain.with_name(plain.name + ".gz")
+
+
 def logs_in(folder: Path) -> Mapping[str, Path]:
     """The logs whose live files or segments lie in `folder`: their live paths by name, which need not exist."""
     found = {}

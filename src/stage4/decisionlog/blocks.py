@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stage4 import files
+from stage4.decisionlog import logfile
 from stage4.decisionlog.canonical import MAX_LINE
 from stage4.decisionlog.logfile import LongLine
 from stage4.errors import Unavailable
@@ -151,6 +152,25 @@ def _rest_of_line(content: bytes, source: Iterator[bytes]) -> tuple[bytes, int, 
             return content[: MAX_LINE + 1], rest + found, chunk[found + 1 :]
         rest += len(chunk)
     return content[: MAX_LINE + 1], rest, None
+
+
+def lines_backwards(path: Path, descriptor: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The lines before byte `end`, which follows a LF, the last one first: where each begins, and itself."""
+    while end > 0:
+        begin = max(0, end - _STEP)
+        content = read_at(path, descriptor, begin, end - begin)
+        cut = content.find(b"\n") + 1 if begin else 0
+        if cut < len(content):
+            begin += cut
+            lines = content[cut:].split(b"\n")
+            lines.pop()
+        else:
+            begin = line_end_before(path, descriptor, 0, end - 1)
+            length = end - 1 - begin
+            lines = [bounded(read_at(path, descriptor, begin, min(length, MAX_LINE + 1)), length)]
+        for line in reversed(lines):
+            end -= logfile.length(line) + 1
+            yield end, line
 
 
 def line_end_before(path: Path, descriptor: int, start: int, end: int) -> int:

@@ -7,13 +7,15 @@ wrong, so that the lines before a fault are still judged.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from stage4 import files
-from stage4.decisionlog.archives import Compression, compression_of
+from stage4.decisionlog.archives import Compression, compression_of, copies_of
 from stage4.decisionlog.blocks import Block, stream_blocks
 from stage4.errors import Unavailable
 
@@ -112,14 +114,30 @@ def archive_blocks(path: Path) -> Generator[Block, None, bytes]:
     Raises Unavailable where it cannot be read, or after the last whole line of one that is not sound.
     """
     broken: list[BrokenArchive] = []
-    try:
-        with path.open("rb") as source:
-            fragment = yield from stream_blocks(until_broken(source.read, compression_of(path), broken))
-    except OSError as error:
-        raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
+    with _opened(path) as (found, source):
+        try:
+            fragment = yield from stream_blocks(until_broken(source.read, compression_of(found), broken))
+        except OSError as error:
+            raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
     if broken:
         raise Unavailable(broken[0].code, path=path) from broken[0]
     return fragment
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """The archive at `path`, or what a compression that ended meanwhile has put in its place."""
+    for candidate in (path, *copies_of(path)):
+        try:
+            source = candidate.open("rb")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
+        with source:
+            yield candidate, source
+        return
+    raise Unavailable("files.missing", path=path)
 
 
 def until_broken(read: Read, compression: Compression, broken: list[BrokenArchive]) -> Iterator[bytes]:

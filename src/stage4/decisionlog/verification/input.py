@@ -185,7 +185,7 @@ class Input:
         if part.path is None:
             return _standard_input()
         # A compression that ended meanwhile has replaced the plain file by the compressed one.
-        for path in (part.path, *part.others, *_copies(part.path)):
+        for path in (part.path, *part.others, *archives.copies_of(part.path)):
             try:
                 source = held.enter_context(path.open("rb"))
             except FileNotFoundError:
@@ -211,8 +211,10 @@ class Input:
         self._plain[len(self.parts)] = plain
         self.parts.append(part)
 
-    def add_archives(self, log: Path, segments: Sequence[Segment]) -> None:
-        """The archives of `log`, held against its manifest."""
+    def add_archives(self, log: Path, segments: tuple[Segment, ...], live_first: int | None) -> None:
+        """The archives of `log` that are needed before a live file that begins with entry `live_first`."""
+        if self._from_seq is not None:
+            segments = archives.needed(segments, live_first, self._from_seq)
         manifest = self._manifest(log)
         listed = {entry.name: entry for entry in manifest.listed}
         for segment in segments:
@@ -225,9 +227,10 @@ class Input:
                     self.add_plain(part, _Plain.of(path, descriptor))
                     continue
             self.parts.append(part)
-        first = segments[0].first_seq if segments and self._from_seq is not None else 0
         for entry in manifest.listed:
-            if entry.first_seq >= first and not any(path.exists() for path in _copies(log.with_name(entry.name))):
+            if entry.last_seq >= (self._from_seq or 0) and not any(
+                path.exists() for path in archives.copies_of(log.with_name(entry.name))
+            ):
                 facts = {"path": entry.file, "first": entry.first_seq, "last": entry.last_seq}
                 self.problems.append(InputProblem("input.archive_missing", facts, entry.file))
 
@@ -277,7 +280,7 @@ def _fill(source: Input, path: Path, clock: Clock, lock_timeout: float, from_seq
     if path.is_dir():
         path = _only_log(path)
         if not path.exists():
-            source.add_archives(path, _needed(archives.segments(path), None, from_seq))
+            source.add_archives(path, archives.segments(path), None)
             return
     compression = archives.compression_of(path)
     if compression:
@@ -287,7 +290,7 @@ def _fill(source: Input, path: Path, clock: Clock, lock_timeout: float, from_seq
     live, segments = _live(path, clock, lock_timeout)
     try:
         first = None if from_seq is None else locate.first_seq(path, live.descriptor, live.end)
-        source.add_archives(path, _needed(segments, first, from_seq))
+        source.add_archives(path, segments, first)
     finally:
         source.add_plain(InputPart(path.name, path), live)
 
@@ -307,16 +310,6 @@ def _live(path: Path, clock: Clock, lock_timeout: float) -> tuple[_Plain, tuple[
         os.close(descriptor)
 
 
-def _needed(segments: tuple[Segment, ...], live_first: int | None, from_seq: int | None) -> tuple[Segment, ...]:
-    """The segments that reading from entry `from_seq` on needs, where the live file begins with `live_first`."""
-    if from_seq is None:
-        return segments
-    if live_first is not None and live_first <= from_seq:
-        return ()
-    later = [number for number, segment in enumerate(segments) if segment.first_seq <= from_seq]
-    return segments[later[-1] :] if later else segments
-
-
 def _open(path: Path) -> int:
     try:
         return logfile.open_log_file(path, os.O_RDONLY)
@@ -331,11 +324,6 @@ def _only_log(folder: Path) -> Path:
     if len(logs) > 1:
         raise UsageError("input.several_logs", path=folder, names=", ".join(logs))
     return next(iter(logs.values()))
-
-
-def _copies(plain: Path) -> tuple[Path, ...]:
-    """Where the archive with this plain name may lie; in the order in which a compression replaces it."""
-    return plain, plain.with_name(plain.name + ".zst"), plain.with_name(plain.name + ".gz")
 
 
 def _digest(path: Path, compression: Compression) -> str | None:
