@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stage4.decisionlog.canonical import MAX_LINE
+from stage4.decisionlog.logfile import length
 
 _V3_MEMBERS = frozenset({"v", "seq", "prev", "log_id"})
 
@@ -44,7 +45,7 @@ class Prefix:
     def add(self, line: bytes) -> None:
         """One line without its LF."""
         self.lines += 1
-        self.size += len(line) + 1
+        self.size += length(line) + 1
         self._digest.update(line + b"\n")
 
     def seal(self) -> Mapping[str, object]:

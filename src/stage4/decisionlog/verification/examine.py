@@ -6,7 +6,6 @@ The walk asks this only where the fast path did not recognise a line, so it may 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stage4.decisionlog.canonical import MAX_LINE, Malformed, canonical, parse_strict
@@ -14,7 +13,7 @@ from stage4.decisionlog.chain import Sealer, split_signature
 from stage4.decisionlog.entry import Entry, read_payload
 from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.verdict import Fault
-from stage4.security.keyring import Key, KeyRing, KeyState
+from stage4.security.keyring import ALGORITHMS, Key, KeyRing
 
 _GENESIS = b'"kind":"genesis"'
 
@@ -48,19 +47,18 @@ class Examiner:
             sealer = self._sealers[key.id, log_id] = Sealer(key, log_id)
         return sealer
 
-    def sealer_of(self, key_id: str, log_id: str) -> Sealer | None:
-        """The sealer of a listed key whose secret is there."""
+    def usable_sealer(self, key_id: str, log_id: str) -> Sealer | None:
+        """The sealer of a listed key whose secret is there and which may sign in that log."""
         key = None if self.keyring is None else self.keyring.key(key_id)
-        return self.sealer(key, log_id) if key is not None and key.available else None
+        return self.sealer(key, log_id) if key is not None and key.available and key.may_sign(log_id) else None
 
-    def genesis_log_id(self, lines: Sequence[bytes]) -> str | None:
-        """The log id of the first sound genesis entry among `lines`, so that lines put before it count as foreign."""
-        for line in lines:
-            if _GENESIS in line:
-                examined = self.examine(line, 0, 0, None)
-                if examined.entry is not None and examined.blame is None and examined.entry.seq == 0:
-                    return examined.entry.log_id
-        return None
+    def genesis_log_id(self, line: bytes) -> str | None:
+        """The log id of a sound genesis entry; None for any other line."""
+        if _GENESIS not in line:
+            return None
+        examined = self.examine(line, 0, 0, None)
+        entry = examined.entry
+        return entry.log_id if entry is not None and examined.blame is None and entry.seq == 0 else None
 
     def examine(self, line: bytes, number: int, offset: int, log_id: str | None) -> Examined:
         """Judge `line`, expected in `log_id` (None while that is unknown)."""
@@ -92,9 +90,10 @@ class Examiner:
         if key is None and self.keyring is not None:
             return Blame(Fault.KEY_MISUSE, "log.key_unlisted", {"key_id": entry.key_id}), None
         algorithm = signature.get("algorithm")
-        expected = "HMAC-SHA256" if key is None else key.algorithm
-        if algorithm != expected:
-            return Blame(Fault.ALGORITHM, "log.algorithm", {"expected": expected, "named": str(algorithm)}), None
+        expected = tuple(ALGORITHMS) if key is None else (key.algorithm,)
+        if algorithm not in expected:
+            params = {"expected": ", ".join(expected), "named": str(algorithm)}
+            return Blame(Fault.ALGORITHM, "log.algorithm", params), None
         return None, key
 
     def _shape_differs(self, line: bytes, payload: bytes, signature: object) -> bool:
@@ -102,8 +101,6 @@ class Examiner:
         return split_signature(line, signature["algorithm"], signature["key_id"]) != payload
 
     def _misuse(self, key: Key, entry: Entry) -> Blame | None:
-        if key.state is KeyState.REVOKED:
-            return Blame(Fault.KEY_MISUSE, "log.key_revoked", {"key_id": key.id})
         if not key.may_sign(entry.log_id):
             return Blame(Fault.KEY_MISUSE, "log.key_not_for_log", {"key_id": key.id, "log_id": entry.log_id})
         return None

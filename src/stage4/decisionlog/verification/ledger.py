@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stage4.decisionlog.verification.blame import Blame
@@ -11,20 +12,29 @@ from stage4.decisionlog.verification.verdict import Fault, Finding, Island
 KEPT = 1000
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A line of the log: number of its part (from 0), line (from 1) and byte offset in that part."""
+
+    part: int
+    line: int
+    offset: int
+
+
 @dataclass(slots=True)
 class Ledger:
     """What was found so far; memory stays bounded however broken the log is."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[tuple[Position, int | None, Blame]] = field(default_factory=list)
     faults: Counter[Fault] = field(default_factory=Counter)
     islands: list[Island] = field(default_factory=list)
     islands_total: int = 0
 
-    def report(self, line: int, offset: int, seq: int | None, blame: Blame) -> None:
+    def report(self, at: Position, seq: int | None, blame: Blame) -> None:
         """Count a finding, and keep it while there is room."""
         self.faults[blame.fault] += 1
         if len(self.findings) < KEPT:
-            self.findings.append(Finding(line, offset, seq, blame.fault, blame.code, blame.params))
+            self.findings.append((at, seq, blame))
 
     def island(self, island: Island) -> None:
         """Count an island, and keep it while there is room."""
@@ -32,6 +42,10 @@ class Ledger:
         if len(self.islands) < KEPT:
             self.islands.append(island)
 
-    def in_order(self) -> tuple[Finding, ...]:
-        """The kept findings by line, and on one line by entry number."""
-        return tuple(sorted(self.findings, key=lambda finding: (finding.line, finding.seq is None, finding.seq or 0)))
+    def in_order(self, parts: Sequence[str]) -> tuple[Finding, ...]:
+        """The kept findings by part and line, and on one line by entry number; `parts` names the parts."""
+        found = sorted(self.findings, key=lambda each: (each[0].part, each[0].line, each[1] is None, each[1] or 0))
+        return tuple(
+            Finding(at.line, at.offset, seq, blame.fault, blame.code, blame.params, parts[at.part])
+            for at, seq, blame in found
+        )
