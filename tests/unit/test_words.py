@@ -36,6 +36,8 @@ BUILT = (
     "step.panel_",
     "escalation.timer_",
     "installing.",
+    "keyring.column_",
+    "keyring.state_",
     "loadtest.verdict_",
     "log.format_",
     "verify.completeness_",

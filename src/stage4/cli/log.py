@@ -10,9 +10,12 @@ COMMANDS = {
     "append": ("stage4.cli.log_append", "append"),
     "check-proof": ("stage4.cli.log_prove", "check_proof"),
     "checkpoint": ("stage4.cli.log_checkpoint", "checkpoint"),
+    "explain": ("stage4.cli.log_explain", "explain"),
     "grep": ("stage4.cli.log_grep", "grep"),
+    "key": ("stage4.cli.log_key", "key"),
     "prove": ("stage4.cli.log_prove", "prove"),
     "show": ("stage4.cli.log_show", "show"),
+    "tail": ("stage4.cli.log_tail", "tail"),
     "verify": ("stage4.cli.log_verify", "verify"),
 }
 

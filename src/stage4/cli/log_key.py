@@ -1,0 +1,270 @@
+"""`stage4 log key list|new|rotate|revoke`: the keys that sign the decision log. No secret is ever printed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stage4.cli.root import Session
+from stage4.clock import SystemClock, format_instant
+from stage4.errors import Stage4Error, UsageError
+
+if TYPE_CHECKING:
+    from stage4.decisionlog.key_changes import Revocation, Rotation, Standing
+    from stage4.decisionlog.writer import DecisionLog
+    from stage4.security.keyring import Key, KeyRing
+
+LIST_SCHEMA = "stage4.log_keys/1"
+CHANGE_SCHEMA = "stage4.log_key/1"
+_LONGEST_REASON = 500
+
+algorithm_option = click.option(
+    "--algorithm",
+    type=click.Choice(["HMAC-SHA256", "HMAC-SHA384"]),
+    help="How a new key signs (default: as the one in force).",
+)
+log_option = click.option(
+    "--log", "path", type=click.Path(path_type=Path), help="The log (default: the configured one)."
+)
+reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why; it stands in the log for good.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
+
+
+@click.group()
+def key() -> None:
+    """The keys of the decision log: list them, prepare one, go on to the next, revoke one."""
+
+
+@key.command("list")
+@log_option
+@click.pass_obj
+def list_(session: Session, path: Path | None) -> int:
+    """Every key of the ring: state, age, fingerprint, whether its secret is there, and which one is in force."""
+    from stage4.decisionlog.key_changes import standing
+
+    log, ring = _opened(session, path)
+    now: Standing | None = None
+    problem: Stage4Error | None = None
+    try:
+        now = standing(log, ring)
+    except Stage4Error as error:
+        problem = error
+    in_force = None if now is None else now.key.id
+    keys = [_facts(key, in_force) for key in ring.keys.values()]
+    if not session.as_json:
+        _print_table(session, ring, keys)
+    if now is None and problem is not None:
+        reason = session.text(problem.code, **problem.params)
+        session.say("keyring.in_force_unknown", log=log.path, reason=reason)
+    elif now is not None and now.log_id is None:
+        session.say("keyring.no_log", log=log.path, key_id=now.key.id)
+    session.emit(
+        {
+            "schema": LIST_SCHEMA,
+            "root": str(session.installation.root),
+            "keyring": str(ring.path),
+            "log": str(log.path),
+            "log_id": None if now is None else now.log_id,
+            "in_force": in_force,
+            "problem": None if problem is None else problem.code,
+            "active": ring.active,
+            "keys": keys,
+        }
+    )
+    return 0
+
+
+@key.command()
+@click.argument("key_id", metavar="ID", required=False)
+@algorithm_option
+@click.option("--log-id", "log_ids", multiple=True, metavar="LOG_ID", help="The only log it may sign; repeatable.")
+@dry_run_option
+@click.pass_obj
+def new(session: Session, key_id: str | None, algorithm: str | None, log_ids: tuple[str, ...], dry_run: bool) -> int:
+    """Prepare a key (default ID: ops-YYYY-MM); `rotate` puts it into force."""
+    from stage4.decisionlog.open import load_keyring
+    from stage4.security.keyring_changes import changing, free_id, require_new
+
+    ring, now = load_keyring(session.installation, os.environ), SystemClock().now()
+    chosen = algorithm or ring.active_key().algorithm
+    if dry_run:
+        planned = key_id or free_id(ring, now)
+        require_new(ring, planned, chosen)
+        session.say("keyring.would_add", key_id=planned, algorithm=chosen)
+        facts: dict[str, Any] = {"id": planned, "algorithm": chosen}
+    else:
+        with changing(ring.path, os.environ) as change:
+            added = change.add(
+                key_id or free_id(change.ring, now),
+                now,
+                algorithm=chosen,
+                logs=frozenset(log_ids) if log_ids else None,
+            )
+        secret = ring.path.with_name(f"{added.id}.key")
+        session.say("keyring.added", key_id=added.id, algorithm=chosen, fingerprint=added.fingerprint, secret=secret)
+        facts = _facts(added, None) | {"secret_file": str(secret)}
+    session.emit(_document(session, "new", dry_run) | {"key": facts})
+    return 0
+
+
+@key.command()
+@click.option("--to", metavar="ID", help="The key that takes over (default: a prepared one, else a new one).")
+@algorithm_option
+@reason_option
+@log_option
+@dry_run_option
+@click.pass_obj
+def rotate(
+    session: Session, to: str | None, algorithm: str | None, reason: str, path: Path | None, dry_run: bool
+) -> int:
+    """Let the next key sign the log from here on; running services follow by themselves."""
+    from stage4.decisionlog import key_changes
+    from stage4.security.keyring_changes import free_id
+
+    if to is not None and algorithm is not None:
+        raise UsageError("keyring.to_or_algorithm")
+    log, ring = _opened(session, path)
+    clock, reason = SystemClock(), _checked(reason)
+    if dry_run:
+        now = key_changes.standing(log, ring)
+        plan = key_changes.plan_rotation(ring, now, free_id(ring, clock.now()), to=to, algorithm=algorithm)
+    else:
+        plan = key_changes.rotate(log, ring, clock, reason, to=to, algorithm=algorithm)
+    _say_rotation(session, plan, dry_run)
+    session.emit(_document(session, "rotate", dry_run) | {"log": str(log.path), "rotation": asdict(plan)})
+    return 0
+
+
+@key.command()
+@click.argument("key_id", metavar="ID")
+@reason_option
+@click.option("--no-checkpoint", is_flag=True, help="Let nothing count that no earlier checkpoint covers.")
+@log_option
+@dry_run_option
+@click.pass_obj
+def revoke(session: Session, key_id: str, reason: str, no_checkpoint: bool, path: Path | None, dry_run: bool) -> int:
+    """Declare that the secret of key ID got out. A key in force is replaced by a new one first.
+
+    What it signed counts only as far as a checkpoint covers it. Unless --no-checkpoint is given, one is made first,
+    which vouches for the log as it stands: verify the log against the checkpoints off this machine before.
+    """
+    from stage4.decisionlog import key_changes
+
+    log, ring = _opened(session, path)
+    clock, reason = SystemClock(), _checked(reason)
+    if dry_run:
+        done = _rehearsed_revocation(log, ring, key_id)
+    else:
+
+        def vouch(known: KeyRing) -> None:
+            from stage4.decisionlog.checkpoints import notary
+
+            notary.make(log, known, clock)
+
+        done = key_changes.revoke(log, ring, clock, key_id, reason, checkpoint=None if no_checkpoint else vouch)
+    if done.rotation is not None:
+        _say_rotation(session, done.rotation, dry_run)
+    if dry_run:
+        session.say("keyring.would_revoke", key_id=key_id)
+    elif done.already:
+        session.say("keyring.revoked_already", key_id=key_id)
+    elif done.seq is None:
+        session.say("keyring.revoked_ring", key_id=key_id)
+    else:
+        session.say("keyring.not_vouched" if no_checkpoint else "keyring.vouched_now", key_id=key_id)
+        session.say("keyring.revoked", key_id=key_id, seq=done.seq)
+    document = {"log": str(log.path), "checkpoint": not no_checkpoint, "revocation": asdict(done)}
+    session.emit(_document(session, "revoke", dry_run) | document)
+    return 0
+
+
+def _opened(session: Session, path: Path | None) -> tuple[DecisionLog, KeyRing]:
+    from stage4.decisionlog.open import load_keyring, open_log
+
+    ring = load_keyring(session.installation, os.environ)
+    return open_log(session.installation, SystemClock(), os.environ, path=path), ring
+
+
+def _checked(reason: str) -> str:
+    """The reason as it will stand in ring and log, which take no control characters and no half a surrogate pair."""
+    reason = reason.strip()
+    if not reason or not reason.isprintable() or len(reason) > _LONGEST_REASON:
+        raise UsageError("keyring.bad_reason", longest=_LONGEST_REASON)
+    return reason
+
+
+def _rehearsed_revocation(log: DecisionLog, ring: KeyRing, key_id: str) -> Revocation:
+    from stage4.decisionlog import key_changes
+    from stage4.security.keyring import KeyState
+    from stage4.security.keyring_changes import free_id
+
+    revoked = key_changes.listed(ring, key_id)
+    now = key_changes.standing(log, ring)
+    rotation = None
+    if revoked.id == now.key.id:
+        rotation = key_changes.fresh_rotation(now, free_id(ring, SystemClock().now()))
+    return key_changes.Revocation(key_id, rotation, None, already=revoked.state is KeyState.REVOKED)
+
+
+def _say_rotation(session: Session, rotation: Rotation, dry_run: bool) -> None:
+    facts = asdict(rotation)
+    if dry_run:
+        session.say("keyring.would_rotate", **facts)
+    elif rotation.resumed:
+        session.say("keyring.rotation_finished", **facts)
+    elif rotation.seq is None:
+        session.say("keyring.rotated_ring", **facts)
+    else:
+        session.say("keyring.rotated", **facts)
+
+
+def _facts(key: Key, in_force: str | None) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "algorithm": key.algorithm,
+        "state": key.state.value,
+        "created": format_instant(key.created),
+        "retired": None if key.retired is None else format_instant(key.retired),
+        "revoked": None if key.revoked is None else format_instant(key.revoked),
+        "reason": key.reason,
+        "fingerprint": key.fingerprint,
+        "secret_available": key.available,
+        "in_force": key.id == in_force,
+        "logs": None if key.logs is None else sorted(key.logs),
+    }
+
+
+def _document(session: Session, change: str, dry_run: bool) -> dict[str, Any]:
+    return {
+        "schema": CHANGE_SCHEMA,
+        "root": str(session.installation.root),
+        "change": change,
+        "dry_run": dry_run,
+    }
+
+
+_COLUMNS = ("id", "algorithm", "state", "created", "fingerprint", "secret", "logs")
+
+
+def _print_table(session: Session, ring: KeyRing, keys: list[dict[str, Any]]) -> None:
+    rows = [[session.text(f"keyring.column_{name}") for name in _COLUMNS]]
+    for facts in keys:
+        state = session.text(f"keyring.state_{facts['state']}")
+        rows.append(
+            [
+                facts["id"],
+                facts["algorithm"],
+                session.text("keyring.in_force", state=state) if facts["in_force"] else state,
+                facts["created"],
+                facts["fingerprint"],
+                session.text("keyring.secret_there" if facts["secret_available"] else "keyring.secret_absent"),
+                session.text("keyring.any_log") if facts["logs"] is None else " ".join(facts["logs"]),
+            ]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
