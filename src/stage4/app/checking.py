@@ -8,12 +8,13 @@ from stage4.errors import UsageError
 
 
 def check_files(installation: Installation) -> None:
-    """Load people, rotation, playbook, notifiers and key ring; raises what the first broken one raises.
+    """Load people, rotation, playbook, notifiers, checkpoint places and key ring; raises what the first broken raises.
 
     Raises Refused as `refuse_unfitting` where all are sound and one does not fit this kind of installation.
     """
     import os
 
+    from stage4.decisionlog.checkpoints import places
     from stage4.incidents.checklist import load_playbook
     from stage4.notify.notifiers import configured
     from stage4.oncall import Roster
@@ -28,5 +29,6 @@ def check_files(installation: Installation) -> None:
         raise UsageError("oncall.stranger", person=", ".join(strangers))
     load_playbook(installation.path(operations.support_playbook))
     configured(installation)
+    places.configured(installation, os.environ)
     KeyRing.load(installation.path(operations.decision_log.keyring), os.environ)
     refuse_unfitting(installation)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from stage4.app.incident_ports import AlertmanagerAlerts, Panels, PeopleRegister, RosterFile, Switch, VerifiedLog
 from stage4.app.listening import listen_private, listen_tcp, only_one
+from stage4.app.log_keeping import LogKeeper
 from stage4.app.service_log import configure, tell
 from stage4.app.surroundings import refuse_unfitting
 from stage4.clock import Clock, parse_duration
@@ -266,9 +267,11 @@ def serve(
 
         lanes = Lanes()
         engine = build_engine(installation, clock, environ, time_scale=time_scale, spawn=spawn, deliver=lanes.deliver)
+        keeper = LogKeeper(installation, clock, environ)
         engine.start()
         heart = Heart(engine, clock)
         beating = heart.start()
+        keeper.start().add_done_callback(_tell_failure)
         try:
             applications = [
                 (public_application(installation, engine, clock, environ, heart), public),
@@ -277,6 +280,7 @@ def serve(
             asyncio.run(_serve(applications, ready, beating))
         finally:
             heart.close()
+            keeper.close()
             lanes.close()
         beating.result()
 

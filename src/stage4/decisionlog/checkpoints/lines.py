@@ -6,26 +6,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from stage4 import files
 from stage4.decisionlog import archives, logfile
-from stage4.decisionlog.archives import Segment, compression_of
-from stage4.decisionlog.blocks import plain_blocks, stream_blocks
-from stage4.decisionlog.decompression import BrokenArchive, decompressed
+from stage4.decisionlog.archives import Segment
+from stage4.decisionlog.blocks import plain_blocks
+from stage4.decisionlog.decompression import archive_blocks
 from stage4.decisionlog.prefix import is_v2
 from stage4.errors import Unavailable
 
 
 def segment_lines(segment: Segment) -> Iterator[list[bytes]]:
     """The lines of an archive without LF; raises Unavailable where it cannot be read or decompressed."""
-    path = segment.copies[0]
-    try:
-        with path.open("rb") as source:
-            for block in stream_blocks(decompressed(source.read, compression_of(path))):
-                yield block.lines()
-    except OSError as error:
-        raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
-    except BrokenArchive as error:
-        raise Unavailable(error.code, path=path) from error
+    for block in archive_blocks(segment.copies[0]):
+        yield block.lines()
 
 
 def log_lines(path: Path) -> Iterator[list[bytes]]:

@@ -181,9 +181,14 @@ class Checkpoint:
         return cls(lines[0], int(digits), root)
 
     @property
+    def tree_head(self) -> str:
+        """The tree head in base64."""
+        return base64.b64encode(self.root).decode()
+
+    @property
     def text(self) -> str:
         """The text to sign."""
-        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+        return f"{self.origin}\n{self.size}\n{self.tree_head}\n"
 
 
 def _is_name(name: str) -> bool:

@@ -75,7 +75,7 @@ class DirectoryPlace:
             files.exclusive_write(folder / PIN, parcel.pin.encode(), 0o444)
             target = folder / f"{parcel.checkpoint.size}{SUFFIX}"
             new = files.exclusive_write(target, content, 0o444)
-            newest = max(size for size in map(_size, folder.iterdir()))
+            newest = max(map(_size, folder.iterdir()))
         except OSError as error:
             raise Unavailable("checkpoint.place_failed", place=self.name, reason=files.reason(error)) from error
         if not new and files.read_limited(target) != content:
@@ -149,9 +149,18 @@ def push(places: Sequence[Place], parcel: Parcel, memory: Memory) -> tuple[Pushe
     if not places:
         return ()
     with ThreadPoolExecutor(len(places), "checkpoint-place") as lanes:
-        answers = tuple(lanes.map(lambda place: _pushed(place, parcel), places))
+        answers = tuple(lanes.map(lambda place: push_to(place, parcel), places))
     memory.took(parcel, [answer.place for answer in answers if answer.error is None])
     return answers
+
+
+def push_to(place: Place, parcel: Parcel) -> Pushed:
+    """Push to one place; never raises for it."""
+    try:
+        place.push(parcel)
+    except Stage4Error as error:
+        return Pushed(place.name, error)
+    return Pushed(place.name, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +209,6 @@ def parcel_of(note: Note, pin: str) -> Parcel:
     """The parcel of a note that this installation made."""
     checkpoint = Checkpoint.of(note)
     return Parcel(checkpoint.origin.removeprefix(origin_of("")), checkpoint, note, pin)
-
-
-def _pushed(place: Place, parcel: Parcel) -> Pushed:
-    try:
-        place.push(parcel)
-    except Stage4Error as error:
-        return Pushed(place.name, error)
-    return Pushed(place.name, None)
 
 
 def _place(installation: Installation, settings: CheckpointPlace, environ: Mapping[str, str]) -> Place:
