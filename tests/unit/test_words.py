@@ -40,6 +40,8 @@ BUILT = (
     "keyring.state_",
     "loadtest.verdict_",
     "log.format_",
+    "logview.explain_answer_",
+    "logview.explain_question_",
     "verify.completeness_",
     "verify.head_",
     "verify.integrity_",

@@ -75,11 +75,16 @@ class Reading:
     def document(self, entries: Iterable[Entry]) -> dict[str, object]:
         """The document of a command that read `entries`."""
         root = None if self.root is None else str(self.root)
-        return {"schema": SCHEMA, "root": root, "log": str(self.path), "entries": [asdict(each) for each in entries]}
+        return {"schema": SCHEMA, "root": root, "log": str(self.path), "entries": [facts_of(each) for each in entries]}
 
     def say_unverified(self) -> None:
         """That showing is not verifying: once, before anything is shown."""
         _run.say(self.session.text("logview.unverified"))
+
+
+def facts_of(entry: Entry) -> dict[str, object]:
+    """The members of an entry and where it stands, exactly as they are; `line` is null where it was not counted."""
+    return asdict(entry) | {"line": entry.line or None}
 
 
 class Printer:

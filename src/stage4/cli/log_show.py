@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from typing import TYPE_CHECKING
 
 import click
@@ -38,12 +37,15 @@ def show(reading: Reading, seq: int | None, last: int, full: bool) -> int:
 
 
 def _newest(reading: Reading, last: int) -> list[Entry]:
-    from stage4.decisionlog.reading import entries
+    from stage4.decisionlog.reading import newest
 
-    return list(deque(filter(reading.wanted.takes, entries(reading.path)), maxlen=last))
+    return newest(reading.path, last, reading.wanted.takes)
 
 
 def _one(reading: Reading, seq: int) -> list[Entry]:
-    from stage4.decisionlog.reading import entries
+    from stage4.decisionlog.locate import find
+    from stage4.decisionlog.reading import entry_of
 
-    return [entry for entry in entries(reading.path) if entry.seq == seq][:1]
+    found = find(reading.path, seq)
+    entry = None if found is None else entry_of(found.line, found.number or 0, found.offset)
+    return [] if entry is None else [entry]
