@@ -1,37 +1,30 @@
-"""`stage4 log verify`: every line judged, for people or as a document."""
+"""`stage4 log verify`: every line judged, for people or as a document; the options are those of the script."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from stage4.cli import _run
 from stage4.cli.root import Session
-from stage4.clock import SystemClock
-
-if TYPE_CHECKING:
-    pass
 
 
-@click.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def verify(session: Session, path: Path | None) -> int:
-    """Judge every line of the log (default: the configured one)."""
-    from stage4.decisionlog.open import load_keyring
-    from stage4.decisionlog.verification import report
-    from stage4.decisionlog.verification.verifier import verify as judge
+def verify(session: Session, arguments: tuple[str, ...]) -> int:
+    """Judge every line of the log, and what its checkpoints vouch for (--help says more)."""
+    from stage4.cli import _verify
 
-    installation = session.installation
-    path = path or installation.decision_log_path
-    verdict = judge(path, load_keyring(installation, os.environ), SystemClock())
-    for sentence in report.sentences(verdict, path, session.language):
+    options = _verify.parser("stage4 log verify", verify.help).parse_args(list(arguments))
+    options.root = options.root or session.root
+    answer = _verify.run(options, session.lang)
+    for sentence in answer.sentences:
         if session.as_json:
             _run.say(sentence)
         else:
             click.echo(sentence)
-    session.emit(report.document(verdict, path) | {"root": str(installation.root)})
-    return verdict.exit_code
+    session.emit(answer.document)
+    return answer.exit_code

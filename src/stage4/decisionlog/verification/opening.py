@@ -54,7 +54,7 @@ class Opening:
     def _belongs(self, line: bytes, at: Position) -> bool:
         prefix = self.prefix
         if prefix.lines == 0:
-            return prefix.accepts(line)
+            return prefix.accepts(line) or (self._judge is not None and not line.strip())
         unlike_v3 = not any(name in line for name in _V3_NAMES)
         if self._judge is not None:
             # The judge reads the line anyway, and says what is wrong with it.

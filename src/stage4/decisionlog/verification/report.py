@@ -138,7 +138,7 @@ def _headline(verdict: Verdict) -> str:
     if verdict.integrity is Integrity.BROKEN:
         return "broken"
     if verdict.completeness.coverage in (Coverage.CONTRADICTED, Coverage.TRUNCATED):
-        return verdict.completeness.coverage.value
+        return str(verdict.completeness.coverage.value)
     if verdict.integrity is Integrity.TORN:
         return "torn"
     return "unmet" if verdict.unmet else verdict.integrity.value

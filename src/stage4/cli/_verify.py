@@ -1,0 +1,409 @@
+"""
+Verifying the decision log: what the script and `stage4 log verify` share, from the options to the document.
+
+Nothing here needs an installation: with one, its key ring, its checkpoints and its pinned keys are the defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from stage4 import words
+from stage4.cli import _run
+from stage4.cli._arguments import Parser
+from stage4.clock import Clock, SystemClock, parse_instant
+from stage4.errors import Unavailable, UsageError
+from stage4.words import Language
+
+if TYPE_CHECKING:
+    from stage4.config import Installation
+    from stage4.decisionlog.checkpoints.note import VerifierKey
+    from stage4.decisionlog.verification.filter import Filter
+    from stage4.decisionlog.verification.trail import Given
+    from stage4.decisionlog.verification.v2 import V2Judge
+    from stage4.decisionlog.verification.verdict import Unmet, Verdict
+    from stage4.decisionlog.verification.walk import Task
+    from stage4.security.keyring import KeyRing
+
+_NOTE_LIMIT = 64 * 1024
+_PIN_LIMIT = 1 << 20
+# Below this a second process costs more than it saves.
+_WORTH_WORKERS = 16 << 20
+_MOST_WORKERS = 2
+_SILENT_S = 0.5
+_STEP_S = 0.1
+_LOCK_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The verdict as sentences for people and as the document for programs."""
+
+    sentences: tuple[str, ...]
+    document: dict[str, object]
+    exit_code: int
+
+
+def parser(program: str, description: str | None) -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = Parser(prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("path", nargs="?", type=Path, help="the log, a folder, an archive, or - (default: the log in the settings)")
+    add("--root", type=Path, help="the installation (default: STAGE4_ROOT, or the nearest parent)")
+    add("--output", type=Path, metavar="FILE", help="write the document to this file too")
+    keys = parser.add_argument_group("keys")
+    add = keys.add_argument
+    add("--keyring", type=Path, metavar="FILE", help="the key ring (default: the installation's)")
+    add("--hmac-key-file", type=Path, metavar="FILE", help="the key of version 2 entries, as it stands in the file")
+    add("--hmac-key-id", metavar="ID", help="the id that every version 2 entry must carry")
+    add(
+        "--expected-key-id",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="fail where an entry was signed with a key that is not named here (repeatable)",
+    )
+    checkpoints = parser.add_argument_group("checkpoints, which show whether entries were cut off or rewritten")
+    add = checkpoints.add_argument
+    add(
+        "--checkpoint",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a signed note kept elsewhere (repeatable; <log>.checkpoint and the installation's places are read too)",
+    )
+    add("--pin", action="append", default=[], type=Path, metavar="FILE", help="the keys to trust, a line each")
+    add("--from-checkpoint", type=Path, metavar="FILE", help="read only what came after an earlier verification")
+    add("--save-checkpoint", type=Path, metavar="FILE", help="where to keep how far this verification came")
+    wanted = parser.add_argument_group("filters; they only count: every line is read and judged all the same")
+    add = wanted.add_argument
+    add("--category", help="such as stage4_incident")
+    add("--kind", help="the event, such as incident_note")
+    add("--incident", metavar="ID")
+    add("--since", metavar="TIME", help="from this instant on, such as 2026-11-23T08:00:00Z")
+    add("--until", metavar="TIME", help="before this instant")
+    add(
+        "--require-event-count",
+        metavar="N",
+        help="fail unless so many entries pass the filters: N, N.. (at least), ..M (at most), N..M",
+    )
+    add = parser.add_argument
+    add("--partial", action="store_true", help="the log may begin later than with its first entry")
+    add("--workers", type=int, metavar="N", help="processes that judge lines (default: as many as it is worth)")
+    return parser
+
+
+def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
+    """Verify as the options say; `lang` None means the installation's. Raises UsageError and Unavailable."""
+    from stage4.decisionlog.verification import incremental, report
+    from stage4.decisionlog.verification.trail import Trail
+    from stage4.decisionlog.verification.v2 import V2Judge, load_secret
+    from stage4.decisionlog.verification.walk import Task
+
+    wanted = _filter(arguments)
+    count = None if arguments.require_event_count is None else Count.parse(arguments.require_event_count)
+    expected = frozenset(arguments.expected_key_id)
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UsageError("verify.bad_count", text=str(arguments.workers))
+    if arguments.hmac_key_id is not None and arguments.hmac_key_file is None:
+        raise UsageError("verify.key_id_alone")
+    if arguments.from_checkpoint is not None and arguments.path is not None and not arguments.path.is_file():
+        raise UsageError("verify.from_needs_file", path=arguments.path)
+    installation = _installation(arguments)
+    path = arguments.path if arguments.path is not None else _configured(installation)
+    lang = lang or _run.language(configured=None if installation is None else installation.settings.operations.language)
+    notes = _Notes(lang)
+    v2 = None
+    if arguments.hmac_key_file is not None:
+        v2 = V2Judge(load_secret(arguments.hmac_key_file), arguments.hmac_key_id)
+    ring = _keyring(arguments.keyring, installation, notes, needed=v2 is None)
+    clock = SystemClock()
+    # The checkpoints are read before the end of the log is fixed: what is appended meanwhile is newer than they are.
+    given = tuple(_given(arguments, path, installation, notes))
+    pins = tuple(_pins(arguments, path, installation))
+    task = Task(Trail(given, pins), v2, wanted, expected, arguments.partial)
+    progress = Progress(clock, sys.stderr, lang)
+    began = clock.monotonic_ns()
+    try:
+        verdict = _judge(arguments, path, ring, clock, task, pins, progress if sys.stderr.isatty() else None)
+    finally:
+        progress.clear()
+    if arguments.save_checkpoint is not None and not incremental.save(arguments.save_checkpoint, verdict, task.trail):
+        notes.add("verify.not_saved", path=arguments.save_checkpoint)
+    seconds = (clock.monotonic_ns() - began) / 1e9
+    verdict = replace(verdict, unmet=tuple(_unmet(verdict, count, expected, v2)))
+    document = report.document(verdict, path) | {
+        "root": None if installation is None else str(installation.root),
+        "notes": notes.said,
+        "seconds": round(seconds, 3),
+        "entries_per_second": round((verdict.entries + verdict.v2_entries) / seconds) if seconds > 0 else None,
+    }
+    if arguments.output is not None:
+        _run.save(document, arguments.output)
+    return Answer(tuple(report.sentences(verdict, path, lang)), document, int(verdict.exit_code))
+
+
+def _judge(
+    arguments: argparse.Namespace,
+    path: Path,
+    ring: KeyRing | None,
+    clock: Clock,
+    task: Task,
+    pins: Sequence[VerifierKey],
+    progress: Progress | None,
+) -> Verdict:
+    from stage4.decisionlog.verification import incremental
+    from stage4.decisionlog.verification.input import open_input
+    from stage4.decisionlog.verification.verifier import verify_input
+
+    workers = arguments.workers or _workers(path)
+    if arguments.from_checkpoint is not None:
+        kept = incremental.load(arguments.from_checkpoint, pins)
+        return incremental.verify_after(kept, path, ring, clock, task, workers=workers, progress=progress)
+    with open_input(None if _is_stdin(path) else path, clock, lock_timeout=_LOCK_TIMEOUT_S) as source:
+        return verify_input(source, ring, clock, task, workers=workers, progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many entries the caller wants: `least` and `most`, each None where it is open."""
+
+    text: str
+    least: int | None
+    most: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Count:
+        """`N` exactly, `N..` at least, `..M` at most, `N..M`; raises UsageError `verify.bad_count`."""
+        first, dots, last = text.partition("..")
+        if not dots:
+            last = first
+        if not (first or last) or any(part and not (part.isascii() and part.isdigit()) for part in (first, last)):
+            raise UsageError("verify.bad_count", text=text)
+        if len(first) > 18 or len(last) > 18:
+            raise UsageError("verify.bad_count", text=text)
+        least, most = (int(part) if part else None for part in (first, last))
+        if least is not None and most is not None and least > most:
+            raise UsageError("verify.bad_count", text=text)
+        return cls(text, least, most)
+
+    def fits(self, n: int) -> bool:
+        """Whether `n` entries are as many as wanted."""
+        return (self.least is None or self.least <= n) and (self.most is None or n <= self.most)
+
+
+class Progress:
+    """Says on a terminal how far a long verification has come; silent for the first half second."""
+
+    def __init__(self, clock: Clock, stream: TextIO, lang: Language) -> None:
+        self._clock, self._stream, self._lang = clock, stream, lang
+        self._began = clock.monotonic_ns()
+        self._next = self._began + round(_SILENT_S * 1e9)
+        self._shown = False
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """`done` bytes of `total` are judged; None where nobody knows how many there are."""
+        now = self._clock.monotonic_ns()
+        if now < self._next:
+            return
+        self._next = now + round(_STEP_S * 1e9)
+        rate = max(done, 1) / ((now - self._began) / 1e9)
+        facts: dict[str, object] = {"done": done >> 20, "rate": round(rate / (1 << 20))}
+        if total is None:
+            line = words.text("verify.progress", self._lang, **facts)
+        else:
+            left = max(0, round((total - done) / rate))
+            line = words.text("verify.progress_of", self._lang, total=total >> 20, left=left, **facts)
+        self._stream.write(f"\r{line}\x1b[K")
+        self._stream.flush()
+        self._shown = True
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+
+class _Notes:
+    """What the reader should know besides the verdict: said at once, and kept for the document."""
+
+    def __init__(self, lang: Language) -> None:
+        self._lang = lang
+        self.said: list[dict[str, object]] = []
+
+    def add(self, code: str, **params: object) -> None:
+        _run.say(f"warning: {words.text(code, self._lang, **params)}")
+        params = {name: str(value) for name, value in params.items()}
+        self.said.append({"code": code, "message": words.text(code, "en", **params), "params": params})
+
+
+def _filter(arguments: argparse.Namespace) -> Filter | None:
+    from stage4.decisionlog.verification.filter import Filter
+
+    wanted = Filter(
+        category=arguments.category,
+        kind=arguments.kind,
+        incident=arguments.incident,
+        since=None if arguments.since is None else parse_instant(arguments.since),
+        until=None if arguments.until is None else parse_instant(arguments.until),
+    )
+    return None if wanted == Filter() else wanted
+
+
+def _unmet(verdict: Verdict, count: Count | None, expected: frozenset[str], v2: V2Judge | None) -> Iterator[Unmet]:
+    from stage4.decisionlog.verification.verdict import Unmet
+
+    if count is not None:
+        n = verdict.entries + verdict.v2_entries if verdict.matched is None else verdict.matched
+        if not count.fits(n):
+            yield Unmet("verify.unmet_count", {"n": n, "wanted": count.text})
+    # An unexpected key of version 3 is a finding; that of version 2 is named in the entries without being signed.
+    if expected and v2 is not None and verdict.v2_entries and v2.key_id not in expected:
+        yield Unmet("verify.unmet_key", {"n": verdict.v2_entries, "key_id": v2.key_id or ""})
+
+
+def _installation(arguments: argparse.Namespace) -> Installation | None:
+    """The installation, where one is needed or found; a log with its own key ring needs none."""
+    from stage4.config import find_root, load
+
+    if arguments.path is not None and arguments.keyring is not None and arguments.root is None:
+        return None
+    try:
+        root = find_root(arguments.root, os.environ, Path.cwd())
+    except UsageError:
+        if arguments.path is None or arguments.root is not None:
+            raise
+        return None
+    return load(root)
+
+
+def _configured(installation: Installation | None) -> Path:
+    assert installation is not None, "without a path the installation is required"
+    return installation.decision_log_path
+
+
+def _keyring(named: Path | None, installation: Installation | None, notes: _Notes, *, needed: bool) -> KeyRing | None:
+    """The key ring, and a note where there is none: then the chain is judged and the signatures are not."""
+    from stage4.security.keyring import KeyRing
+
+    if named is not None:
+        path = named
+    elif installation is not None:
+        path = installation.path(installation.settings.operations.decision_log.keyring)
+    else:
+        if needed:
+            notes.add("verify.no_keyring", reason="-")
+        return None
+    try:
+        return KeyRing.load(path, os.environ)
+    except Unavailable as error:
+        if needed or named is not None:
+            notes.add("verify.no_keyring", reason=words.text(error.code, "en", **error.params))
+        return None
+
+
+def _given(
+    arguments: argparse.Namespace, path: Path, installation: Installation | None, notes: _Notes
+) -> Iterator[Given]:
+    """The notes that were named, the one beside the log, and those of the installation's places for its own log."""
+    from stage4 import files
+    from stage4.decisionlog.verification.trail import Given
+
+    for named in arguments.checkpoint:
+        yield Given(str(named), files.read_limited(named, _NOTE_LIMIT))
+    if arguments.partial or _is_stdin(path):
+        return
+    places = _outside(installation, notes) if installation is not None and _is_own(path, installation) else ()
+    for found in (*_beside(path), *places):
+        try:
+            yield Given(str(found), files.read_limited(found, _NOTE_LIMIT))
+        except Unavailable as error:
+            if error.code != "files.missing":
+                notes.add("verify.not_read", path=found, reason=words.text(error.code, "en", **error.params))
+
+
+def _beside(path: Path) -> Sequence[Path]:
+    """Where the newest checkpoint of a live log or of the logs in a folder lies."""
+    if path.is_dir():
+        return sorted(path.glob("*.jsonl.checkpoint"))
+    return (path.with_name(path.name + ".checkpoint"),)
+
+
+def _is_own(path: Path, installation: Installation) -> bool:
+    """Whether the log is the installation's, or the folder that it lies in."""
+    own = installation.decision_log_path.resolve()
+    return path.resolve() in (own, own.parent)
+
+
+def _outside(installation: Installation, notes: _Notes) -> Iterator[Path]:
+    """The newest note in each directory outside that the installation leaves its checkpoints in."""
+    from stage4.decisionlog.checkpoints.places import DirectoryPlace, configured, newest_file
+    from stage4.decisionlog.reading import entries
+
+    folders = [place.path for place in configured(installation, os.environ) if isinstance(place, DirectoryPlace)]
+    if not any(folder.is_dir() for folder in folders):
+        return
+    try:
+        first = next(entries(installation.decision_log_path), None)
+    except Unavailable:
+        first = None
+    for folder in folders:
+        newest = None if first is None else newest_file(folder / first.log_id)
+        if newest is not None:
+            yield newest
+        elif others := sorted(path.name for path in folder.glob("*/") if newest_file(path) is not None):
+            notes.add("verify.other_logs", path=folder, logs=", ".join(others))
+
+
+def _pins(arguments: argparse.Namespace, path: Path, installation: Installation | None) -> Iterator[VerifierKey]:
+    for named in arguments.pin:
+        yield from read_pins(named)
+    if not arguments.pin and installation is not None and _is_own(path, installation):
+        pin = installation.settings.operations.decision_log.checkpoints.pin
+        if pin is not None:
+            yield from read_pins(installation.path(pin))
+
+
+def read_pins(path: Path) -> Iterator[VerifierKey]:
+    """The verifier keys in a file, one a line, `#` before a remark.
+
+    Raises Unavailable `files.*`, UsageError `verify.bad_pin` and `verify.no_pin`.
+    """
+    from stage4 import files
+    from stage4.decisionlog.checkpoints.note import NoteError, VerifierKey
+
+    none = True
+    for number, line in enumerate(files.read_limited(path, _PIN_LIMIT).decode("utf-8", "replace").split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            yield VerifierKey.parse(line)
+        except NoteError:
+            raise UsageError("verify.bad_pin", path=path, line=number) from None
+        none = False
+    if none:
+        raise UsageError("verify.no_pin", path=path)
+
+
+def _is_stdin(path: Path) -> bool:
+    return str(path) == "-"
+
+
+def _workers(path: Path) -> int:
+    """How many processes the input is worth."""
+    if _is_stdin(path):
+        return 1
+    try:
+        beside = path.iterdir() if path.is_dir() else path.parent.glob(f"{path.stem}*")
+        size = sum(file.stat().st_size for file in beside)
+    except OSError:
+        return 1
+    return 1 if size < _WORTH_WORKERS else min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
