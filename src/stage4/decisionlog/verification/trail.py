@@ -93,6 +93,7 @@ class Trail:
         # False from the first fault on: what comes after it vouches for nothing and is held against nothing.
         self._sound = True
         self._contradicted = False
+        self._first_number, self._chained = 0, False
         self._stable: VerifierKey | None = None
         self._covered = self._proven = self._fitting = 0
         self._newest: Note | None = None
@@ -110,12 +111,9 @@ class Trail:
         except NoteError:
             self._blames.append(_checkpoint_blame("completeness.note_malformed", source=given.source))
 
-    def resume(self, mark: Mark, note: Note) -> None:
-        """Begin after a checkpoint that the caller trusts: it vouches for itself, and its entry for the next key."""
-        self._last, self._stable, self._newest = mark, mark.facts.stable_key, note
-        self._covered = self._proven = mark.size
-        self._fitting = 1
-        self._ends[mark.size] = (mark.root, mark)
+    def begin_with(self, number: int) -> None:
+        """The first checkpoint entry will be that `number`, of which the caller knows that it is the right one."""
+        self._first_number, self._chained = number, True
 
     def sizes(self) -> frozenset[int]:
         """The tree sizes at which a given note has to be compared."""
@@ -190,18 +188,18 @@ class Trail:
         if tree.nodes != frontier.nodes:
             yield _checkpoint_blame("completeness.entry_frontier")
             return
-        chained = facts.key in self._pins
+        chained = self._chained or facts.key in self._pins
         if last is not None:
             blame = _succession_blame(last, facts) or self._carried(last, facts.previous)
             if blame is not None:
                 yield blame
                 return
             chained = chained or last.chained
-        elif facts.number != 0:
-            yield _checkpoint_blame("completeness.entry_number", number=facts.number, expected=0)
+        elif facts.number != self._first_number:
+            yield _checkpoint_blame("completeness.entry_number", number=facts.number, expected=self._first_number)
             return
         elif facts.stable_key not in self._pinned(facts.stable_key.name, or_else=facts.stable_key):
-            yield _checkpoint_blame("completeness.entry_stable", number=0)
+            yield _checkpoint_blame("completeness.entry_stable", number=facts.number)
             return
         self._stable = facts.stable_key
         self._last = Mark(facts, frontier.size, frontier.root(), chained)
