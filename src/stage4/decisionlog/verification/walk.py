@@ -139,8 +139,8 @@ class Walk:
             self._release()
             self._passed.append((self._line, self._offset))
             self._part, self._line, self._offset = self._part + 1, 0, 0
-        if self._line == 0:
-            # What was left out of an incremental walk stands before the first block of the first part.
+        if self._held is None or self._line == 0:
+            # An incremental walk begins with a block that others stand before.
             self._offset = block.offset
         if self._held is None and stretches is not None:
             self._stretches(stretches, block.lines)
