@@ -17,6 +17,7 @@ from stage4.decisionlog import archives
 from stage4.decisionlog.blocks import Block, line_after, line_end_before, plain_blocks, read_at
 from stage4.decisionlog.canonical import MAX_LINE, Malformed, parse_strict
 from stage4.decisionlog.decompression import archive_blocks
+from stage4.decisionlog.entry import read_payload
 from stage4.decisionlog.logfile import length
 from stage4.decisionlog.prefix import is_v2
 from stage4.errors import Unavailable
@@ -82,16 +83,23 @@ def seq_of(line: bytes) -> int | None:
         return None
     if is_v2(line):
         return _BEFORE_ALL
-    return _strict_seq_of(line)
-
-
-def _strict_seq_of(line: bytes) -> int | None:
     try:
         members = parse_strict(line)
     except Malformed:
         return None
     seq = members.get("seq") if isinstance(members, dict) else None
     return seq if type(seq) is int else None
+
+
+def _is_entry(line: bytes, seq: int) -> bool:
+    """Whether a line is an entry of this number in form; nothing is authenticated."""
+    try:
+        members = parse_strict(line)
+        if not isinstance(members, dict) or members.pop("signature", None) is None:
+            return False
+        return read_payload(members, 0, 0).seq == seq
+    except Malformed:
+        return False
 
 
 def count_lines(path: Path, descriptor: int, offset: int) -> int:
@@ -115,6 +123,12 @@ def start_of(path: Path, descriptor: int, end: int, seq: int) -> int:
 def first_seq(path: Path, descriptor: int, end: int) -> int | None:
     """The number that the first line of a plain file states, -1 for a line of a v2 prefix; None where none does."""
     return next((number for _, line in _lines(path, descriptor, 0, end) if (number := seq_of(line)) is not None), None)
+
+
+def first_seq_in(path: Path) -> int | None:
+    """As `first_seq`, for the file at `path`, compressed or not; raises Unavailable where it cannot be read."""
+    numbers = (seq_of(line) for block in archive_blocks(path) for line in block.lines())
+    return next((number for number in numbers if number is not None), None)
 
 
 def skip_to(blocks: Generator[Block, None, bytes], seq: int) -> Generator[Block, None, tuple[int, bytes]]:
@@ -168,12 +182,14 @@ def _search(path: Path, descriptor: int, end: int, seq: int) -> _Searched:
         if number is None:
             continue
         if number >= seq:
-            exact = offset if number == seq and _strict_seq_of(line) == seq else None
+            exact = offset if number == seq and _is_entry(line, seq) else None
             return _Searched(exact, low, False, exact is None and low > 0)
         low, last = offset + length(line) + 1, number
     if last is None:
         last = _last_number(path, descriptor, low)
-    return _Searched(None, low, last == seq - 1, last != seq - 1)
+    first = first_seq(path, descriptor, end)
+    is_next = last == seq - 1 and (first is None or first <= last)
+    return _Searched(None, low, is_next, not is_next)
 
 
 def _last_number(path: Path, descriptor: int, end: int) -> int | None:
@@ -212,7 +228,7 @@ def _in_blocks(blocks: Iterable[Block], seq: int) -> tuple[int, bytes, int] | No
         if digits in block.read():
             offset = block.offset
             for number, line in enumerate(block.lines(), passed + 1):
-                if digits in line and seq_of(line) == seq == _strict_seq_of(line):
+                if digits in line and seq_of(line) == seq and _is_entry(line, seq):
                     return offset, line, number
                 offset += length(line) + 1
         passed += block.read().count(b"\n") or 1
