@@ -109,6 +109,7 @@ class Walk:
         # Lines held back while the genesis entry is looked for, so that foreign lines before it are known as such.
         self._held: list[bytes] | None = []
         self._held_size = 0
+        self._begun = False
         self._part = self._line = self._offset = 0
         self._passed: list[tuple[int, int]] = []
         self._log_id: str | None = None
@@ -139,9 +140,9 @@ class Walk:
             self._release()
             self._passed.append((self._line, self._offset))
             self._part, self._line, self._offset = self._part + 1, 0, 0
-        if self._held is None or self._line == 0:
+        if not self._begun:
             # An incremental walk begins with a block that others stand before.
-            self._offset = block.offset
+            self._begun, self._offset = True, block.offset
         if self._held is None and stretches is not None:
             self._stretches(stretches, block.lines)
         else:
