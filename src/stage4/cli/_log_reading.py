@@ -103,7 +103,7 @@ class Printer:
         from stage4.decisionlog import presentation
 
         day = presentation.day(entry, self._look)
-        if day and day != self._day:
+        if self._look.width and day and day != self._day:
             self._day = day
             print(presentation.heading(day, self._look))
         print(presentation.line(entry, self._look))

@@ -60,6 +60,7 @@ def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
     import re
 
     try:
-        return re.compile(pattern, re.IGNORECASE if ignore_case else re.NOFLAG)
+        # Every value stands on a line of its own, so ^ and $ are its ends.
+        return re.compile(pattern, re.MULTILINE | (re.IGNORECASE if ignore_case else re.NOFLAG))
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError("logview.bad_pattern", pattern=pattern, reason=error) from None

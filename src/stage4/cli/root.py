@@ -81,12 +81,22 @@ class Session:
             _run.emit(document)
 
 
+class _ReaderGone(Exception):
+    """BrokenPipeError on its way through click, which would make exit 1 of it: an answer that nobody gave."""
+
+
 class LazyGroup(click.Group):
     """Imports a command's module when the command is used; `places` maps a name to module and attribute."""
 
     def __init__(self, *args: Any, places: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.places = places
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGone from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(name for name in self.places if not name.startswith("_"))
@@ -128,6 +138,8 @@ def run(arguments: list[str]) -> int:
             result: Any = root.main(arguments, prog_name="stage4", standalone_mode=False, obj=session)
         except click.Abort:
             raise KeyboardInterrupt from None
+        except _ReaderGone:
+            raise BrokenPipeError from None
         except click.exceptions.Exit as exit_:
             return exit_.exit_code
         except click.exceptions.NoArgsIsHelpError as usage:

@@ -31,7 +31,10 @@ _DIM, _BOLD, _CYAN, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[36m", "\x1b[0m"
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How lines are to look: at most `width` columns (None: whole), with `colour`, in the time zone `zone`."""
+    """How lines are to look: at most `width` columns, with `colour`, in the time zone `zone`.
+
+    Without a width, which is for programs and files, a line is whole, and the day stands in it instead of above it.
+    """
 
     width: int | None = None
     colour: bool = False
@@ -62,7 +65,10 @@ def line(entry: Entry, look: Look) -> str:
     Within `look.width` columns; where no room is left for the words, they get an indented line of their own.
     """
     at = _local(entry, look)
-    time = visible(entry.timestamp) if at is None else f"{at:%H:%M:%S}"
+    if at is None:
+        time = visible(entry.timestamp)
+    else:
+        time = f"{at:%H:%M:%S}" if look.width else f"{at:%Y-%m-%d %H:%M:%S} {_offset(at)}"
     # Every part is cut: a name as long as a screen would hide the line after it.
     cells = [
         (time[:40], _DIM),
