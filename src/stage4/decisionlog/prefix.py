@@ -48,6 +48,12 @@ class Prefix:
         self.size += length(line) + 1
         self._digest.update(line + b"\n")
 
+    def add_lines(self, count: int, content: bytes) -> None:
+        """Several lines, each with its LF."""
+        self.lines += count
+        self.size += len(content)
+        self._digest.update(content)
+
     def seal(self) -> Mapping[str, object]:
         """What a genesis entry says of the lines so far."""
         return {"bytes": self.size, "lines": self.lines, "sha256": self._digest.hexdigest()}

@@ -41,6 +41,10 @@ class Opening:
     def take(self, lines: Sequence[bytes], at: Position) -> tuple[int, int]:
         """How many of the lines, of which the first stands at `at`, belong here, and their bytes with LFs."""
         begin = self.prefix.size
+        if self._judge is not None and self.prefix.lines and (content := _surely_old(lines)) is not None:
+            self.prefix.add_lines(len(lines), content)
+            self._judge_all(self._judge, lines, at)
+            return len(lines), len(content)
         taken: list[bytes] = []
         for line in lines:
             if not self._belongs(line, Position(at.part, at.line + len(taken), at.offset + self.prefix.size - begin)):
@@ -76,3 +80,11 @@ class Opening:
             offset += sum(length(line) + 1 for line in lines[passed:index])
             passed = index
             self._ledger.report(Position(first.part, first.line + index, offset), None, blame)
+
+
+def _surely_old(lines: Sequence[bytes]) -> bytes | None:
+    """The lines as they stand in the file, where none of them can be taken for an entry of version 3."""
+    if not lines or max(map(len, lines)) > MAX_LINE:
+        return None
+    content = b"\n".join((*lines, b""))
+    return None if any(name in content for name in _V3_NAMES) else content
