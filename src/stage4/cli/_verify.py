@@ -37,7 +37,6 @@ _PIN_LIMIT = 1 << 20
 _WORTH_WORKERS = 16 << 20
 _MOST_WORKERS = 2
 _SILENT_S = 0.5
-_STEP_S = 0.1
 _LOCK_TIMEOUT_S = 2.0
 
 
@@ -205,16 +204,14 @@ class Progress:
     def __init__(self, clock: Clock, stream: TextIO, lang: Language) -> None:
         self._clock, self._stream, self._lang = clock, stream, lang
         self._began = clock.monotonic_ns()
-        self._next = self._began + round(_SILENT_S * 1e9)
         self._shown = False
 
     def __call__(self, done: int, total: int | None) -> None:
         """`done` bytes of `total` are judged; None where nobody knows how many there are."""
-        now = self._clock.monotonic_ns()
-        if now < self._next:
+        seconds = (self._clock.monotonic_ns() - self._began) / 1e9
+        if seconds < _SILENT_S:
             return
-        self._next = now + round(_STEP_S * 1e9)
-        rate = max(done, 1) / ((now - self._began) / 1e9)
+        rate = max(done, 1) / seconds
         facts: dict[str, object] = {"done": done >> 20, "rate": round(rate / (1 << 20))}
         if total is None:
             line = words.text("verify.progress", self._lang, **facts)
