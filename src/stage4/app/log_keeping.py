@@ -1,5 +1,6 @@
 """
-What the service does for the decision log by itself: it makes checkpoints when they are due and leaves them outside.
+What the service does for the decision log by itself: it makes checkpoints when they are due and leaves them outside,
+and archives the log when it has become large.
 
 A thread of its own, because the log's lock, a disk or a place outside may keep it waiting, and incidents must not
 wait with it. What fails is said once for each reason and tried again.
@@ -17,6 +18,7 @@ from stage4 import files
 from stage4.app.service_log import tell
 from stage4.clock import Clock
 from stage4.config import Installation
+from stage4.decisionlog import archive
 from stage4.decisionlog.checkpoints import notary, places
 from stage4.decisionlog.checkpoints.note import Checkpoint
 from stage4.decisionlog.checkpoints.places import Parcel, Pushed
@@ -39,6 +41,7 @@ class LogKeeper:
         self._ending = threading.Event()
         self._thread = ThreadPoolExecutor(1, "log-keeper")
         self._seal = _Attempt(clock)
+        self._archiving = _Attempt(clock)
         self._delivery = _Delivery(places.configured(installation, environ), places.Memory.beside(self._path), clock)
         self._seen: tuple[int, int] | None = None
         # How many entries there are, how many the newest checkpoint covers, and since when it does not cover all.
@@ -65,6 +68,11 @@ class LogKeeper:
                 self._seal.failed(error.code, error.params)
             except OSError as error:
                 self._seal.failed("files.unreadable", {"path": self._path, "reason": files.reason(error)})
+        if self._archiving.may_try():
+            try:
+                self._archive()
+            except Stage4Error as error:
+                self._archiving.failed(error.code, error.params)
         self._delivery.go_on()
 
     def _run(self) -> None:
@@ -95,6 +103,16 @@ class LogKeeper:
         if not waiting or self._covered == self._entries:
             self._uncovered_since = None
         self._seal.succeeded()
+
+    def _archive(self) -> None:
+        limit = self._installation.settings.operations.decision_log.archive_over_mb << 20
+        if archive.is_larger(self._path, limit):
+            log = open_log(self._installation, self._clock, self._environ)
+            rotated = archive.rotate_if_larger(log, limit)
+            if rotated is not None and rotated.cut is not None:
+                facts = {"path": self._path.with_name(rotated.cut), "live": self._path.name}
+                tell("archive.cut", facts, level=logging.INFO)
+        self._archiving.succeeded()
 
     def _measure(self) -> None:
         head = open_log(self._installation, self._clock, self._environ).head()

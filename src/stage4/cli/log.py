@@ -8,6 +8,7 @@ from stage4.cli.root import LazyGroup
 
 COMMANDS = {
     "append": ("stage4.cli.log_append", "append"),
+    "archive": ("stage4.cli.log_archive", "archive"),
     "check-proof": ("stage4.cli.log_prove", "check_proof"),
     "checkpoint": ("stage4.cli.log_checkpoint", "checkpoint"),
     "explain": ("stage4.cli.log_explain", "explain"),

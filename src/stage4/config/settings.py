@@ -252,6 +252,7 @@ class OperationsLog(Section, frozen=True, kw_only=True):
 
     path: str | None = None
     keyring: str = "secrets/decision_log/keyring.json"
+    archive_over_mb: Annotated[int, Meta(ge=0)] = 64
     checkpoints: CheckpointSettings = CheckpointSettings()
 
 

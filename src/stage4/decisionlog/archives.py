@@ -28,7 +28,7 @@ Compression = Literal["", "zst", "gz"]
 PLAIN_SUFFIX = ".jsonl"
 _ORDER: tuple[Compression, ...] = ("", "zst", "gz")
 _SEGMENT = re.compile(r"(?P<stem>.+)-(?P<seq>[0-9]{10,16})(?P<suffix>\.[^.]+)?")
-_MANIFEST_LIMIT = 64 << 20
+MANIFEST_LIMIT = 64 << 20
 _MANIFEST_TYPES = {
     "file": str,
     "first_seq": int,
@@ -116,7 +116,7 @@ def segments(log: Path) -> tuple[Segment, ...]:
     found: dict[tuple[int, str], list[Path]] = {}
     for path in _files(log.parent):
         match = _SEGMENT.fullmatch(plain_name(path.name))
-        if match and match["stem"] == log.stem and (match["suffix"] or "") == log.suffix and not _same(path, log):
+        if match and match["stem"] == log.stem and (match["suffix"] or "") == log.suffix and not is_same(path, log):
             found.setdefault((int(match["seq"]), plain_name(path.name)), []).append(path)
     return tuple(
         Segment(name, first_seq, tuple(sorted(copies, key=lambda path: _ORDER.index(compression_of(path)))))
@@ -171,7 +171,7 @@ def opened(log: Path) -> tuple[int, tuple[Segment, ...]]:
 def read_manifest(path: Path) -> Manifest:
     """The manifest at `path`, empty where there is none; raises Unavailable where it cannot be read."""
     try:
-        content = files.read_limited(path, _MANIFEST_LIMIT)
+        content = files.read_limited(path, MANIFEST_LIMIT)
     except Unavailable as error:
         if error.code == "files.missing":
             return Manifest()
@@ -204,7 +204,8 @@ def _files(folder: Path) -> Iterable[Path]:
         raise Unavailable("files.unreadable", path=folder, reason=files.reason(error)) from error
 
 
-def _same(path: Path, other: Path) -> bool:
+def is_same(path: Path, other: Path) -> bool:
+    """Whether both names lead to one file."""
     try:
         return path.samefile(other)
     except OSError:

@@ -72,6 +72,7 @@ class DecisionLog:
         """
         self._leads(Turn())
         try:
+            self._require_flushing()
             descriptor, size = self._lock()
             yield Held(self, descriptor, self._spot(descriptor, size))
         finally:
