@@ -59,11 +59,9 @@ class CheckpointedLog:
     def append(self, entry: Draft | None = None) -> None:
         """The next entry; the first one is the genesis entry."""
         seq = len(self.lines)
+        prev = leaf_digest(self.lines[-1]) if seq else genesis_prev(self.log_id)
         facts = {"chain": "SHA-256", "created": "2026-11-23T09:42:01Z", "key_fingerprint": "x", "origin": "tests"}
-        if seq == 0:
-            entry, prev = Draft(GENESIS, LOG_CATEGORY, "log", "begun", metadata=facts), genesis_prev(self.log_id)
-        else:
-            entry, prev = entry or draft(seq), leaf_digest(self.lines[-1])
+        entry = entry or (draft(seq) if seq else Draft(GENESIS, LOG_CATEGORY, "log", "begun", metadata=facts))
         key = self.key or self.ring.active_key()
         payload = payload_of(entry, Place(self.log_id, seq, prev, key.id), self.clock.now())
         self.lines.append(Sealer(key, self.log_id).seal(payload))

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from stage4 import words
-from stage4.decisionlog.entry import KEY_REVOCATION, LOG_CATEGORY, Draft
+from stage4.decisionlog.entry import KEY_REVOCATION, KEY_ROTATION, LOG_CATEGORY, Draft
 from stage4.decisionlog.verification.key_uses import KeyUse
 from stage4.decisionlog.verification.ledger import Position
 from stage4.decisionlog.verification.revocation import Revocation, judge
 from stage4.decisionlog.verification.trail import Trail
+from stage4.decisionlog.verification.verifier import verify
 from stage4.security.keyring import Key, KeyRing, KeyState, create_keyring
 from stage4.testing.clock import ManualClock
 from support.checkpointed import CheckpointedLog, follow, given
@@ -118,3 +119,39 @@ def test_the_trail_tells_what_was_vouched_for_before_each_revocation(tmp_path: P
     assert vouched(log, Trail()) == [(5, 0), (20, 20)]
     # Only a checkpoint from before the revocation counts, however much a later one covers.
     assert vouched(log, Trail(given(log.notes[2]))) == [(5, 0), (20, 20)]
+
+
+@pytest.fixture
+def rotated(tmp_path: Path) -> CheckpointedLog:
+    """Key `old` signs 20 entries, of which a checkpoint covers 10 before the other key revokes it."""
+    log = CheckpointedLog.create(tmp_path)
+    new = log.ring.active_key()
+    old = replace(new, id="old")
+    log.key = old
+    log.extend(19, 10)
+    facts = {"next_key_id": new.id, "next_fingerprint": new.fingerprint}
+    log.append(Draft(KEY_ROTATION, LOG_CATEGORY, "log", "rotated", metadata=facts))
+    log.key = new
+    facts = {"revoked_key_id": "old", "fingerprint": old.fingerprint, "reason": "lost"}
+    log.append(Draft(KEY_REVOCATION, LOG_CATEGORY, "log", "revoked", metadata=facts))
+    log.ring = replace(log.ring, keys={"old": replace(old, state=KeyState.REVOKED), new.id: new})
+    return log
+
+
+def verified(log: CheckpointedLog, tmp_path: Path) -> list[tuple[str, int | None]]:
+    """Code and entry number of each finding of the verifier, with the newest note at hand."""
+    verdict = verify(log.write(tmp_path / "runtime.jsonl"), log.ring, log.clock, trail=Trail(given(log.notes[-1])))
+    return [(each.code.partition(".")[2], each.seq) for each in verdict.findings]
+
+
+def test_the_verifier_accepts_a_revoked_key_up_to_the_checkpoint(rotated: CheckpointedLog, tmp_path: Path) -> None:
+    assert verified(rotated, tmp_path) == [("revoked_uncovered", 10)]
+    # A checkpoint made later saw what might have been forged by then.
+    rotated.extend(30, 10)
+    assert verified(rotated, tmp_path) == [("revoked_uncovered", 10)]
+
+
+def test_the_verifier_accepts_nothing_of_a_revoked_key_without_its_revocation(
+    rotated: CheckpointedLog, tmp_path: Path
+) -> None:
+    assert {code for code, _ in verified(rotated.cut(20), tmp_path)} == {"revoked_unlogged"}

@@ -13,6 +13,8 @@ from stage4.decisionlog.checkpoints.note import Checkpoint, Note, SignerKey
 from stage4.decisionlog.entry import CHECKPOINT, LOG_CATEGORY, Draft
 from stage4.decisionlog.verification.trail import Given, Trail
 from stage4.decisionlog.verification.verdict import Completeness, Coverage, Fault
+from stage4.decisionlog.verification.verifier import verify
+from stage4.errors import ExitCode
 from support.checkpointed import LOG_ID, CheckpointedLog, follow, given, note
 
 OTHER_ID = "BBBBBBBBBBBBBBBBBBBBBB"
@@ -266,3 +268,61 @@ def test_a_log_without_checkpoints_does_not_satisfy_pins(tmp_path: Path) -> None
 def test_only_sizes_of_given_notes_are_asked_for(log: CheckpointedLog) -> None:
     trail = Trail(given(*log.notes[:2], b"nonsense"))
     assert trail.sizes() == {Checkpoint.of(each).size for each in log.notes[:2]}
+
+
+def test_the_verifier_finds_every_cut_and_counts_what_nobody_covers(log: CheckpointedLog, tmp_path: Path) -> None:
+    path = tmp_path / "runtime.jsonl"
+    for length in range(1, 60):
+        log.cut(length).write(path)
+        bare = verify(path, log.ring, log.clock)
+        covered = max(0, length // 15 - 1) * 15
+        assert (bare.exit_code, bare.completeness.covered) == (ExitCode.DONE, covered)
+        assert bare.completeness.uncovered == length - covered
+        noted = verify(path, log.ring, log.clock, trail=Trail(given(log.notes[3]), log.pins))
+        assert noted.exit_code is ExitCode.NO
+        assert noted.faults == {Fault.TRUNCATION: 1}
+        assert (noted.findings[0].line, noted.findings[0].seq) == (length, length - 1)
+
+
+def test_a_cut_within_a_line_is_torn_and_truncated(log: CheckpointedLog, tmp_path: Path) -> None:
+    path = log.cut(40).write(tmp_path / "runtime.jsonl")
+    path.write_bytes(path.read_bytes()[:-10])
+    verdict = verify(path, log.ring, log.clock, trail=Trail(given(log.notes[3]), log.pins))
+    assert verdict.faults == {Fault.TORN: 1, Fault.TRUNCATION: 1}
+    assert verdict.findings[0].params["n"] == 21
+
+
+def test_pinned_keys_prove_the_log_without_any_secret(log: CheckpointedLog, tmp_path: Path) -> None:
+    path = log.write(tmp_path / "runtime.jsonl")
+    verdict = verify(path, None, log.clock, trail=Trail(given(log.notes[3]), log.pins))
+    assert (verdict.exit_code, verdict.entries, verdict.findings) == (ExitCode.DONE, 60, ())
+    # Without pins the same note proves nothing to somebody who cannot judge the entries.
+    unpinned = verify(path, None, log.clock, trail=Trail(given(log.notes[3])))
+    assert (unpinned.exit_code, unpinned.findings[0].seq) == (ExitCode.CANNOT_TELL, 0)
+
+
+@pytest.mark.parametrize(("length", "proven"), [(60, 45), (61, 60), (75, 60), (44, 15), (50, 30)])
+def test_what_pinned_keys_do_not_prove_begins_at_its_first_entry(
+    log: CheckpointedLog, tmp_path: Path, length: int, proven: int
+) -> None:
+    log.extend(length, 15)
+    path = log.cut(length).write(tmp_path / "runtime.jsonl")
+    notes = given(log.notes[3]) if length > 60 else ()
+    verdict = verify(path, None, log.clock, trail=Trail(notes, log.pins))
+    assert verdict.exit_code is ExitCode.CANNOT_TELL
+    [finding] = verdict.findings
+    assert (finding.fault, finding.seq, finding.line) == (Fault.UNVERIFIABLE, proven, proven + 1)
+    assert finding.offset == sum(len(line) + 1 for line in log.lines[:proven])
+    assert verdict.entries == proven
+
+
+def test_an_edit_below_a_pinned_checkpoint_is_no_less_found_without_secrets(
+    log: CheckpointedLog, tmp_path: Path
+) -> None:
+    for index in (0, 7, 14, 15, 44, 59):
+        broken = log.cut(60)
+        broken.lines[index] = broken.lines[index].replace(b"2026-", b"2025-")
+        verdict = verify(
+            broken.write(tmp_path / "runtime.jsonl"), None, log.clock, trail=Trail(given(log.notes[3]), log.pins)
+        )
+        assert verdict.exit_code is ExitCode.NO
