@@ -97,7 +97,7 @@ def plain_blocks(
             continue
         after = line_after(path, descriptor, reach, end)
         length = after - start - 1
-        if length <= max(size, MAX_LINE):
+        if length <= max(size, MAX_LINE + 1):
             yield Block(part, start, Span(path, descriptor, start, after - start))
         else:
             yield Block(part, start, read_at(path, descriptor, start, MAX_LINE + 1), length - MAX_LINE - 1)

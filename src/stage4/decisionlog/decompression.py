@@ -71,9 +71,11 @@ class _Source:
                 break
             pieces.append(content)
             held += len(content)
+        if held <= count:
+            return b"".join(pieces)
         content = b"".join(pieces)
-        content, self.ahead = content[:count], content[count:]
-        return content
+        self.ahead = content[count:]
+        return content[:count]
 
     def exactly(self, count: int) -> bytes:
         """The next `count` bytes; raises BrokenArchive where the stream ends before."""
