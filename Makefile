@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= .demo
 JOBS   ?= 2
+FUZZ   := log gzip zstd v2 ring note proof
+FUZZ_SECONDS ?= 60
 
 .PHONY: help run test lint bench soak docs clean
 .DEFAULT_GOAL := help
@@ -13,7 +15,7 @@ help:
 	@echo "make test    all tests, real Prometheus and Alertmanager included"
 	@echo "make lint    ruff, mypy, import-linter, generated files"
 	@echo "make bench   measurements beside their peers and limits"
-	@echo "make soak    the long crash tests"
+	@echo "make soak    the long crash tests, every bit flip of a log, fuzzing by coverage"
 	@echo "make docs    write the generated runbooks and monitoring files again"
 
 run: $(VENV)/.run-ready
@@ -33,7 +35,8 @@ bench: $(VENV)/.dev-ready
 	@for file in bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 soak: $(VENV)/.soak-ready .tools/.ready
-	@STAGE4_SOAK=1 $(BIN)/python -m pytest -p no:randomly tests/crash
+	@STAGE4_SOAK=1 $(BIN)/python -m pytest -p no:randomly tests/crash tests/unit/test_decisionlog_bitflips.py
+	@for target in $(FUZZ); do $(BIN)/python tests/fuzz/explore.py $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 docs: $(VENV)/.dev-ready
 	@$(BIN)/python tools/generate_docs.py
