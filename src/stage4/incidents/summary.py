@@ -42,7 +42,7 @@ def subject_of(installation: Installation, named: str) -> Subject:
             others = _names(lookup.open_incidents(installation))
             raise UsageError("log.unknown_incident", incident=named, incidents=others)
     except Unavailable as error:
-        return Subject(named, None, str(error))
+        return Subject(named, None, str(error.params.get("reason", error.code)))
     return Subject(named, summary)
 
 
