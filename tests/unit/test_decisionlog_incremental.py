@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from stage4.decisionlog import archive
+from stage4.decisionlog.checkpoints import notary
 from stage4.decisionlog.checkpoints.facts import origin_of
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, SignerKey, VerifierKey
-from stage4.decisionlog.entry import Draft
+from stage4.decisionlog.entry import GENESIS, LOG_CATEGORY, Draft
+from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.verification import incremental
 from stage4.decisionlog.verification.incremental import Kept
 from stage4.decisionlog.verification.trail import Trail
@@ -17,6 +20,7 @@ from stage4.decisionlog.verification.verifier import verify
 from stage4.decisionlog.verification.walk import Task
 from stage4.errors import ExitCode, UsageError
 from support.checkpointed import LOG_ID, CheckpointedLog, given, note
+from support.decision_logs import LogRoom, draft
 
 OTHER_ID = "BBBBBBBBBBBBBBBBBBBBBB"
 
@@ -198,3 +202,51 @@ def test_pins_of_another_log_do_not_fit_the_kept_checkpoint(log: CheckpointedLog
         incremental.load(file, [VerifierKey(origin_of(OTHER_ID), bytes(32))])
     # Only the first forward key can be pinned, and that one signed only the first checkpoint.
     assert incremental.load(file, log.pins[:1]).note == log.notes[3]
+
+
+def archived(tmp_path: Path) -> tuple[LogRoom, list[Note]]:
+    """A log of three archives and a live file, with the notes of its checkpoints, one in each file."""
+    room = LogRoom.create(tmp_path, 9)
+    log, notes = room.log(), []
+    for number in range(4):
+        made = notary.make(log, room.ring, room.clock)
+        assert made is not None
+        notes.append(made.note)
+        log.append_many([draft(n) for n in range(5)])
+        if number < 3:
+            archive.rotate(log)
+    return room, notes
+
+
+def test_the_kept_checkpoint_may_stand_in_an_archive(tmp_path: Path) -> None:
+    room, notes = archived(tmp_path)
+    for index, made in enumerate(notes):
+        verdict = incremental.verify_after(kept(made), room.path, room.ring, room.clock, Task(Trail(given(notes[-1]))))
+        assert (verdict.mode, verdict.findings) == (Mode.INCREMENTAL, ())
+        assert len(verdict.parts) == 4 - index
+        assert verdict.root == room.verify().root
+        assert verdict.completeness.covered == Checkpoint.of(notes[-1]).size
+
+
+def test_an_edit_after_the_kept_checkpoint_is_found_in_its_own_file(tmp_path: Path) -> None:
+    room, notes = archived(tmp_path)
+    lines = room.lines()
+    lines[2] = lines[2].replace(b"recorded", b"retorted")
+    room.put(lines)
+    verdict = incremental.verify_after(kept(notes[1]), room.path, room.ring, room.clock, Task())
+    assert [(each.fault.value, each.line, each.part) for each in verdict.findings] == [("edit", 3, "runtime.jsonl")]
+
+
+def test_lines_of_version_2_before_the_log_are_counted(tmp_path: Path) -> None:
+    log = CheckpointedLog.create(tmp_path)
+    old = b'{"timestamp":"2026-01-01T00:00:00Z","stage":"L1","status":"old"}\n'
+    prefix = Prefix()
+    for _ in range(3):
+        prefix.add(old[:-1])
+    log.append(Draft(GENESIS, LOG_CATEGORY, "log", "begun", metadata={"sealed_prefix": dict(prefix.seal())}))
+    log.extend(20, 10)
+    path = log.write(tmp_path / "runtime.jsonl")
+    path.write_bytes(old * 3 + path.read_bytes())
+    verdict = incremental.verify_after(kept(log.notes[0]), path, log.ring, log.clock, Task())
+    assert (verdict.mode, verdict.findings) == (Mode.INCREMENTAL, ())
+    assert [(each.first_line, each.last_line) for each in verdict.islands] == [(13, 23)]

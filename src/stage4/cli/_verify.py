@@ -104,6 +104,7 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     from stage4.decisionlog.verification import incremental, report
     from stage4.decisionlog.verification.trail import Trail
     from stage4.decisionlog.verification.v2 import V2Judge, load_secret
+    from stage4.decisionlog.verification.verdict import Mode
     from stage4.decisionlog.verification.walk import Task
 
     wanted = _filter(arguments)
@@ -134,6 +135,8 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
         verdict = _judge(arguments, path, ring, clock, task, pins, progress if sys.stderr.isatty() else None)
     finally:
         progress.clear()
+    if arguments.from_checkpoint is not None and verdict.mode is not Mode.INCREMENTAL:
+        notes.add("completeness.read_in_full", path=arguments.from_checkpoint)
     if arguments.save_checkpoint is not None and not incremental.save(arguments.save_checkpoint, verdict, task.trail):
         notes.add("verify.not_saved", path=arguments.save_checkpoint)
     seconds = (clock.monotonic_ns() - began) / 1e9
@@ -146,7 +149,8 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     }
     if arguments.output is not None:
         _run.save(document, arguments.output)
-    return Answer(tuple(report.sentences(verdict, path, lang)), document, int(verdict.exit_code))
+    sentences = (*report.sentences(verdict, path, lang), *notes.sentences)
+    return Answer(sentences, document, int(verdict.exit_code))
 
 
 def _judge(
@@ -230,15 +234,16 @@ class Progress:
 
 
 class _Notes:
-    """What the reader should know besides the verdict: said at once, and kept for the document."""
+    """What the reader should know besides the verdict, and after it."""
 
     def __init__(self, lang: Language) -> None:
         self._lang = lang
+        self.sentences: list[str] = []
         self.said: list[dict[str, object]] = []
 
-    def add(self, code: str, **params: object) -> None:
-        _run.say(f"warning: {words.text(code, self._lang, **params)}")
-        params = {name: str(value) for name, value in params.items()}
+    def add(self, code: str, **facts: object) -> None:
+        params = {name: str(value) for name, value in facts.items()}
+        self.sentences.append(f"warning: {words.text(code, self._lang, **params)}")
         self.said.append({"code": code, "message": words.text(code, "en", **params), "params": params})
 
 
@@ -297,7 +302,7 @@ def _keyring(named: Path | None, installation: Installation | None, notes: _Note
         path = installation.path(installation.settings.operations.decision_log.keyring)
     else:
         if needed:
-            notes.add("verify.no_keyring", reason="-")
+            notes.add("verify.no_keyring_given")
         return None
     try:
         return KeyRing.load(path, os.environ)
