@@ -20,6 +20,7 @@ from stage4.security.keyring import create_keyring
 from support import v2_logs
 from support.checkpointed import CheckpointedLog
 from support.decision_logs import LogRoom, draft
+from support.log_archives import cut, joined, packed
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_decision_log.py"
 Lines = list[bytes]
@@ -323,6 +324,33 @@ def test_archives_that_are_cut_or_explode(tmp_path: Path, capsys: pytest.Capture
         code, document, _ = answer(capsys, archive, "--keyring", room.ring.path)
         assert code == 1, content[:10]
         assert document["findings"]
+
+
+def test_a_log_with_archives_that_are_damaged_or_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    room = LogRoom.create(tmp_path, 20)
+    ring = ("--keyring", room.ring.path)
+    lines = room.lines()
+    first, second = cut(room.path, [8, 6], ["zst", "gz"])
+    for whole in (room.path, tmp_path):
+        code, document, _ = answer(capsys, whole, *ring)
+        assert (code, document["entries"], len(document["parts"])) == (0, 21, 3)
+    content = second.read_bytes()
+    second.write_bytes(content[:100])
+    code, document, _ = answer(capsys, room.path, *ring)
+    assert (code, "archive" in document["classes"]) == (1, True)
+    second.unlink()
+    code, document, said = answer(capsys, room.path, *ring)
+    assert (code, document["classes"]) == (1, {"deletion": 1})
+    (finding,) = document["findings"]
+    assert (finding["part"], finding["line"], finding["seq"]) == (room.path.name, 1, 8)
+    assert "6 entries were deleted, from number 8 on" in said
+    second.write_bytes(packed(joined([*lines[8:10], lines[10].replace(b"recorded", b"recorder"), *lines[11:14]]), "gz"))
+    code, document, _ = answer(capsys, room.path, *ring)
+    (finding,) = document["findings"]
+    assert (code, finding["class"], finding["part"], finding["line"]) == (1, "edit", second.name, 3)
+    assert finding["offset"] == sum(len(line) + 1 for line in lines[8:10])
+    first.unlink()
+    assert answer(capsys, room.path, *ring)[1]["classes"] == {"deletion": 1, "edit": 1}
 
 
 def test_a_directory_without_logs_an_absent_file_and_absent_secrets(

@@ -75,9 +75,9 @@ def test_verifying_needs_no_installation(
     assert (code, document["root"]) == (0, None)
     code, document, said = answer(capsys, str(room.path))
     assert code == 3
-    assert [note["code"] for note in document["notes"]] == ["verify.no_keyring"]
+    assert [note["code"] for note in document["notes"]] == ["verify.no_keyring_given"]
     assert [finding["class"] for finding in document["findings"]] == ["unverifiable"]
-    assert "signatures cannot be" in said
+    assert "signatures of the entries cannot be" in said
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ COVERED = Completeness(Coverage.COVERED, 2, 1, 1, pinned=True)
 HEADS: dict[str, tuple[Verdict, int, str, str | None]] = {
     "intact": (INTACT, 0, "INTACT", "make a checkpoint"),
     "covered": (replace(INTACT, completeness=COVERED), 0, "INTACT", None),
-    "not pinned": (replace(INTACT, completeness=replace(COVERED, pinned=False)), 0, "INTACT", "pin the first"),
+    "not pinned": (replace(INTACT, completeness=replace(COVERED, pinned=False)), 0, "INTACT", "keep the keys"),
     "version 2": (replace(INTACT, entries=0, v2_entries=3, first_seq=None), 0, "INTACT", None),
     "broken": (found(EDIT), 1, "TAMPERED WITH", "as evidence"),
     "broken and cut": (

@@ -111,7 +111,8 @@ def sentences(verdict: Verdict, path: object, lang: Language) -> Iterator[str]:
     yield from _findings(verdict, lang)
     if verdict.islands_total and verdict.findings_total:
         yield "  " + _islands(verdict, lang)
-    yield words.text("verify.lines", lang, n=verdict.lines, size=words.number(verdict.size, lang))
+    if verdict.mode is Mode.FULL:
+        yield words.text("verify.lines", lang, n=verdict.lines, size=words.number(verdict.size, lang))
     if len(verdict.parts) > 1:
         yield words.text(
             "verify.parts", lang, n=len(verdict.parts), names=", ".join(part.name for part in verdict.parts)
