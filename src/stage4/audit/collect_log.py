@@ -13,11 +13,15 @@ from stage4.audit.evidence import LogFacts, LogVerdict, Problem, Secret, Signing
 from stage4.audit.reading import Place, problem_of
 from stage4.clock import Clock
 from stage4.config import Installation
+from stage4.decisionlog import archives
+from stage4.decisionlog.traces import checkpoint_path
+from stage4.decisionlog.verification.trail import Given, Trail
 from stage4.decisionlog.verification.verifier import verify
-from stage4.errors import Stage4Error
+from stage4.errors import Stage4Error, Unavailable
 from stage4.security.keyring import KeyRing
 
 _SECRET_LIMIT = 4096
+_NOTE_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
     return LogFacts(
         path=place.shown(path),
         present=path.exists(),
-        entries_before=_entries_before(installation.root, place.shown(path)),
+        entries_before=max(_entries_before(installation.root, place.shown(path)), _archived(path)),
         ring_problem=ring_problem,
         active=None if ring is None else _signing_key(ring, place),
         verdict=verdict,
@@ -76,7 +80,9 @@ def _verdict(path: Path, ring: KeyRing | None, place: Place, clock: Clock) -> tu
     if ring is None or not path.exists():
         return None, None
     try:
-        verdict = verify(path, ring, clock)
+        # Read before the end of the log is fixed: what is appended meanwhile is newer than the note.
+        trail = Trail(_notes(path))
+        verdict = verify(path, ring, clock, trail=trail)
     except Stage4Error as error:
         return None, problem_of(error, place)
     first = None
@@ -84,9 +90,30 @@ def _verdict(path: Path, ring: KeyRing | None, place: Place, clock: Clock) -> tu
         worst = verdict.findings[0]
         first = Problem(
             "audit.log_finding",
-            {"path": place.shown(path), "line": worst.line, "offset": worst.offset, "fault": worst.fault.value},
+            {
+                "path": place.shown(path.with_name(worst.part or path.name)),
+                "line": worst.line,
+                "offset": worst.offset,
+                "fault": worst.fault.value,
+            },
         )
-    return LogVerdict(verdict.entries, int(verdict.exit_code), first, verdict.findings_total), None
+    # Counted over the archives too: the live file alone becomes shorter with every rotation.
+    count = 0 if verdict.last_seq is None else verdict.last_seq + 1
+    return LogVerdict(count, int(verdict.exit_code), first, verdict.findings_total), None
+
+
+def _archived(path: Path) -> int:
+    """How many entries the log must have had, by the name of its newest archive; 0 where it has none."""
+    try:
+        return max((segment.first_seq + 1 for segment in archives.segments(path)), default=0)
+    except Unavailable:
+        return 0
+
+
+def _notes(path: Path) -> tuple[Given, ...]:
+    """The newest checkpoint beside the log, without which nothing vouches for the entries of a revoked key."""
+    beside = checkpoint_path(path)
+    return (Given(beside.name, files.read_limited(beside, _NOTE_LIMIT)),) if beside.exists() else ()
 
 
 def _entries_before(root: Path, shown: str) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from stage4.cli import _run
 from stage4.cli.root import Session
 from stage4.clock import SystemClock, format_instant
 from stage4.errors import Stage4Error, UsageError
@@ -159,13 +161,8 @@ def revoke(session: Session, key_id: str, reason: str, no_checkpoint: bool, path
     if dry_run:
         done = _rehearsed_revocation(log, ring, key_id)
     else:
-
-        def vouch(known: KeyRing) -> None:
-            from stage4.decisionlog.checkpoints import notary
-
-            notary.make(log, known, clock)
-
-        done = key_changes.revoke(log, ring, clock, key_id, reason, checkpoint=None if no_checkpoint else vouch)
+        vouch = None if no_checkpoint else partial(_vouch, session, log)
+        done = key_changes.revoke(log, ring, clock, key_id, reason, checkpoint=vouch)
     if done.rotation is not None:
         _say_rotation(session, done.rotation, dry_run)
     if dry_run:
@@ -187,6 +184,22 @@ def _opened(session: Session, path: Path | None) -> tuple[DecisionLog, KeyRing]:
 
     ring = load_keyring(session.installation, os.environ)
     return open_log(session.installation, SystemClock(), os.environ, path=path), ring
+
+
+def _vouch(session: Session, log: DecisionLog, ring: KeyRing) -> None:
+    """Make a checkpoint; a place outside that does not take it is said, and stops nothing."""
+    from stage4.decisionlog.checkpoints import notary, places
+
+    installation, clock = session.installation, SystemClock()
+    made = notary.make(log, ring, clock)
+    note = notary.newest_note(log.path)
+    if made is None or note is None or log.path != installation.decision_log_path:
+        return
+    parcel = places.parcel_of(note, made.pin)
+    targets = places.configured(installation, os.environ)
+    for answer in places.push(targets, parcel, places.Memory.beside(log.path)):
+        if answer.error is not None:
+            _run.say_error(answer.error, session.language)
 
 
 def _checked(reason: str) -> str:
