@@ -17,9 +17,14 @@ from stage4.audit.finding import Finding, Outcome
 from stage4.audit.policy import Policy
 from stage4.audit.report import judge
 from stage4.config import load
+from stage4.decisionlog import key_changes
+from stage4.decisionlog.checkpoints import notary
+from stage4.decisionlog.open import load_keyring, open_log
+from stage4.security.keyring import KeyState
 from stage4.testing.clock import ManualClock
 from support.audits import NOW, demo_installation
 from support.certificates import CLIENT, SERVER, Made, ec_key, key_pem, make, pem, rsa_key
+from support.decision_logs import draft
 
 BUNDLE = "secrets/mtls/core-oem-{}.pem"
 
@@ -190,3 +195,19 @@ def test_an_installation_without_any_secret_fails_and_raises_nothing(root: Path)
     findings = wrong(root, {})
 
     assert {"X509-02", "ROT-01", "DLOG-01", "RBAC-03", "RBAC-06"} <= {f.control for f in findings}
+
+
+def test_rotated_and_revoked_keys_of_the_log_pass(root: Path, environ: dict[str, str]) -> None:
+    installation, clock = load(root), ManualClock(NOW)
+    log, ring = open_log(installation, clock, environ), load_keyring(installation, environ)
+    first = ring.active
+    log.append(draft())
+    key_changes.rotate(log, ring, clock, "ninety days")
+    key_changes.revoke(log, ring, clock, first, "stolen", checkpoint=lambda now: notary.make(log, now, clock))
+    assert wrong(root, environ) == []
+    ring = load_keyring(installation, environ)
+    facts = collect(installation, "core-oem", environ=environ, now=NOW, clock=clock, pepper=b"p" * 32).log
+    assert facts.active is not None
+    assert (facts.active.key_id, ring.keys[first].state) == (ring.active, KeyState.REVOKED)
+    key_changes.revoke(log, ring, clock, ring.active, "stolen too")
+    assert [(f.control, f.code) for f in wrong(root, environ)] == [("DLOG-03", "audit.log_finding")]
