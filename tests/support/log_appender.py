@@ -12,14 +12,19 @@ from stage4.security.keyring import KeyRing
 from support.decision_logs import draft
 
 
+def opened(folder: Path) -> DecisionLog:
+    """The log in `folder`, as another process opens it."""
+    ring = KeyRing.load(folder / "secrets" / "keyring.json", {})
+    return DecisionLog(folder / "runtime.jsonl", ring, SystemClock(), origin="tests", lock_timeout=30.0)
+
+
 def main(folder: Path, count: int, file_limit: int = 0) -> int:
     """Append `count` entries (0: until killed); `file_limit` is the largest file this process may write, in bytes."""
     if file_limit:
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-    ring = KeyRing.load(folder / "secrets" / "keyring.json", {})
-    log = DecisionLog(folder / "runtime.jsonl", ring, SystemClock(), origin="tests", lock_timeout=30.0)
+    log = opened(folder)
     number = 0
     while not count or number < count:
         number += 1

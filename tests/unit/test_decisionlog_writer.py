@@ -6,13 +6,11 @@ import fcntl
 import hashlib
 import json
 import re
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from stage4.clock import SystemClock
 from stage4.decisionlog.chain import Sealer, genesis_prev, leaf_digest
 from stage4.decisionlog.entry import VOID, Place, payload_of
 from stage4.decisionlog.reading import entries
@@ -141,19 +139,6 @@ def test_a_link_that_leads_nowhere_is_no_log_and_nothing_waits_for_it(room: LogR
     with pytest.raises(Unavailable, match=r"files\.missing"):
         room.log().append(draft())
     assert not room.path.exists()
-
-
-def test_threads_share_one_log(tmp_path: Path) -> None:
-    room = LogRoom.create(tmp_path, clock=SystemClock())
-    log = room.log(lock_timeout=30)
-    log.append(draft())
-    threads = [threading.Thread(target=lambda: [log.append(draft(n)) for n in range(25)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    verdict = room.verify()
-    assert (verdict.exit_code, verdict.entries) == (ExitCode.DONE, 102)
 
 
 def test_a_torn_write_is_kept_aside_and_its_repair_is_an_entry(room: LogRoom) -> None:

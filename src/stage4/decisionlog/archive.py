@@ -160,7 +160,7 @@ def _continue(held: Held, digest: str) -> str:
         "sha256": digest,
     }
     receipt = held.sealed(Draft(SEGMENT, LOG_CATEGORY, "log", "continued", metadata=facts))
-    following = live.with_name(f".{live.name}.following")
+    following = _partial(live)
     with _written(following) as descriptor:
         files.write_all(descriptor, receipt.raw + b"\n")
     # An entry that another process wrote may still wait for its flush, and the new file chains to it.
@@ -291,7 +291,10 @@ def _listed(archive: Path, segment: Segment, content: _Content) -> Listed | None
 
 def _list(manifest: Path, listed: Listed) -> None:
     before = files.read_limited(manifest, archives.MANIFEST_LIMIT) if manifest.exists() else b""
-    files.atomic_write(manifest, before + json.dumps(asdict(listed)).encode("ascii") + b"\n", _MODE)
+    with _written(_partial(manifest)) as descriptor:
+        files.write_all(descriptor, before + json.dumps(asdict(listed)).encode("ascii") + b"\n")
+    os.rename(_partial(manifest), manifest)
+    files.fsync_dir(manifest.parent)
 
 
 def _hash(digest: Any, descriptor: int, start: int, end: int) -> int:
@@ -321,8 +324,9 @@ def _written(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _partial(archive: Path) -> Path:
-    return archive.with_name(f".{archive.name}.partial")
+def _partial(path: Path) -> Path:
+    """One name, not a new one each time: what a killed process leaves is overwritten."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def _silent(_done: int, _size: int) -> None:
