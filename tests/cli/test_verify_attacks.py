@@ -153,6 +153,26 @@ def test_version_2(name: str, options: list[str], tmp_path: Path, capsys: pytest
         assert [(finding["class"], finding["line"]) for finding in document["findings"]] == [expected]
 
 
+@pytest.mark.parametrize("packing", ["", "gz", "zst"])
+def test_a_large_log_of_version_2_in_every_wire_form(
+    packing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = v2_logs.lines(4000, mixed=True)
+    path = tmp_path / ("old.jsonl" + (f".{packing}" if packing else ""))
+    options = (path, "--hmac-key-file", v2_logs.key_file(tmp_path), "--hmac-key-id", v2_logs.KEY_ID)
+    path.write_bytes(packed(joined(lines), packing))
+    code, document, _ = answer(capsys, *options)
+    assert (code, document["v2"]["entries"], document["lines"]) == (0, 4000, 4000)
+    altered = [0, 1, 1750, 1751, 2500, 3999]
+    for index in altered:
+        lines[index] = lines[index].replace(b"snapshot", b"snap").replace(b"metadata", b"meta-data")
+    path.write_bytes(packed(joined(lines), packing))
+    code, document, _ = answer(capsys, *options)
+    assert (code, document["v2"]["entries"]) == (1, 4000 - len(altered))
+    places = [(finding["class"], finding["line"], finding["offset"]) for finding in document["findings"]]
+    assert places == [("edit", index + 1, len(joined(lines[:index]))) for index in altered]
+
+
 def test_what_version_2_cannot_show_is_said_and_not_called_an_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
