@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -148,6 +147,9 @@ def push(places: Sequence[Place], parcel: Parcel, memory: Memory) -> tuple[Pushe
     """Push to all places at once, and remember who took it; never raises for a place."""
     if not places:
         return ()
+    # Loaded here, because every verification reads this module and few of them push.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(len(places), "checkpoint-place") as lanes:
         answers = tuple(lanes.map(lambda place: push_to(place, parcel), places))
     memory.took(parcel, [answer.place for answer in answers if answer.error is None])
