@@ -46,6 +46,13 @@ class _Worker:
     tasks: BinaryIO
     answers: BinaryIO
 
+    def close(self) -> None:
+        """Close this process's ends of the pipes."""
+        # What a worker that is gone did not take cannot be flushed.
+        with contextlib.suppress(OSError):
+            self.tasks.close()
+        self.answers.close()
+
 
 class Workers:
     """`count` processes that judge blocks by `judge`; `inherited` is a block of the file that they may read."""
@@ -86,9 +93,7 @@ class Workers:
     def close(self) -> None:
         """End every worker, whatever it is doing, and wait until it is gone."""
         for worker in self._workers:
-            with contextlib.suppress(OSError):
-                worker.tasks.close()
-            worker.answers.close()
+            worker.close()
             os.kill(worker.pid, signal.SIGKILL)
         for worker in self._workers:
             os.waitpid(worker.pid, 0)
@@ -128,6 +133,7 @@ class Workers:
     def _lost(self, worker: _Worker) -> Unavailable:
         _, status = os.waitpid(worker.pid, 0)
         self._workers.remove(worker)
+        worker.close()
         ended = os.waitstatus_to_exitcode(status)
         reason = f"exit {ended}" if ended >= 0 else signal.Signals(-ended).name
         return Unavailable("log.worker_lost", reason=reason)
