@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 
@@ -40,8 +40,7 @@ class LogKeeper:
         self._environ = environ
         self._ending = threading.Event()
         self._thread = ThreadPoolExecutor(1, "log-keeper")
-        self._seal = _Attempt(clock)
-        self._archiving = _Attempt(clock)
+        self._sealing, self._archiving = _Attempt(clock), _Attempt(clock)
         self._delivery = _Delivery(places.configured(installation, environ), places.Memory.beside(self._path), clock)
         self._seen: tuple[int, int] | None = None
         # How many entries there are, how many the newest checkpoint covers, and since when it does not cover all.
@@ -61,25 +60,27 @@ class LogKeeper:
 
     def look(self) -> None:
         """One round; never raises for what a disk, a lock, a key or a place fails to do."""
-        if self._seal.may_try():
-            try:
-                self._look()
-            except Stage4Error as error:
-                self._seal.failed(error.code, error.params)
-            except OSError as error:
-                self._seal.failed("files.unreadable", {"path": self._path, "reason": files.reason(error)})
-        if self._archiving.may_try():
-            try:
-                self._archive()
-            except Stage4Error as error:
-                self._archiving.failed(error.code, error.params)
+        self._try(self._sealing, self._seal)
+        self._try(self._archiving, self._archive)
         self._delivery.go_on()
 
     def _run(self) -> None:
         while not self._ending.wait(LOOK_SECONDS):
             self.look()
 
-    def _look(self) -> None:
+    def _try(self, attempt: _Attempt, work: Callable[[], None]) -> None:
+        if not attempt.may_try():
+            return
+        try:
+            work()
+        except Stage4Error as error:
+            attempt.failed(error.code, error.params)
+        except OSError as error:
+            attempt.failed("files.unreadable", {"path": self._path, "reason": files.reason(error)})
+        else:
+            attempt.succeeded()
+
+    def _seal(self) -> None:
         try:
             status = self._path.stat()
         except FileNotFoundError:
@@ -102,7 +103,6 @@ class LogKeeper:
             self._make()
         if not waiting or self._covered == self._entries:
             self._uncovered_since = None
-        self._seal.succeeded()
 
     def _archive(self) -> None:
         limit = self._installation.settings.operations.decision_log.archive_over_mb << 20
@@ -112,7 +112,6 @@ class LogKeeper:
             if rotated is not None and rotated.cut is not None:
                 facts = {"path": self._path.with_name(rotated.cut), "live": self._path.name}
                 tell("archive.cut", facts, level=logging.INFO)
-        self._archiving.succeeded()
 
     def _measure(self) -> None:
         head = open_log(self._installation, self._clock, self._environ).head()
