@@ -149,7 +149,7 @@ def test_standard_input_a_folder_and_several_processes_answer_the_same(
     for code, document, _ in facts:
         assert (code, document["entries"], document["head"]) == (0, 10, facts[0][1]["head"])
     code, document, _ = answer(capsys, room.path, "--workers", "0")
-    assert (code, document["error"]["code"]) == (2, "verify.bad_count")
+    assert (code, document["error"]["code"]) == (2, "verify.bad_workers")
 
 
 def test_the_document_goes_to_a_file_too(room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

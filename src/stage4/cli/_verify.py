@@ -107,15 +107,10 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     from stage4.decisionlog.verification.verdict import Mode
     from stage4.decisionlog.verification.walk import Task
 
+    _require_sense(arguments)
     wanted = _filter(arguments)
     count = None if arguments.require_event_count is None else Count.parse(arguments.require_event_count)
     expected = frozenset(arguments.expected_key_id)
-    if arguments.workers is not None and arguments.workers < 1:
-        raise UsageError("verify.bad_count", text=str(arguments.workers))
-    if arguments.hmac_key_id is not None and arguments.hmac_key_file is None:
-        raise UsageError("verify.key_id_alone")
-    if arguments.from_checkpoint is not None and arguments.path is not None and not arguments.path.is_file():
-        raise UsageError("verify.from_needs_file", path=arguments.path)
     installation = _installation(arguments)
     path = arguments.path if arguments.path is not None else _configured(installation)
     lang = lang or _run.language(configured=None if installation is None else installation.settings.operations.language)
@@ -151,6 +146,16 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
         _run.save(document, arguments.output)
     sentences = (*report.sentences(verdict, path, lang), *notes.sentences)
     return Answer(sentences, document, int(verdict.exit_code))
+
+
+def _require_sense(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for options that do not go together."""
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UsageError("verify.bad_workers", n=arguments.workers)
+    if arguments.hmac_key_id is not None and arguments.hmac_key_file is None:
+        raise UsageError("verify.key_id_alone")
+    if arguments.from_checkpoint is not None and arguments.path is not None and not arguments.path.is_file():
+        raise UsageError("verify.from_needs_file", path=arguments.path)
 
 
 def _judge(
