@@ -9,14 +9,18 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import zstandard
 
 from stage4 import files
 from stage4.clock import SystemClock
+from stage4.decisionlog import archive
+from stage4.decisionlog.canonical import canonical
 from stage4.decisionlog.checkpoints import keys, notary
 from stage4.decisionlog.checkpoints.keys import KeyStore
+from stage4.decisionlog.checkpoints.lines import log_lines
 from stage4.decisionlog.checkpoints.note import Checkpoint
 from stage4.decisionlog.checkpoints.tree import Frontier, leaf
 from stage4.decisionlog.traces import checkpoint_path
@@ -266,6 +270,17 @@ def test_a_checkpoint_entry_that_was_edited_is_not_built_upon(room: LogRoom) -> 
         make(room)
 
 
+def test_a_checkpoint_entry_that_a_holder_of_the_key_wrote_anew_is_not_built_upon(room: LogRoom) -> None:
+    make(room)
+    facts = json.loads(room.payload(5))
+    facts["metadata"]["frontier"].reverse()
+    room.put([*room.lines()[:5], room.sealed(canonical(facts))])
+    assert refusal(room) == "checkpoint.log_differs"
+    facts["metadata"]["frontier"].pop()
+    room.put([*room.lines()[:5], room.sealed(canonical(facts))])
+    assert refusal(room) == "checkpoint.log_broken"
+
+
 def test_another_entry_that_mentions_a_checkpoint_is_none(room: LogRoom) -> None:
     make(room)
     room.log().append(draft(metadata={"inner": {"kind": "checkpoint"}, "text": '"kind":"checkpoint"'}))
@@ -305,7 +320,19 @@ def test_the_tree_goes_on_over_archives(room: LogRoom, suffix: str) -> None:
     assert chain_of(room, [*whole, room.lines()[-1]]) == [6, 13]
 
 
-def test_several_makers_and_writers_at_once_keep_one_chain(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", ["zst", "gz"])
+def test_a_rotation_between_two_checkpoints_changes_nothing(room: LogRoom, compression: Literal["zst", "gz"]) -> None:
+    for _ in range(3):
+        make(room)
+        grow(room)
+        archive.rotate(room.log(), compression=compression)
+    made = make(room)
+    assert made is not None
+    lines = [line for some in log_lines(room.path) for line in some]
+    assert chain_of(room, lines)[-1] == made.checkpoint.size == len(lines) == 21
+
+
+def test_several_makers_writers_and_a_rotation_at_once_keep_one_chain(tmp_path: Path) -> None:
     room = LogRoom.create(tmp_path, 4, clock=SystemClock())
     failures: list[Unavailable] = []
 
@@ -316,7 +343,13 @@ def test_several_makers_and_writers_at_once_keep_one_chain(tmp_path: Path) -> No
         except Unavailable as error:
             failures.append(error)
 
-    turns = (lambda: make(room), lambda: make(room), lambda: grow(room, 2), lambda: grow(room, 1))
+    turns = (
+        lambda: make(room),
+        lambda: make(room),
+        lambda: grow(room, 2),
+        lambda: grow(room, 1),
+        lambda: archive.rotate(room.log()),
+    )
     threads = [threading.Thread(target=work, args=(turn,)) for turn in turns]
     for thread in threads:
         thread.start()
@@ -324,8 +357,10 @@ def test_several_makers_and_writers_at_once_keep_one_chain(tmp_path: Path) -> No
         thread.join()
     assert failures == []
     make(room)
-    sizes = chain_of(room)
-    assert sizes[-1] == len(room.lines()) == 5 + 36 + len(sizes)
+    lines = [line for some in log_lines(room.path) for line in some]
+    sizes = chain_of(room, lines)
+    rotations = sum(b'"kind":"segment"' in line for line in lines)
+    assert sizes[-1] == len(lines) == 5 + 36 + rotations + len(sizes)
 
 
 def test_a_pin_names_the_first_key_however_many_have_followed(room: LogRoom) -> None:

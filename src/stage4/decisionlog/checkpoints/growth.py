@@ -94,10 +94,14 @@ class Growth:
         return self._scribe.authentic(self._line, self._read_to - len(self._line) - 1).log_id
 
     def catch_up(self, descriptor: int, size: int) -> bool:
-        """Read what came since, up to byte `size` of the live file; False where another file is the live one now."""
+        """Read what came since, up to byte `size` of the live file; False where that is not what was read before."""
         if _identity(descriptor) != self._file or size < self._read_to:
             return False
-        self._take(plain_blocks(self._path, descriptor, self._read_to, size))
+        try:
+            self._take(plain_blocks(self._path, descriptor, self._read_to, size))
+        except Unavailable:
+            # A new file may have got the number of one that is gone. A chain that is truly broken is met again.
+            return False
         self._read_to = size
         return True
 

@@ -187,6 +187,11 @@ class _Notary:
             last.facts.stable_key,
         ):
             raise Unavailable("checkpoint.keys_differ", path=self._store.path, number=keys.number)
+        if last is not None and keys.note is not None:
+            signed = Checkpoint.of(keys.note)
+            # Whoever has the key of the entries can write this entry anew, and not what was signed.
+            if signed != Checkpoint(signed.origin, last.seq + 1, last.tree().root()):
+                raise Unavailable("checkpoint.log_differs", path=self._held.path, size=signed.size)
 
     def _restore_note(self, keys: CheckpointKeys) -> None:
         if keys.note is not None and newest_note(self._held.path) != keys.note:
