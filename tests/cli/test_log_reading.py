@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stage4.cli import main
+from stage4.decisionlog.archive import rotate
 from stage4.decisionlog.checkpoints import notary
 from stage4.decisionlog.writer import DecisionLog
 from stage4.testing.clock import ManualClock
@@ -128,6 +129,32 @@ def test_an_entry_that_is_not_there_is_exit_1(room: LogRoom, capsys: pytest.Capt
         assert (code, lines) == (1, [])
         assert heard[-1] == f"there is no entry 9 in {room.path}"
         assert answer(capsys, "log", command, "9")[0] == 1
+
+
+@pytest.mark.parametrize("word", ["uwaga", "recorded", "no-where", "note", "gone", "latency", "needle-77", "nested"])
+def test_a_plain_word_finds_what_the_same_expression_finds(
+    room: LogRoom, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    odd = {"a": ["\u202egone", {"nested": "needle-77"}], "b": "tab\tgone", "c": 'quo"te\\note', "d": "zażółć-latency"}
+    room.log().append(draft(3, metadata=odd))
+    by_word, by_expression = (answer(capsys, "log", "grep", text) for text in (word, f"(?:{word})"))
+    assert by_word[0] == by_expression[0]
+    assert by_word[1]["entries"] == by_expression[1]["entries"]
+
+
+def test_archives_are_read_with_the_log(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    rotate(room.log(), compression="zst")
+    room.log().append(draft(7))
+    rotate(room.log(), compression="gz")
+    assert [entry["seq"] for entry in answer(capsys, "log", "show")[1]["entries"]] == [0, 1, 2, 3, 4, 5]
+    assert [entry["seq"] for entry in answer(capsys, "log", "grep", "uwaga")[1]["entries"]] == [1, 2, 4]
+    for seq, file in ((1, "runtime-0000000000.jsonl.zst"), (4, "runtime-0000000003.jsonl.gz"), (5, "runtime.jsonl")):
+        code, document = answer(capsys, "log", "explain", str(seq))
+        assert (code, Path(document["place"]["file"]).name) == (0, file)
+        assert document["place"]["line"] == {1: 2, 4: 2, 5: 1}[seq]
+    assert answer(capsys, "log", "show", "1")[1]["entries"][0]["line"] == 2
+    next(room.path.parent.glob("*.zst")).unlink()
+    assert answer(capsys, "log", "explain", "3")[0] == 3
 
 
 def test_nothing_in_an_entry_is_acted_on(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:

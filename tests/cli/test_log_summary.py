@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +92,19 @@ def test_the_configured_log_is_used_unless_another_is_named(
     code, document, _ = answer(capsys, "--append", "mine.jsonl")
     assert (code, document["log"], document["seq"]) == (0, "mine.jsonl", 1)
     assert (tmp_path / "elsewhere" / "mine.jsonl").exists()
+
+
+def test_a_summary_waits_for_no_module_that_it_does_not_need(room: LogRoom) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "verify_decision_log.py"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(script), "summary", "--incident", INCIDENT],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "stage4" in loaded
+    slow = {"alembic", "asyncio", "click", "cryptography", "email", "grpc", "httpx", "logging", "multiprocessing"}
+    assert not loaded & (slow | {"shutil", "sqlalchemy", "structlog", "traceback", "zoneinfo", "zstandard"})

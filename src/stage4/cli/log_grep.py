@@ -37,7 +37,14 @@ def grep(reading: Reading, pattern: str, ignore_case: bool, invert_match: bool, 
     printer = Printer(reading, full=full)
     kept: list[Entry] = []
     matched = 0
-    for entry in filter(reading.wanted.takes, entries(reading.path)):
+    word = None if ignore_case or invert_match else _word(pattern)
+    read = entries(
+        reading.path,
+        category=reading.wanted.said.get("category"),
+        incident=reading.wanted.incident,
+        holding=word,
+    )
+    for entry in filter(reading.wanted.takes, read):
         if bool(expression.search(searched(entry))) is invert_match:
             continue
         matched += 1
@@ -64,3 +71,14 @@ def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
         return re.compile(pattern, re.MULTILINE | (re.IGNORECASE if ignore_case else re.NOFLAG))
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError("logview.bad_pattern", pattern=pattern, reason=error) from None
+
+
+def _word(pattern: str) -> str | None:
+    """`pattern` where whatever matches it has it, byte for byte, in its line; None where that is not sure.
+
+    So is a word that cannot begin within an escape such as `\\u202e`, nor be part of a time or of `UTC`, which only the
+    visible line has.
+    """
+    import re
+
+    return pattern if re.fullmatch(r"[G-TV-WYZg-tv-wyz][A-Za-z0-9_-]{2,}", pattern) else None
