@@ -19,6 +19,7 @@ import pytest
 from stage4.cli import audit_security_baseline, audit_stage4_compliance
 from stage4.clock import format_instant
 from stage4.config import load
+from stage4.decisionlog.archive import rotate
 from stage4.decisionlog.writer import DecisionLog
 from stage4.security.keyring import KeyRing
 from stage4.testing.clock import ManualClock
@@ -65,10 +66,13 @@ class Place:
     def registry(self, name: str, rows: object) -> None:
         (self.root / f"var/security/{name}_rotation.json").write_text(json.dumps(rows), encoding="utf-8")
 
-    def log(self, entries: int) -> Path:
+    def log(self, entries: int, *, rotated: bool = False) -> Path:
         path = load(self.root).decision_log_path
         ring = KeyRing.load(self.root / "secrets/decision_log/keyring.json", {})
-        DecisionLog(path, ring, ManualClock(NOW), origin="tests").append_many([draft(n) for n in range(entries)])
+        log = DecisionLog(path, ring, ManualClock(NOW), origin="tests")
+        log.append_many([draft(n) for n in range(entries)])
+        if rotated:
+            rotate(log)
         return path
 
 
@@ -309,6 +313,17 @@ HOSTILE = {
     hostile_removed_log: {"DLOG-03"},
     hostile_lost_log_key: {"DLOG-02"},
 }
+
+
+def test_a_rotated_log_is_no_shorter_and_gone_only_without_its_live_file(place: Place) -> None:
+    path = place.log(5)
+    assert place.run().code == 0
+    place.log(1, rotated=True)
+    again = place.run()
+    assert again.code == 0
+    assert "DLOG-03" not in findings(again.document, "fail", "unknown", "warn")
+    path.unlink()
+    assert "DLOG-03" in findings(place.run().document, "fail")
 
 
 @pytest.mark.parametrize(("spoil", "controls"), HOSTILE.items(), ids=lambda value: getattr(value, "__name__", ""))

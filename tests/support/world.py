@@ -55,8 +55,7 @@ class Log:
     def entries(self, after_seq: int = -1) -> tuple[Entry, ...]:
         if not self.room.path.exists():
             return ()
-        found = entries(self.room.path, category="stage4_incident")
-        return tuple(entry for entry in found if entry.seq > after_seq)
+        return tuple(entries(self.room.path, category="stage4_incident", from_seq=after_seq + 1))
 
 
 class World:

@@ -117,7 +117,7 @@ class VerifiedLog:
         path = self.installation.decision_log_path
         if not path.exists():
             return ()
-        return tuple(entry for entry in entries(path, category=INCIDENT_CATEGORY) if entry.seq > after_seq)
+        return tuple(entries(path, category=INCIDENT_CATEGORY, from_seq=after_seq + 1))
 
 
 @dataclass(frozen=True, slots=True)

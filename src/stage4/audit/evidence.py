@@ -193,7 +193,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class LogVerdict:
-    """The verifier's words: how many entries, what is broken first, what could not be verified."""
+    """The verifier's words: how many entries archives and log have, what is broken first, what could not be judged."""
 
     entries: int
     exit_code: int
@@ -207,7 +207,7 @@ class LogFacts:
 
     path: str
     present: bool
-    entries_before: int = 0  # that the newest kept report of this log counted
+    entries_before: int = 0  # that the newest kept report of this log counted, or its archives show
     ring_problem: Problem | None = None
     active: SigningKey | None = None
     verdict: LogVerdict | None = None
