@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import zstandard
@@ -17,6 +18,7 @@ import zstandard
 from stage4.clock import SystemClock
 from stage4.decisionlog import archives, blocks, logfile
 from stage4.decisionlog.canonical import MAX_LINE
+from stage4.decisionlog.decompression import BrokenArchive, decompressed
 from stage4.decisionlog.verification import input as reading
 from stage4.decisionlog.verification.input import Block, Span, open_input
 from stage4.errors import Unavailable, UsageError
@@ -203,6 +205,14 @@ def test_a_gigabyte_of_zeros_is_stopped_soon(tmp_path: Path, form: str) -> None:
     assert path.stat().st_size < 2 << 20
     found, problems = read(path)
     assert (found, codes(problems)) == ([], [("archive_bomb", path.name)])
+
+
+@pytest.mark.parametrize("form", ["zst", "gz"])
+def test_a_hard_limit_stops_any_archive(form: Literal["zst", "gz"]) -> None:
+    content = os.urandom(3 << 20)
+    with pytest.raises(BrokenArchive, match="archive_bomb"):
+        list(decompressed(io.BytesIO(packed(content, form)).read, form, limit=2 << 20))
+    assert b"".join(decompressed(io.BytesIO(packed(content, form)).read, form, limit=3 << 20)) == content
 
 
 def test_a_broken_archive_does_not_hide_the_lines_after_it(room: LogRoom) -> None:

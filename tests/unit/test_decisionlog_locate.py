@@ -138,12 +138,6 @@ def test_the_beginning_for_a_number_that_is_missing_is_after_the_last_lower_one(
         os.close(descriptor)
 
 
-def test_the_first_number_of_a_file_is_read_in_every_form(room: LogRoom) -> None:
-    cut(room.path, [100, 150], ["zst", ""])
-    numbers = [locate.first_seq_in(path) for path in sorted(room.path.parent.glob("runtime*"))]
-    assert numbers == [0, 100, 250]
-
-
 def test_a_long_log_is_not_read_to_find_an_entry(room: LogRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     before, _, after = room.lines()[1].partition(b'"seq":1,')
     room.put([before + b'"seq":%d,' % seq + after for seq in range(50_000)])

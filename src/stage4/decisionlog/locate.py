@@ -125,12 +125,6 @@ def first_seq(path: Path, descriptor: int, end: int) -> int | None:
     return next((number for _, line in _lines(path, descriptor, 0, end) if (number := seq_of(line)) is not None), None)
 
 
-def first_seq_in(path: Path) -> int | None:
-    """As `first_seq`, for the file at `path`, compressed or not; raises Unavailable where it cannot be read."""
-    numbers = (seq_of(line) for block in archive_blocks(path) for line in block.lines())
-    return next((number for number in numbers if number is not None), None)
-
-
 def skip_to(blocks: Generator[Block, None, bytes], seq: int) -> Generator[Block, None, tuple[int, bytes]]:
     """The blocks from the first entry on whose number is not below `seq`.
 

@@ -37,8 +37,7 @@ _MAGIC = 4
 class InputPart:
     """One file of the input; `path` is None for a stream.
 
-    `others` are further copies of the same archive, `listed` is what the manifest says of it. `first_seq` is the
-    number of its first entry as the name of an archive promises it.
+    `others` are further copies of the same archive, `listed` is what the manifest says of it.
     """
 
     name: str
@@ -46,7 +45,6 @@ class InputPart:
     compression: Compression = ""
     others: tuple[Path, ...] = ()
     listed: Listed | None = None
-    first_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +220,7 @@ class Input:
         for segment in segments:
             path, *others = segment.copies
             compression = archives.compression_of(path)
-            part = InputPart(path.name, path, compression, tuple(others), listed.get(segment.name), segment.first_seq)
+            part = InputPart(path.name, path, compression, tuple(others), listed.get(segment.name))
             if not compression and len(self._plain) < _OPEN_AT_ONCE:
                 with contextlib.suppress(FileNotFoundError):
                     descriptor = logfile.open_log_file(path, os.O_RDONLY)
