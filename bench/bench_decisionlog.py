@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -29,7 +30,7 @@ from stage4.decisionlog.writer import DecisionLog
 from stage4.security.keyring import KeyRing, create_keyring
 
 BATCH = 256
-APPENDS = 1500
+APPENDS = 4000
 
 
 def entry(number: int) -> Draft:
@@ -78,6 +79,18 @@ def append(folder: str, _line: bytes, count: int) -> None:
         log.append(entry(number))
 
 
+def append_in_threads(log: DecisionLog, threads: int) -> float:
+    """Appends a second by threads of one process, which share locks and flushes."""
+    each = APPENDS // threads
+    started = [threading.Thread(target=lambda: [log.append(entry(n)) for n in range(each)]) for _ in range(threads)]
+    began = time.perf_counter()
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    return each * threads / (time.perf_counter() - began)
+
+
 def append_batches(log: DecisionLog, count: int) -> None:
     for first in range(0, count, BATCH):
         log.append_many([entry(first + number) for number in range(BATCH)])
@@ -114,6 +127,8 @@ def main() -> None:
             line = log.append(entry(0)).raw + b"\n"
             bound = together(disk_bound, folder, line, writers)
             rows.append((f"durable append, {writers} writers", together(append, folder, line, writers), "disk", bound))
+        threads = append_in_threads(log, arguments.writers)
+        rows.append((f"durable append, {arguments.writers} threads", threads, "disk", rows[-1][-1]))
         (folder / "runtime.jsonl").unlink()
         count = arguments.entries // BATCH * BATCH
         batch_rate = rate(count, lambda: append_batches(log, count))

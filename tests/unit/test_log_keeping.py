@@ -11,6 +11,7 @@ from stage4.app import log_keeping
 from stage4.app.log_keeping import LogKeeper
 from stage4.config import load
 from stage4.decisionlog.checkpoints import notary
+from stage4.errors import ExitCode
 from stage4.security.keyring import create_keyring
 from stage4.testing.clock import ManualClock
 from support.checkpoint_chain import chain_of
@@ -160,3 +161,20 @@ def test_its_thread_ends_when_the_service_does(
         assert not running.done()
     keeper.close()
     assert running.exception() is None
+
+
+def test_a_log_above_the_limit_is_archived(room: LogRoom, clock: ManualClock, told: list[str]) -> None:
+    core = root_of(room) / "config/core.yaml"
+    core.write_text(
+        core.read_text().replace("  decision_log:\n    path", "  decision_log:\n    archive_over_mb: 1\n    path")
+    )
+    keeper = keeper_of(room, clock)
+    look(keeper, clock)
+    assert "archive.cut" not in told
+    room.log().append_many([draft(number, metadata={"text": "x" * 60_000}) for number in range(20)])
+    look(keeper, clock)
+    keeper.close()
+    assert told.count("archive.cut") == 1
+    assert room.path.with_name("runtime-0000000000.jsonl.zst").exists()
+    assert room.path.stat().st_size < 10_000
+    assert room.verify().exit_code is ExitCode.DONE
