@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from stage4.cli import main
+from stage4.decisionlog import key_changes
 from stage4.decisionlog.archive import rotate
 from stage4.decisionlog.checkpoints import notary
 from stage4.decisionlog.writer import DecisionLog
+from stage4.security.keyring import KeyRing
 from stage4.testing.clock import ManualClock
 from support.decision_logs import LogRoom, draft
 from support.log_rooms import INCIDENT, installed_log
@@ -214,6 +216,22 @@ def test_without_the_key_an_entry_cannot_be_told(room: LogRoom, capsys: pytest.C
     next(room.ring.path.parent.glob("*.key")).unlink()
     code, document = answer(capsys, "log", "explain", "1")
     assert (code, document["judged"][0]["code"]) == (3, "logview.explain_key_unavailable")
+
+
+def test_keys_change_and_every_entry_explains_under_its_own(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    old = room.ring.active
+    key_changes.rotate(room.log(), room.ring, room.clock, "planned", algorithm="HMAC-SHA384")
+    fresh = LogRoom(room.path, KeyRing.load(room.ring.path, {}), room.clock)
+    fresh.log().append(draft(5))
+    for seq, algorithm in ((3, "HMAC-SHA256"), (4, "HMAC-SHA384")):
+        code, document = answer(capsys, "log", "explain", str(seq))
+        assert (code, document["key"]["algorithm"]) == (0, algorithm)
+        assert [each["seq"] for each in document["key_changes"]] == [3]
+    key_changes.revoke(fresh.log(), fresh.ring, room.clock, old, "stolen")
+    code, document = answer(capsys, "log", "explain", "1")
+    assert (code, document["judged"][0]["code"]) == (3, "logview.explain_key_revoked")
+    assert answer(capsys, "log", "explain", "5")[0] == 0
+    assert [each["kind"] for each in document["key_changes"]] == ["key_rotation", "key_revocation"]
 
 
 def test_a_deleted_neighbour_is_no_link(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ def details(entry: Entry, look: Look) -> Iterator[str]:
             yield label.rstrip()
             yield from _nested(value, len(_INDENT) + 2)
         elif isinstance(value, (list, tuple)):
-            yield label + visible(", ".join(_spelled(each) for each in value))
+            yield (label + visible(", ".join(_spelled(each) for each in value))).rstrip()
         else:
             at = _local(entry, look) if name == "timestamp" else None
             local = "" if at is None else f" ({at:%Y-%m-%d %H:%M:%S} {_offset(at)})"
