@@ -146,7 +146,7 @@ def _say_proven(session: Session, proven: Proven) -> None:
         session.say("checkpoint.proven_consistency", log_id=proven.log_id, old=proven.old, size=proven.size)
     else:
         entry = proven.entry
-        session.say("checkpoint.proven_inclusion", seq=entry.seq, log_id=proven.log_id, size=proven.size)
+        session.say("checkpoint.proven_inclusion", seq=entry.seq, log_id=proven.log_id, n=proven.size)
         session.say(
             "checkpoint.proven_entry",
             timestamp=entry.timestamp,
