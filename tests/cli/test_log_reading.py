@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -243,6 +246,29 @@ def test_a_deleted_neighbour_is_no_link(room: LogRoom, capsys: pytest.CaptureFix
     code, document = answer(capsys, "log", "explain", "0")
     assert document["judged"][2]["code"] == "logview.explain_next_missing"
     assert second
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_gets_its_width_a_heading_a_day_and_colour_unless_it_wants_none(
+    room: LogRoom, no_color: str, coloured: bool
+) -> None:
+    room.log().append(draft(3, metadata={"note": "x" * 300}))
+    here, there = pty.openpty()
+    environ = {**os.environ, "STAGE4_LANG": "en", "COLUMNS": "90", "NO_COLOR": no_color, "TERM": "xterm"}
+    shown = subprocess.Popen([*STAGE4, "log", "show"], stdout=there, stderr=subprocess.DEVNULL, env=environ)
+    os.close(there)
+    text = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while piece := os.read(here, 65536):
+            text += piece
+    os.close(here)
+    assert shown.wait(30) == 0
+    assert (b"\x1b[" in text) is coloured
+    lines = re.sub(r"\x1b\[\d+m", "", text.decode()).splitlines()
+    assert lines[0] == "2026-11-23 (+01:00)"
+    assert sum(line.startswith("2026-") for line in lines) == 1
+    assert max(map(len, lines)) <= 90
+    assert any(line.endswith("x…") for line in lines)
 
 
 def test_a_reader_that_goes_away_is_no_failure(room: LogRoom) -> None:
