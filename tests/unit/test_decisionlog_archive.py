@@ -18,7 +18,7 @@ from stage4.decisionlog import archive, archives
 from stage4.decisionlog.archive import Codec, rotate
 from stage4.decisionlog.chain import leaf_digest
 from stage4.decisionlog.reading import entries
-from stage4.errors import Conflict, ExitCode, Unavailable
+from stage4.errors import Conflict, ExitCode, Unavailable, UsageError
 from support.decision_logs import LogRoom, draft
 
 FIRST = "runtime-0000000000.jsonl"
@@ -167,6 +167,21 @@ def test_what_cannot_be_read_back_stays_as_it_was(room: LogRoom, monkeypatch: py
     monkeypatch.undo()
     rotate(room.log())
     assert names(room) == [FIRST + ".zst", "runtime.jsonl", "runtime.manifest.jsonl"]
+
+
+def test_nobody_may_read_an_archive_who_could_not_read_the_log(room: LogRoom) -> None:
+    room.path.chmod(0o600)
+    rotate(room.log())
+    for path in room.path.parent.glob("runtime*"):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_behind_a_link_is_not_archived(room: LogRoom) -> None:
+    link = room.path.with_name("link.jsonl")
+    link.symlink_to(room.path)
+    with pytest.raises(UsageError, match=r"archive\.link"):
+        rotate(LogRoom(link, room.ring, room.clock).log())
+    assert names(room) == ["link.jsonl", "runtime.jsonl"]
 
 
 class Killed(BaseException):

@@ -19,6 +19,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -35,7 +36,7 @@ from stage4.decisionlog.chain import leaf_digest
 from stage4.decisionlog.decompression import BrokenArchive, decompressed
 from stage4.decisionlog.entry import LOG_CATEGORY, SEGMENT, Draft
 from stage4.decisionlog.reading import entry_of
-from stage4.errors import Conflict, Unavailable
+from stage4.errors import Conflict, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from stage4.decisionlog.writer import DecisionLog, Held
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 Codec = Literal["zst", "gz"]
 Progress = Callable[[int, int], None]
 FRAME = 4 << 20
-_MODE = 0o640
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 6
 
@@ -62,10 +62,13 @@ def rotate(
     """Cut the live log off if it has more than its first entry, and finish this and what earlier rotations left.
 
     Without `cut` only what was left is finished. `progress` hears bytes done and bytes to do. Raises Conflict
-    `archive.busy` while another process rotates, Unavailable where the log or the disk does not serve.
+    `archive.busy` while another process rotates, UsageError for a log that is a symbolic link, Unavailable where the
+    log or the disk does not serve.
     """
     if not log.path.exists() and traces.find(log.path) is None:
         raise Unavailable("files.missing", path=log.path)
+    if log.path.is_symlink():
+        raise UsageError("archive.link", path=log.path)
     try:
         with _alone(log.path):
             name = _cut(log) if cut else None
@@ -89,8 +92,8 @@ def would_cut(path: Path) -> bool:
     """Whether a rotation would cut the live log off: whether more than its first line stands there."""
     try:
         with path.open("rb") as source:
-            source.readline()
-            return bool(source.readline())
+            source.readline(MAX_LINE + 1)
+            return bool(source.read(1))
     except OSError as error:
         code = "files.missing" if isinstance(error, FileNotFoundError) else "files.unreadable"
         raise Unavailable(code, path=path, reason=files.reason(error)) from error
@@ -161,7 +164,7 @@ def _continue(held: Held, digest: str) -> str:
     }
     receipt = held.sealed(Draft(SEGMENT, LOG_CATEGORY, "log", "continued", metadata=facts))
     following = _partial(live)
-    with _written(following) as descriptor:
+    with _written(following, held.descriptor) as descriptor:
         files.write_all(descriptor, receipt.raw + b"\n")
     # An entry that another process wrote may still wait for its flush, and the new file chains to it.
     os.fdatasync(held.descriptor)
@@ -223,7 +226,7 @@ def _compress(plain: Path, partial: Path, compression: Codec, progress: Callable
     """`plain` compressed into the file `partial`, which keeps the time of the cut."""
     spell, close = _compressor(compression)
     done = 0
-    with plain.open("rb") as source, _written(partial) as descriptor:
+    with plain.open("rb") as source, _written(partial, source.fileno()) as descriptor:
         while piece := source.read(FRAME):
             files.write_all(descriptor, spell(piece))
             done += len(piece)
@@ -291,7 +294,8 @@ def _listed(archive: Path, segment: Segment, content: _Content) -> Listed | None
 
 def _list(manifest: Path, listed: Listed) -> None:
     before = files.read_limited(manifest, archives.MANIFEST_LIMIT) if manifest.exists() else b""
-    with _written(_partial(manifest)) as descriptor:
+    archive = manifest.with_name(listed.file)
+    with archive.open("rb") as like, _written(_partial(manifest), like.fileno()) as descriptor:
         files.write_all(descriptor, before + json.dumps(asdict(listed)).encode("ascii") + b"\n")
     os.rename(_partial(manifest), manifest)
     files.fsync_dir(manifest.parent)
@@ -309,12 +313,15 @@ def _hash(digest: Any, descriptor: int, start: int, end: int) -> int:
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[int]:
-    """A new file at `path` in place of one that an interrupted rotation left, on the disk at the end of the block."""
+def _written(path: Path, like: int) -> Iterator[int]:
+    """A new file at `path` in place of one that an interrupted rotation left, on the disk at the end of the block.
+
+    Who may read the open file `like` may read it, and nobody else.
+    """
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.fchmod(descriptor, _MODE)
+        os.fchmod(descriptor, stat.S_IMODE(os.fstat(like).st_mode))
         yield descriptor
         os.fsync(descriptor)
     except BaseException:

@@ -179,15 +179,18 @@ class DecisionLog:
     def _commit(self, turn: Turn) -> None:
         """Append what this thread and every waiting one ask for, with one write and one flush."""
         company = self._turns.company()
-        failure: Stage4Error | None = Unavailable("log.append_failed", path=self.path, reason="interrupted")
+        failure: Stage4Error | None = None
+        appended = False
         try:
             self._append([turn, *company])
-            failure = None
+            appended = True
         except Stage4Error as error:
             failure = error
         finally:
-            for asked in (turn, *company):
-                asked.error = asked.error or failure
+            if not appended:
+                failure = failure or Unavailable("log.append_failed", path=self.path, reason="interrupted")
+                for asked in (turn, *company):
+                    asked.error = asked.error or failure
             self._turns.end(company)
 
     def _append(self, group: Sequence[Turn]) -> None:
