@@ -418,3 +418,13 @@ def test_a_missing_secret_of_a_retired_key_leaves_the_rest_judged(room: LogRoom)
     assert verdict.exit_code is ExitCode.CANNOT_TELL
     assert codes(room) == [(1, "log.unverifiable")]
     room.log().append(draft(6))
+
+
+def test_a_rotation_between_loading_the_ring_and_reading_the_log_is_no_false_alarm(room: LogRoom) -> None:
+    before = now(room)
+    rotate(room, algorithm="HMAC-SHA384")
+    room.log().append(draft(5))
+    verdict = room.verify(before)
+    assert (verdict.exit_code, verdict.entries) == (ExitCode.DONE, 6)
+    room.ring.path.unlink()
+    assert {finding.code for finding in room.verify(before).findings} == {"log.rotation_unlisted", "log.key_unlisted"}

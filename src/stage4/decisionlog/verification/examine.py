@@ -13,6 +13,7 @@ from stage4.decisionlog.chain import Sealer, split_signature
 from stage4.decisionlog.entry import Entry, read_payload
 from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.verdict import Fault
+from stage4.errors import Stage4Error
 from stage4.security.keyring import ALGORITHMS, Key, KeyRing
 
 _GENESIS = b'"kind":"genesis"'
@@ -35,7 +36,26 @@ class Examiner:
     """Reads lines with the keys of `keyring`; None means that no ring was given, so no key is listed anywhere."""
 
     keyring: KeyRing | None
+    _newer: KeyRing | None = None
     _sealers: dict[tuple[str, str], Sealer] = field(default_factory=dict)
+
+    def key(self, key_id: str) -> Key | None:
+        """The key of that id; None where the ring does not list it, or there is none.
+
+        The ring on the disk is asked once more: between loading it and fixing the end of a log that is in use, the
+        log may have gone on to a new key.
+        """
+        if self.keyring is None:
+            return None
+        key = self.keyring.key(key_id)
+        if key is None:
+            if self._newer is None:
+                try:
+                    self._newer = self.keyring.reloaded()
+                except Stage4Error:
+                    self._newer = self.keyring
+            key = self._newer.key(key_id)
+        return key
 
     def sealer(self, key: Key, log_id: str) -> Sealer:
         """The sealer of `key` for `log_id`, made once."""
@@ -49,7 +69,7 @@ class Examiner:
 
     def usable_sealer(self, key_id: str, log_id: str) -> Sealer | None:
         """The sealer of a listed key whose secret is there and which may sign in that log."""
-        key = None if self.keyring is None else self.keyring.key(key_id)
+        key = self.key(key_id)
         return self.sealer(key, log_id) if key is not None and key.available and key.may_sign(log_id) else None
 
     def genesis_log_id(self, line: bytes) -> str | None:
@@ -86,7 +106,7 @@ class Examiner:
         key_id = signature.get("key_id")
         if key_id != entry.key_id:
             return Blame(Fault.KEY_MISUSE, "log.key_mismatch", {"signed": entry.key_id, "named": str(key_id)}), None
-        key = None if self.keyring is None else self.keyring.key(entry.key_id)
+        key = self.key(entry.key_id)
         if key is None and self.keyring is not None:
             return Blame(Fault.KEY_MISUSE, "log.key_unlisted", {"key_id": entry.key_id}), None
         algorithm = signature.get("algorithm")

@@ -8,12 +8,13 @@ are missing in between.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stage4.decisionlog.entry import GENESIS, KEY_ROTATION, Entry
 from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.verdict import Fault
-from stage4.security.keyring import KeyRing
+from stage4.security.keyring import Key
 
 # A ring has few keys; without one, ids may be forged.
 _KEPT = 1000
@@ -21,9 +22,12 @@ _KEPT = 1000
 
 @dataclass(slots=True)
 class Succession:
-    """Follows the keys through the entries in their order; `key_id` must sign the next one (None: not known)."""
+    """Follows the keys through the entries in their order; `key_id` must sign the next one (None: not known).
 
-    keyring: KeyRing | None
+    `listed` finds a key of the ring; None where there is no ring.
+    """
+
+    listed: Callable[[str], Key | None] | None
     key_id: str | None = None
     _past: set[str] = field(default_factory=set)
 
@@ -56,9 +60,9 @@ class Succession:
         named = entry.metadata.get("next_key_id")
         if named == entry.key_id or named in self._past:
             return Blame(Fault.KEY_MISUSE, "log.rotation_back", {"key_id": str(named)})
-        if self.keyring is None:
+        if self.listed is None:
             return None
-        key = self.keyring.key(str(named))
+        key = self.listed(str(named))
         if key is None:
             return Blame(Fault.KEY_MISUSE, "log.rotation_unlisted", {"key_id": str(named)})
         if key.fingerprint != entry.metadata.get("next_fingerprint"):

@@ -99,7 +99,7 @@ class Walk:
         self._task = task
         self._trail = task.trail
         self._ends = task.trail.sizes()
-        self._succession = Succession(examiner.keyring)
+        self._succession = Succession(None if examiner.keyring is None else examiner.key)
         self._uses = KeyUses()
         self._unjudged = Unjudged()
         self._ledger = Ledger()
