@@ -32,7 +32,7 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 def leaf_digest(line: bytes) -> str:
     """The RFC 6962 leaf hash of a line (without LF), in base64: the next line's `prev`."""
-    return b64encode(hashlib.sha256(b"\0" + line).digest()).decode("ascii")
+    return b2a_base64(hashlib.sha256(b"\0" + line).digest(), newline=False).decode("ascii")
 
 
 def genesis_prev(log_id: str) -> str:
