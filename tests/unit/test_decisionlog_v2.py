@@ -191,6 +191,13 @@ def test_every_attack_is_found_with_its_class_and_line(name: str, key_id: str | 
         assert blames([*content[:target], line, *content[target + 1 :]], key_id) == [(target, fault, code)]
 
 
+def test_quotes_that_a_null_key_id_leaves_out_hide_no_second_member() -> None:
+    line = signed(entry(), key_id=None).replace(b'{"algorithm"', b'{"key_id": null, "algorithm"')
+    assert blames([line]) == []
+    assert blames([line.replace(b'"count":', b'"count": 9, "count":')]) == [(0, "format", "log.format_duplicate")]
+    assert blames([b'{"fps": 1, ' + line[1:]]) == [(0, "format", "log.format_duplicate")]
+
+
 def test_blank_lines_are_passed_over() -> None:
     judged = V2Judge(SECRET).judge([b"", *lines(3), b"  \r", b"\t"])
     assert (judged.entries, judged.blames) == (3, ())

@@ -101,7 +101,7 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     """Verify as the options say; `lang` None means the installation's. Raises UsageError and Unavailable."""
-    from stage4.decisionlog.verification import incremental, report
+    from stage4.decisionlog.verification import report
     from stage4.decisionlog.verification.trail import Trail
     from stage4.decisionlog.verification.v2 import V2Judge, load_secret
     from stage4.decisionlog.verification.verdict import Mode
@@ -132,8 +132,11 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
         progress.clear()
     if arguments.from_checkpoint is not None and verdict.mode is not Mode.INCREMENTAL:
         notes.add("completeness.read_in_full", path=arguments.from_checkpoint)
-    if arguments.save_checkpoint is not None and not incremental.save(arguments.save_checkpoint, verdict, task.trail):
-        notes.add("verify.not_saved", path=arguments.save_checkpoint)
+    if arguments.save_checkpoint is not None:
+        from stage4.decisionlog.verification import incremental
+
+        if not incremental.save(arguments.save_checkpoint, verdict, task.trail):
+            notes.add("verify.not_saved", path=arguments.save_checkpoint)
     seconds = (clock.monotonic_ns() - began) / 1e9
     verdict = replace(verdict, unmet=tuple(_unmet(verdict, count, expected, v2)))
     document = report.document(verdict, path) | {

@@ -12,7 +12,6 @@ no chain: that entries were deleted, moved, repeated or cut from the end cannot 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from binascii import b2a_base64
@@ -21,9 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from stage4 import files
 from stage4.decisionlog.canonical import MAX_LINE, Malformed
@@ -32,13 +33,13 @@ from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.verdict import Fault
 from stage4.errors import UsageError
 
-ALGORITHMS = {"HMAC-SHA256": "sha256", "HMAC-SHA384": "sha384"}
 _SIGNATURE = frozenset({"algorithm", "value", "key_id"})
+_MEMBERS = len(_SIGNATURE)
 _MAX_DIGITS = 4300  # the longest integer that the standard library reads and writes
+# The signed members of an entry, and its key id.
+_Opened = tuple[dict[str, Any], str | None]
 _LONGEST_SECRET = 64 * 1024
 _UNSETTLED = object()
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -64,7 +65,7 @@ class V2Judge:
 
     def __init__(self, secret: bytes, key_id: str | None = None) -> None:
         self._key_id: object = _UNSETTLED if key_id is None else key_id
-        self._macs = {name: _Mac(secret, digest) for name, digest in ALGORITHMS.items()}
+        self._macs = {"HMAC-SHA256": HMAC(secret, SHA256()), "HMAC-SHA384": HMAC(secret, SHA384())}
 
     @property
     def key_id(self) -> str | None:
@@ -74,25 +75,30 @@ class V2Judge:
     def judge(self, lines: Sequence[bytes], wanted: Filter | None = None) -> Judged:
         """Judge lines without LF; whatever they hold is a blame, never an error."""
         blames: list[tuple[int, Blame]] = []
-        authentic: list[tuple[int, object, bool]] = []
+        # The entries whose key id has still to be judged: those of the first batch, and the unusual ones.
+        named: list[tuple[int, str | None, bool]] = []
+        entries = matched = 0
         for index, line in enumerate(lines):
-            entry = self._fast(line) if len(line) <= MAX_LINE else None
-            if entry is None:
+            answer: _Opened | Blame | None = self._fast(line) if len(line) <= MAX_LINE else None
+            if answer is None:
                 if not line.strip():
                     continue
                 answer = self._slow(line)
-                if isinstance(answer, Blame):
-                    blames.append((index, answer))
-                    continue
-                entry = answer
+            if isinstance(answer, Blame):
+                blames.append((index, answer))
+                continue
+            entry, key_id = answer
             passed = wanted is None or wanted.lets_through(
                 entry.get("kind"), entry.get("category"), entry.get("timestamp"), entry.get("metadata")
             )
-            authentic.append((index, entry["signature"].get("key_id"), passed))
-        if authentic and self._key_id is _UNSETTLED:
-            self._key_id = Counter(key_id for _, key_id, _ in authentic).most_common(1)[0][0]
-        entries = matched = 0
-        for index, key_id, passed in authentic:
+            if key_id == self._key_id:
+                entries += 1
+                matched += passed
+            else:
+                named.append((index, key_id, passed))
+        if named and self._key_id is _UNSETTLED:
+            self._key_id = Counter(key_id for _, key_id, _ in named).most_common(1)[0][0]
+        for index, key_id, passed in named:
             if key_id == self._key_id:
                 entries += 1
                 matched += passed
@@ -101,40 +107,41 @@ class V2Judge:
         blames.sort(key=lambda blame: blame[0])
         return Judged(entries, matched, tuple(blames))
 
-    def _fast(self, line: bytes) -> dict[str, Any] | None:
-        """The entry of a line that plainly verifies; None where that takes a closer look."""
+    def _fast(self, line: bytes) -> _Opened | None:
+        """The signed members of a line that plainly verifies, and its key id; None where that takes a closer look."""
+        key_id = None
         try:
             entry = _decode(line)
-            signature = entry["signature"]
-            mac = self._macs[signature["algorithm"]]
+            signature = entry.pop("signature")
+            mac = self._macs[signature["algorithm"]].copy()
             value = signature["value"].encode("ascii")
-            key_id = signature.get("key_id", "")
-            if not signature.keys() <= _SIGNATURE or type(key_id) is not str:
-                return None
-            del entry["signature"]
+            if len(signature) > 2:
+                key_id = signature["key_id"]
+                if len(signature) > _MEMBERS or type(key_id) is not str:
+                    return None
             payload = _encode(entry)
         except (msgspec.MsgspecError, ValueError, RecursionError, KeyError, TypeError, AttributeError, OverflowError):
             return None
-        if not hmac.compare_digest(mac.of(payload), value):
+        mac.update(payload)
+        if not hmac.compare_digest(b2a_base64(mac.finalize(), newline=False), value):
             return None
         # A member that stands twice is gone from the value, and so are the quotes of its name. The counts cannot
         # agree by chance: only this escape spells a quote without the byte for it. The signature has four quotes a
         # member, beside those in its key id, and two around its name.
-        quotes = payload.count(b'"') + 2 + 4 * len(signature) + key_id.count('"')
+        quotes = payload.count(b'"') + 2 + 4 * len(signature) + (key_id.count('"') if key_id else 0)
         if line.count(b'"') != quotes or b"\\u0022" in line:
             return None
-        entry["signature"] = signature
-        return cast(dict[str, Any], entry)
+        return entry, key_id
 
-    def _slow(self, line: bytes) -> dict[str, Any] | Blame:
-        """The entry of a line as the standard library reads and writes it, or what speaks against it."""
+    def _slow(self, line: bytes) -> _Opened | Blame:
+        """As `_fast`, the way the standard library reads and writes the line, or what speaks against it."""
         try:
             entry = _read(line)
-            signature = entry["signature"] if entry.get("signature") else None
-            if signature is None:
+            signature = entry.pop("signature", None)
+            if not signature:
                 raise Malformed("signature")
             _canonical(signature)
-            payload = _canonical({name: value for name, value in entry.items() if name != "signature"})
+            payload = _canonical(entry)
         except Malformed as error:
             return Blame(Fault.FORMAT, f"log.format_{error.reason}")
         if not isinstance(signature, dict):
@@ -149,32 +156,12 @@ class V2Judge:
         ):
             return Blame(Fault.FORMAT, "log.format_signature_members")
         given = value.encode("utf-8")
-        for name, mac in self._macs.items():
-            if hmac.compare_digest(mac.of(payload), given):
-                return entry if name == algorithm else _algorithm(algorithm, name)
+        for name, begun in self._macs.items():
+            mac = begun.copy()
+            mac.update(payload)
+            if hmac.compare_digest(b2a_base64(mac.finalize(), newline=False), given):
+                return (entry, key_id) if name == algorithm else _algorithm(algorithm, name)
         return Blame(Fault.EDIT, "log.edit")
-
-
-class _Mac:
-    """HMAC (RFC 2104) with both padded keys hashed once."""
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, secret: bytes, digest: str) -> None:
-        block = hashlib.new(digest).block_size
-        if len(secret) > block:
-            secret = hashlib.new(digest, secret).digest()
-        secret = secret.ljust(block, b"\0")
-        self._inner = hashlib.new(digest, secret.translate(_INNER))
-        self._outer = hashlib.new(digest, secret.translate(_OUTER))
-
-    def of(self, payload: bytes) -> bytes:
-        """The base64 value of a payload."""
-        inner = self._inner.copy()
-        inner.update(payload)
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return b2a_base64(outer.digest(), newline=False)
 
 
 def load_secret(path: Path) -> bytes:
