@@ -16,7 +16,7 @@ import zstandard
 
 from stage4 import files
 from stage4.clock import SystemClock
-from stage4.decisionlog import archive
+from stage4.decisionlog import archive, key_changes
 from stage4.decisionlog.canonical import canonical
 from stage4.decisionlog.checkpoints import keys, notary
 from stage4.decisionlog.checkpoints.keys import KeyStore
@@ -26,6 +26,7 @@ from stage4.decisionlog.checkpoints.tree import Frontier, leaf
 from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.writer import Held
 from stage4.errors import Unavailable
+from stage4.security.keyring import KeyRing
 from support.checkpoint_chain import chain_of
 from support.decision_logs import LogRoom, draft
 
@@ -330,6 +331,19 @@ def test_a_rotation_between_two_checkpoints_changes_nothing(room: LogRoom, compr
     assert made is not None
     lines = [line for some in log_lines(room.path) for line in some]
     assert chain_of(room, lines)[-1] == made.checkpoint.size == len(lines) == 21
+
+
+def test_checkpoints_go_on_when_the_secret_of_a_former_key_is_gone(room: LogRoom) -> None:
+    make(room)
+    former = room.ring.active
+    key_changes.rotate(room.log(), room.ring, room.clock, "yearly")
+    grow(LogRoom(room.path, KeyRing.load(room.ring.path, {}), room.clock))
+    (room.ring.path.parent / f"{former}.key").unlink()
+    later = LogRoom(room.path, KeyRing.load(room.ring.path, {}), room.clock)
+    assert not later.ring.keys[former].available
+    made = make(later)
+    assert made is not None
+    assert chain_of(later) == [6, 11]
 
 
 def test_several_makers_writers_and_a_rotation_at_once_keep_one_chain(tmp_path: Path) -> None:

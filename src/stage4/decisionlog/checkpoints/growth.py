@@ -153,10 +153,7 @@ class Growth:
         entry = _entry(line)
         if entry is None:
             return False
-        try:
-            self.last = Sealed(entry.seq, CheckpointFacts.read(self._scribe.authentic(line, offset)), line)
-        except (NoteError, Unavailable):
-            raise self._broken(entry.seq) from None
+        self.last = self._sealed(entry, line, offset)
         self.tree = self.last.tree()
         self._follow(line, leaf(line))
         return True
@@ -179,17 +176,22 @@ class Growth:
                 raise self._broken(seq)
             leaves.append(hashlib.sha256(b"\0" + line).digest())
             self._follow(line, leaves[-1])
-            if _MARK in line and _entry(line) is not None:
-                self._note(line, seq)
+            entry = _entry(line) if _MARK in line else None
+            if entry is not None:
+                # Made while the log was read, or by a call that was not finished.
+                self.last = self._sealed(entry, line, 0)
         self.tree.extend(Range.of(self.size, leaves))
 
-    def _note(self, line: bytes, seq: int) -> None:
-        """A checkpoint entry that was made while the log was read."""
+    def _sealed(self, entry: Entry, line: bytes, offset: int) -> Sealed:
+        """The checkpoint entry in `line`; raises Unavailable `checkpoint.log_broken` where it cannot be built upon."""
+        key = self._scribe.keyring.key(entry.key_id)
         try:
-            entry = self._scribe.authentic(line, 0)
-            self.last = Sealed(entry.seq, CheckpointFacts.read(entry), line)
+            # Where the secret of a former key is gone, the chain up to the head vouches for the line.
+            if key is not None and key.available:
+                self._scribe.authentic(line, offset)
+            return Sealed(entry.seq, CheckpointFacts.read(entry), line)
         except (NoteError, Unavailable):
-            raise self._broken(seq) from None
+            raise self._broken(entry.seq) from None
 
     def _follow(self, line: bytes, hashed: bytes) -> None:
         encoded = b64encode(hashed)

@@ -84,7 +84,8 @@ def make(log: DecisionLog, keyring: KeyRing, clock: Clock) -> Made | None:
         growth = Growth.of(log.path, _scribe(log.path, keyring, clock))
         with log.held() as held:
             # A rotation, or a write that was taken back, makes what was read void.
-            if growth.catch_up(held.descriptor, held.size) and growth.head == held.head.digest:
+            caught_up = growth.catch_up(held.descriptor, held.size)
+            if caught_up and (growth.head, growth.size) == (held.head.digest, held.head.seq + 1):
                 return _Notary(held, growth, KeyStore.beside(keyring.path, held.head.log_id)).make()
     raise Unavailable("checkpoint.log_broken", path=log.path, seq=growth.size - 1)
 
