@@ -87,6 +87,7 @@ def main() -> None:
                 target.write(line(number) + b"\n")
         size = path.stat().st_size
         rate = best(count, ours, path)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         bound = best(count, plainly, path)
         content = path.read_bytes()
         place = size // 2 + content[size // 2 :].index(b'"status": "ok"')
