@@ -102,16 +102,19 @@ class DecisionLog:
 
     def _last(self) -> tuple[Entry, bytes] | None:
         """The last complete entry, authenticated, and its line."""
-        try:
-            descriptor = logfile.open_log_file(self.path, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        try:
-            with logfile.locked(self.path, descriptor, fcntl.LOCK_SH, self._lock_timeout, self._clock):
-                end = logfile.read_end(descriptor, os.fstat(descriptor).st_size)
-        finally:
-            os.close(descriptor)
-        return self._scribe.authentic(end.line, end.offset), end.line
+        while True:
+            try:
+                descriptor = logfile.open_log_file(self.path, os.O_RDONLY)
+            except FileNotFoundError:
+                return None
+            try:
+                with logfile.locked(self.path, descriptor, fcntl.LOCK_SH, self._lock_timeout, self._clock):
+                    # A file that was cut off meanwhile ends before the log does.
+                    end = logfile.read_end(descriptor, os.fstat(descriptor).st_size)
+                    if logfile.is_still(self.path, descriptor):
+                        return self._scribe.authentic(end.line, end.offset), end.line
+            finally:
+                os.close(descriptor)
 
     def _begin_alone(self) -> None:
         """As a process that has not opened the file yet."""
@@ -147,7 +150,12 @@ class DecisionLog:
 
     def _unlock(self) -> None:
         if self._descriptor is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            except OSError:
+                # Where there are no locks, `_lock` has said so; a lock that stays would keep everybody out.
+                self._close()
+                self._descriptor = None
 
     def _open(self) -> int:
         if self._descriptor is None:
