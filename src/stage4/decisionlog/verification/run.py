@@ -11,6 +11,7 @@ from __future__ import annotations
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from stage4.decisionlog.chain import Sealer
 from stage4.decisionlog.checkpoints.tree import Range, leaf
@@ -119,7 +120,8 @@ class BulkJudge:
             or not growing.takes(entries[0], sealer)
         ):
             return False
-        leaves = [leaf(line) for line in lines]
+        # As `tree.leaf` does, without its call: every line comes here.
+        leaves = [sha256(b"\0" + line).digest() for line in lines]
         digests = [b2a_base64(each, newline=False).decode("ascii") for each in leaves]
         if [entry.prev for entry in entries[1:]] != digests[:-1]:
             return False
