@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from stage4.decisionlog.verification.input import InputPart
 from stage4.decisionlog.verification.parallel import Workers
 from stage4.decisionlog.verification.run import BulkJudge, Judge, Run, Slow, one_by_one
 from stage4.decisionlog.verification.trail import Trail
-from stage4.decisionlog.verification.verdict import Verdict
+from stage4.decisionlog.verification.verdict import Finding, Verdict
 from stage4.decisionlog.verification.walk import Task, Walk
 from stage4.security.keyring import KeyRing, create_keyring
 from support.decision_logs import LogRoom, draft
@@ -195,6 +196,42 @@ def test_worker_processes_give_the_same_verdict(data: st.DataObject, logs: Logs)
     content = b"".join(line + b"\n" for line in lines)
     expected = verdict_of(logs, content, 1 << 20, frozenset({20}))
     assert verdict_of(logs, content, 1500, frozenset({20}), "workers") == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_log_in_parts_has_the_same_findings_at_the_same_lines(data: st.DataObject, logs: Logs) -> None:
+    lines = list(logs.lines)
+    for damage in data.draw(st.lists(damages(logs), max_size=3)):
+        lines = damage(lines)
+    # The genesis entry is sought in the first part only.
+    lines = [logs.lines[0], *lines[1:]]
+    cuts = [0, *sorted(data.draw(st.sets(st.integers(1, len(lines)), max_size=3))), len(lines)]
+    content = b"".join(line + b"\n" for line in lines)
+    whole, _ = verdict_of(logs, content, 1 << 20, frozenset())
+
+    examiner = Examiner(logs.ring)
+    names = [f"part-{number}" for number in range(len(cuts) - 1)]
+    task = Task(Watching(frozenset()), expected_key_ids=frozenset({"ops-2026-12"}))
+    walk = Walk(examiner, BulkJudge(examiner), [InputPart(name, None) for name in names], task)
+    begins: list[int] = []
+    for number, (first, end) in enumerate(itertools.pairwise(cuts)):
+        begins.append(sum(len(line) + 1 for line in lines[:first]))
+        offset = 0
+        for line in lines[first:end]:
+            walk.take(Block(number, offset, line + b"\n"))
+            offset += len(line) + 1
+    verdict = walk.finish(b"", ())
+
+    def place(finding: Finding) -> tuple[int, int]:
+        part = names.index(finding.part) if finding.part else 0
+        return finding.line + cuts[part], finding.offset + begins[part]
+
+    assert [(*place(found), found.seq, found.code) for found in verdict.findings] == [
+        (found.line, found.offset, found.seq, found.code) for found in whole.findings
+    ]
+    assert (verdict.entries, verdict.root, verdict.size) == (whole.entries, whole.root, whole.size)
+    assert [part.lines for part in verdict.parts] == [end - first for first, end in itertools.pairwise(cuts)]
 
 
 def test_an_untouched_log_is_a_few_runs_and_has_the_root_of_its_lines(logs: Logs) -> None:

@@ -136,10 +136,7 @@ class Walk:
 
     def take(self, block: Block, stretches: Sequence[Stretch] | None = None) -> None:
         """The next block; its lines as stretches where they were judged elsewhere."""
-        while self._part < block.part:
-            self._release()
-            self._passed.append((self._line, self._offset))
-            self._part, self._line, self._offset = self._part + 1, 0, 0
+        self._go_to(block.part)
         if not self._begun:
             # An incremental walk begins with a block that others stand before.
             self._begun, self._offset = True, block.offset
@@ -150,6 +147,7 @@ class Walk:
 
     def finish(self, fragment: bytes, problems: Sequence[InputProblem]) -> Verdict:
         """The verdict, once every block was fed; `fragment` stands after the last LF."""
+        self._go_to(len(self._parts) - 1)
         self._release()
         self._close_island()
         self._settle(None, self._next())
@@ -203,6 +201,13 @@ class Walk:
         self._log_id, self._seq, self._digest = start.log_id, start.seq, start.digest
         self._succession.key_id = start.key_id
         self._frontier = start.frontier.copy()
+
+    def _go_to(self, part: int) -> None:
+        """What comes next stands in that part; those before it are over."""
+        while self._part < part:
+            self._release()
+            self._passed.append((self._line, self._offset))
+            self._part, self._line, self._offset = self._part + 1, 0, 0
 
     def _next(self) -> Position:
         """Where the next line stands."""
