@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from stage4.clock import SystemClock
-from stage4.decisionlog.checkpoints import notary
+from stage4.decisionlog.checkpoints import judging, notary
+from stage4.decisionlog.traces import checkpoint_path
+from stage4.decisionlog.verification.trail import Given, Trail
+from stage4.decisionlog.verification.verdict import Coverage, Verdict
+from stage4.decisionlog.verification.verifier import verify
 from stage4.security.keyring import KeyRing
 from support.checkpoint_chain import chain_of
 from support.decision_logs import LogRoom, draft
@@ -48,6 +52,14 @@ def seeds(room: LogRoom) -> set[str]:
     return {document[name] for name in ("seed", "next_seed") if document.get(name)}
 
 
+def judged(room: LogRoom) -> Verdict:
+    """The verdict on the log with the note beside it, as far as there are any."""
+    path = checkpoint_path(room.path)
+    notes = [Given("beside", path.read_bytes())] if path.exists() else []
+    pins = judging.pins_of(notary.pin_of(room.ring, room.log_id()) or "")
+    return verify(room.path, room.ring, room.clock, trail=Trail(notes, pins))
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("earlier", [0, 1], ids=["first", "later"])
 def test_a_kill_at_any_instant_is_finished_by_the_next_call(tmp_path: Path, moment: str, earlier: int) -> None:
@@ -60,11 +72,15 @@ def test_a_kill_at_any_instant_is_finished_by_the_next_call(tmp_path: Path, mome
     assert len(rooms) > 20
     for room in rooms:
         left = seeds(room)
+        assert judged(room).findings == ()
         notary.make(room.log(), room.ring, room.clock)
         assert len(chain_of(room)) == earlier + 1
         room.log().append(draft())
         notary.make(room.log(), room.ring, room.clock)
         assert len(chain_of(room)) == earlier + 2
+        verdict = judged(room)
+        assert (verdict.findings, verdict.completeness.coverage) == ((), Coverage.COVERED)
+        assert verdict.completeness.uncovered == 0
         # No seed that has signed lies anywhere, in a file left behind by the crash either.
         assert len(seeds(room)) == 1
         assert not any(seed in secrets(room) for seed in (before | left) - seeds(room))
