@@ -176,6 +176,22 @@ def test_the_checkpoint_beside_the_log_is_read_before_it(
     assert answer(capsys, path, "--keyring", log.ring.path, "--partial")[0] == 0
 
 
+def test_with_only_the_pin_filters_count_what_checkpoints_prove(
+    tmp_path: Path, room: LogRoom, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    log = CheckpointedLog.create(tmp_path / "sealed", 14, 4)
+    path = log.write(tmp_path / "sealed" / "runtime.jsonl")
+    path.with_name("runtime.jsonl.checkpoint").write_bytes(log.notes[-1].encode())
+    pin = tmp_path / "pin"
+    pin.write_text("\n".join(map(str, log.pins)))
+    # Entries 12 and 13 are notes too, but no checkpoint covers them and no secret is there to judge them.
+    code, document, _ = answer(capsys, path, "--pin", pin, "--kind", "incident_note")
+    assert (code, document["entries"], document["matched"]) == (3, 12, 8)
+    log.cut(12).write(path)
+    assert answer(capsys, path, "--pin", pin, "--kind", "incident_note", "--require-event-count", "8")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("content", "code", "error"),
     [

@@ -53,13 +53,15 @@ class Unjudged:
     """
 
     count: int = 0
+    matched: int = 0
     _firsts: dict[str, list[tuple[int, Position]]] = field(default_factory=dict)
     _last: dict[str, tuple[int, Position]] = field(default_factory=dict)
-    _counts: list[tuple[int, int]] = field(default_factory=list)
+    _counts: list[tuple[int, int, int]] = field(default_factory=list)
 
-    def add(self, key_id: str, seq: int, at: Position) -> None:
-        """An entry under a key whose secret is missing."""
+    def add(self, key_id: str, seq: int, at: Position, *, matched: bool) -> None:
+        """An entry under a key whose secret is missing; `matched`: the caller's filter lets it through."""
         self.count += 1
+        self.matched += matched
         if key_id not in self._firsts and len(self._firsts) >= KEPT:
             # Ids that nobody vouches for may be without number; the entry itself must not be forgotten.
             key_id = next(reversed(self._firsts))
@@ -78,11 +80,11 @@ class Unjudged:
             while len(firsts) > 1 and (firsts[1][0] <= proven or len(firsts) > KEPT):
                 firsts.pop(0)
         if len(self._counts) < KEPT:
-            self._counts.append((size, self.count))
+            self._counts.append((size, self.count, self.matched))
 
-    def proven(self, size: int) -> int:
-        """How many of these entries stand among the first `size` ones."""
-        return max((count for end, count in self._counts if end <= size), default=0)
+    def proven(self, size: int) -> tuple[int, int]:
+        """How many of these entries stand among the first `size` ones, and how many of those matched."""
+        return max(((count, matched) for end, count, matched in self._counts if end <= size), default=(0, 0))
 
     def remaining(self, size: int) -> Iterator[tuple[str, int, Position]]:
         """For each key its first entry that a proof of the first `size` entries leaves open."""

@@ -167,7 +167,7 @@ class Walk:
         names = self._report_problems(problems)
         start = self._task.start
         last_seq = None if self._first is None and start is None else self._seq
-        completeness, proven = self._judge_as_a_whole(last_seq)
+        completeness, (proven, proven_matched) = self._judge_as_a_whole(last_seq)
         if last_seq is None:
             completeness = replace(completeness, uncovered=completeness.uncovered + opening.entries)
         frontier = self._frontier
@@ -191,7 +191,7 @@ class Walk:
             first_read=0 if start is None else start.seq + 1,
             v2_entries=opening.entries,
             parts=tuple(Part(part.name, *counts) for part, counts in zip(self._parts, self._passed, strict=False)),
-            matched=None if self._task.wanted is None else self._matched + opening.matched,
+            matched=None if self._task.wanted is None else self._matched + proven_matched + opening.matched,
             key_ids=+(self._entries + Counter({opening.key_id: opening.entries})),
         )
 
@@ -342,7 +342,7 @@ class Walk:
         if authentic:
             self._uses.add(entry.key_id, entry.seq, entry.seq, at)
         else:
-            self._unjudged.add(entry.key_id, entry.seq, at)
+            self._unjudged.add(entry.key_id, entry.seq, at, matched=self._matches(entry))
         if entry.kind == CHECKPOINT:
             self._uses.cut(entry.seq + 1)
             self._unjudged.may_end(entry.seq + 1, self._trail.proven_below)
@@ -422,9 +422,11 @@ class Walk:
         # After a rotation the next entry is under another key.
         self._key_id = entry.key_id if self._succession.key_id == entry.key_id else None
         self._entries[entry.key_id] += 1
+        self._matched += self._matches(entry)
+
+    def _matches(self, entry: Entry) -> bool:
         wanted = self._task.wanted
-        if wanted is not None:
-            self._matched += wanted.lets_through(entry.kind, entry.category, entry.timestamp, entry.metadata)
+        return wanted is not None and wanted.lets_through(entry.kind, entry.category, entry.timestamp, entry.metadata)
 
     def _close_island(self) -> None:
         """End the run of lines that verify, if one is open; its last line is that of the last entry."""
@@ -438,8 +440,8 @@ class Walk:
         self._close_island()
         self._frontier = None
 
-    def _judge_as_a_whole(self, last_seq: int | None) -> tuple[Completeness, int]:
-        """What checkpoints and revocations say at the end; and how many entries only the checkpoints prove."""
+    def _judge_as_a_whole(self, last_seq: int | None) -> tuple[Completeness, tuple[int, int]]:
+        """What checkpoints and revocations say at the end; how many entries only they prove, and match the filter."""
         verdict = self._trail.finish(self._entries.total() + self._unjudged.count, last_seq, self._frontier is not None)
         for blame in verdict.blames:
             self._ledger.report(max(self._last, Position(0, 1, 0)), last_seq, blame)
