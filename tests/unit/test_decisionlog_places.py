@@ -273,3 +273,8 @@ def test_a_memory_that_cannot_be_written_is_an_error(room: LogRoom, tmp_path: Pa
     memory = Memory(tmp_path)
     with pytest.raises(Unavailable):
         memory.took(parcel(room), ["somewhere"])
+
+
+@pytest.mark.parametrize("log_id", ["a\0b", "\ud800", "x" * 300])
+def test_a_log_id_that_can_name_no_folder_has_no_newest_note(tmp_path: Path, log_id: str) -> None:
+    assert places.newest_file(tmp_path / log_id) is None

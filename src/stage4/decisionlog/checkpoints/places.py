@@ -202,7 +202,7 @@ def newest_file(folder: Path) -> Path | None:
     """The newest note that a directory place keeps in `folder`, which is one log's; None where there is none."""
     try:
         newest = max(folder.iterdir(), key=_size, default=None)
-    except OSError:
+    except (OSError, ValueError):  # The folder's name comes from a line that nobody has judged yet.
         return None
     return newest if newest is not None and _size(newest) else None
 
