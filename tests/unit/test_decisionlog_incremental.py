@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from stage4.decisionlog import archive
 from stage4.decisionlog.checkpoints import notary
 from stage4.decisionlog.checkpoints.facts import origin_of
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, SignerKey, VerifierKey
-from stage4.decisionlog.entry import GENESIS, LOG_CATEGORY, Draft
+from stage4.decisionlog.entry import GENESIS, KEY_ROTATION, LOG_CATEGORY, Draft
 from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.verification import incremental
 from stage4.decisionlog.verification.incremental import Kept
@@ -19,6 +20,7 @@ from stage4.decisionlog.verification.verdict import Completeness, Coverage, Mode
 from stage4.decisionlog.verification.verifier import verify
 from stage4.decisionlog.verification.walk import Task
 from stage4.errors import ExitCode, UsageError
+from stage4.security.keyring import Key, KeyRing, new_key
 from support.checkpointed import LOG_ID, CheckpointedLog, given, note
 from support.decision_logs import LogRoom, draft
 
@@ -235,6 +237,37 @@ def test_an_edit_after_the_kept_checkpoint_is_found_in_its_own_file(tmp_path: Pa
     room.put(lines)
     verdict = incremental.verify_after(kept(notes[1]), room.path, room.ring, room.clock, Task())
     assert [(each.fault.value, each.line, each.part) for each in verdict.findings] == [("edit", 3, "runtime.jsonl")]
+
+
+def test_a_rotation_since_then_has_the_whole_log_read_so_that_no_key_comes_back(tmp_path: Path) -> None:
+    log = CheckpointedLog.create(tmp_path, 5)
+    path, ring_path = tmp_path / "runtime.jsonl", log.ring.path
+    first = log.ring.active_key()
+    document = json.loads(ring_path.read_text())
+    document["keys"].append(new_key(ring_path, "second", "HMAC-SHA256", log.clock.now()))
+    ring_path.write_text(json.dumps(document))
+    log.ring = KeyRing.load(ring_path, {})
+    second = log.ring.keys["second"]
+
+    def rotate(to: Key) -> None:
+        facts = {"next_key_id": to.id, "next_fingerprint": to.fingerprint}
+        log.append(Draft(KEY_ROTATION, LOG_CATEGORY, "log", "rotated", metadata=facts))
+        log.key = to
+
+    log.key = first
+    rotate(second)
+    log.append()
+    log.checkpoint()
+    kept_note = kept(log.notes[0])
+    log.append()
+    trail = Trail()
+    verdict = incremental.verify_after(kept_note, log.write(path), log.ring, log.clock, Task(trail))
+    assert (verdict.mode, verdict.exit_code) == (Mode.INCREMENTAL, 0)
+    rotate(first)
+    log.append()
+    verdict = incremental.verify_after(kept_note, log.write(path), log.ring, log.clock, Task(Trail()))
+    assert verdict.mode is Mode.FULL
+    assert [each.code for each in verdict.findings] == ["log.rotation_back", "log.key_outlived"]
 
 
 def test_lines_of_version_2_before_the_log_are_counted(tmp_path: Path) -> None:

@@ -366,7 +366,9 @@ def _outside(installation: Installation, notes: _Notes) -> Iterator[Path]:
     except Unavailable:
         first = None
     for folder in folders:
-        newest = None if first is None else newest_file(folder / first.log_id)
+        # The id comes from a line that nobody has judged yet, so it must not lead out of the folder.
+        known = first is not None and Path(first.log_id).name == first.log_id
+        newest = newest_file(folder / first.log_id) if first is not None and known else None
         if newest is not None:
             yield newest
         elif others := sorted(path.name for path in folder.glob("*/") if newest_file(path) is not None):

@@ -92,18 +92,27 @@ def verify_after(
     progress: Progress | None = None,
     lock_timeout: float = 2.0,
 ) -> Verdict:
-    """Judge the log at `path` from the last entry that `kept` covers on, or all of it where that entry differs.
+    """Judge the log at `path` from the last entry that `kept` covers on.
+
+    All of it is judged where that entry differs, and where keys were rotated since: whether a key comes back that the
+    log had left, only the older entries tell.
 
     The verdict's `mode` tells which it was. Raises as `verify` does.
     """
     task.trail.add(Given(kept.source, kept.note.encode(), trusted=True))
+    state = task.trail.state()
     found = _entry(path, kept.checkpoint)
-    first = None if found is None else kept.checkpoint.size - 1
-    with open_input(path, clock, lock_timeout=lock_timeout, from_seq=first) as source:
-        if found is not None:
-            start, number = found
-            task.trail.begin_with(number)
-            task = replace(task, start=replace(start, lines=_lines_before(source, start.seq + 1)))
+    if found is not None:
+        start, number = found
+        task.trail.begin_with(number)
+        with open_input(path, clock, lock_timeout=lock_timeout, from_seq=start.seq + 1) as source:
+            after = replace(task, start=replace(start, lines=_lines_before(source, start.seq + 1)))
+            verdict = verify_input(source, keyring, clock, after, workers=workers, progress=progress)
+        if not task.trail.keys_changed:
+            return verdict
+        # A key that was left must never come back, and which keys were left stands in the older entries.
+        task.trail.restore(state)
+    with open_input(path, clock, lock_timeout=lock_timeout) as source:
         return verify_input(source, keyring, clock, task, workers=workers, progress=progress)
 
 

@@ -11,13 +11,14 @@ The stable key is not destroyed. A note that only this key signed can accuse a l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stage4.decisionlog.checkpoints.facts import FORWARD, CheckpointFacts, forward_name, origin_of
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, VerifierKey
 from stage4.decisionlog.checkpoints.tree import EMPTY_ROOT, Frontier
-from stage4.decisionlog.entry import CHECKPOINT, KEY_REVOCATION, Entry
+from stage4.decisionlog.entry import CHECKPOINT, KEY_REVOCATION, KEY_ROTATION, Entry
 from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.revocation import Revocation
 from stage4.decisionlog.verification.verdict import Completeness, Coverage, Fault
@@ -96,6 +97,7 @@ class Trail:
         self._first_number, self._chained = 0, False
         self._stable: VerifierKey | None = None
         self._covered = self._proven = self._fitting = 0
+        self._keys_changed = False
         self._newest: Note | None = None
         self._ends: dict[int, tuple[bytes | None, Mark | None]] = {}
         # With the size of the last checkpoint before each, whose note is known only later.
@@ -125,6 +127,19 @@ class Trail:
         return self._proven
 
     @property
+    def keys_changed(self) -> bool:
+        """Whether the key of the entries was rotated on the way."""
+        return self._keys_changed
+
+    def state(self) -> dict[str, object]:
+        """Everything it knows, for `restore`."""
+        return copy.deepcopy(vars(self))
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Forget what came after `state` was asked for."""
+        vars(self).update(state)
+
+    @property
     def newest(self) -> Note | None:
         """The newest note that fits, so far."""
         return self._newest
@@ -136,6 +151,7 @@ class Trail:
         `authentic` is False for an entry that no secret was there to judge.
         """
         self._log_id = entry.log_id
+        self._keys_changed = self._keys_changed or entry.kind == KEY_ROTATION
         blames: tuple[Blame, ...] = ()
         if entry.kind == CHECKPOINT:
             blames = tuple(self._checkpoint(entry, leaf, frontier))
