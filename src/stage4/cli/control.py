@@ -33,6 +33,8 @@ def _door(name: str, module: str, summary: str) -> click.Command:
     def command(session: Session, arguments: tuple[str, ...]) -> int:
         if session.root is not None:
             os.environ["STAGE4_ROOT"] = str(session.root)
+        if session.lang is not None:
+            os.environ["STAGE4_LANG"] = session.lang
         code: int = importlib.import_module(module).main(list(arguments))
         return code
 

@@ -15,10 +15,11 @@ from stage4.cli.root import Session
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def verify(session: Session, arguments: tuple[str, ...]) -> int:
-    """Judge every line of the log, and what its checkpoints vouch for (--help says more)."""
+    """Judge every line of the log, and what its checkpoints vouch for."""
     from stage4.cli import _verify
 
-    options = _verify.parser("stage4 log verify", verify.help).parse_args(list(arguments))
+    description = f"{verify.help}\n--json prints one document on stdout instead; --lang pl|en chooses the language."
+    options = _verify.parser("stage4 log verify", description).parse_args(list(arguments))
     options.root = options.root or session.root
     answer = _verify.run(options, session.lang)
     for sentence in answer.sentences:

@@ -106,31 +106,73 @@ class LazyGroup(click.Group):
             return None
         module, attribute = self.places[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        _accept_common(command)
         return command
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Note in the session what an option says, wherever on the line it stands; what it does not say changes nothing."""
+    if value not in (None, False):
+        setattr(ctx.obj, str(param.name), value)
+
+
+def _common() -> list[click.Parameter]:
+    """The options that every command takes, before its name or after it."""
+    return [
+        click.Option(
+            ["--root"],
+            type=click.Path(path_type=Path),
+            help="The installation; default: STAGE4_ROOT or upwards.",
+            expose_value=False,
+            callback=_keep,
+        ),
+        click.Option(
+            ["--lang"],
+            type=click.Choice(["pl", "en"]),
+            help="Default: STAGE4_LANG, else the settings.",
+            expose_value=False,
+            callback=_keep,
+        ),
+        click.Option(
+            ["--json", "as_json"],
+            is_flag=True,
+            help="One JSON document on stdout, also on failure.",
+            expose_value=False,
+            callback=_keep,
+        ),
+    ]
+
+
+def _accept_common(command: click.Command) -> None:
+    """Let `command`, and the commands of a group, take the common options; once, however often it is found."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _accept_common(each)
+    elif not any(param.name == "as_json" for param in command.params):
+        command.params += _common()
 
 
 @click.group(
     cls=LazyGroup, places=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.option("--root", type=click.Path(path_type=Path), help="The installation; default: STAGE4_ROOT or upwards.")
-@click.option("--lang", type=click.Choice(["pl", "en"]), help="Default: STAGE4_LANG, else the settings.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, also on failure.")
 @click.version_option(__version__, prog_name="stage4")
-@click.pass_context
-def root(ctx: click.Context, root: Path | None, lang: Language | None, as_json: bool) -> None:
+def root() -> None:
     """Stage4 Operations: watches a trading scheduler, leads the people on call, keeps the evidence.
 
     \b
     First steps:   stage4 init demo && cd demo && . ./env.sh && stage4 demo
     Exit codes:    0 done, 1 the answer is no, 2 usage or settings, 3 cannot tell, 4 refused, 70 a bug, 130 interrupted
     """
-    ctx.obj.root, ctx.obj.lang, ctx.obj.as_json = root, lang, as_json
+
+
+root.params = [*_common(), *root.params]
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line; click's own usage errors are exit 2, everything else goes through the outer guard."""
     _run.settle_process()
-    session = Session(None, None, "--json" in arguments[: _first_command(arguments)])
+    # Asked before the options are read, because a call that cannot be read is answered by a document too.
+    session = Session(None, None, "--json" in _options(arguments))
     as_json = session.as_json
 
     def body() -> int:
@@ -158,6 +200,6 @@ def run(arguments: list[str]) -> int:
     return _run.spoken(body, lang=lambda: session.language, as_json=as_json, schema="stage4.error/1")
 
 
-def _first_command(arguments: list[str]) -> int:
-    """Where the command's name stands; options after it are the command's own."""
-    return next((place for place, argument in enumerate(arguments) if argument in COMMANDS), len(arguments))
+def _options(arguments: list[str]) -> list[str]:
+    """The part of the line in which options stand."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments

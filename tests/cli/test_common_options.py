@@ -1,0 +1,82 @@
+"""`--root`, `--lang` and `--json` mean the same before the command's name and after it, for every command."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from stage4.cli import main
+from stage4.cli.root import COMMANDS, LazyGroup, root
+from support.log_rooms import installed_log
+
+
+@pytest.fixture(autouse=True)
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    installed_log(tmp_path, monkeypatch)
+    return tmp_path
+
+
+@pytest.mark.parametrize("argv", [["--json", "log", "verify"], ["log", "verify"], ["log", "verify", "--json"]])
+def test_a_document_is_printed_where_it_is_asked_for(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("{") == ("--json" in argv)
+
+
+def test_a_failure_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["log", "show", "--nonsense", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 2
+    assert main(["log", "explain", "999", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["entry"] is None
+
+
+def test_what_stands_after_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--lang", "en", "log", "grep", "--", "--json"]) == 1
+    assert not capsys.readouterr().out.startswith("{")
+
+
+def test_the_language_of_the_later_place_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--lang", "pl", "log", "verify", "--lang", "en"]) == 0
+    assert capsys.readouterr().out.startswith("INTACT")
+
+
+def test_the_installation_may_be_named_after_the_command(
+    room: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert main(["log", "show"]) == 2
+    assert main(["log", "show", "--root", str(room)]) == 0
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(root)
+    for name in COMMANDS:
+        command = root.get_command(context, name)
+        assert command is not None
+        yield from leaves(name, command)
+
+
+def leaves(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command)
+    names = command.places if isinstance(command, LazyGroup) else command.commands
+    for each in names:
+        found = command.get_command(context, each)
+        assert found is not None
+        yield from leaves(f"{name} {each}", found)
+
+
+def test_no_command_gives_the_common_options_another_meaning() -> None:
+    for module in {module for module, _ in COMMANDS.values()}:
+        importlib.import_module(module)
+    for name, command in commands():
+        options = [option for param in command.params for option in param.opts]
+        for option in ("--root", "--lang", "--json"):
+            assert options.count(option) == 1, (name, option)
