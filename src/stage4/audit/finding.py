@@ -77,16 +77,47 @@ class Finding:
 Rule = Callable[[Evidence, Policy, datetime], Iterable[Opinion]]
 
 
+class Severity(StrEnum):
+    """How much a control that is not met puts at risk, the gravest first."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One requirement: a stable id and a pure rule; title and remedy are `audit.control_<id>` of the catalogue."""
+    """
+    One requirement: a stable id, a pure rule, and what a reader has to know of it.
+
+    Of the catalogue are title and remedy (`audit.control_<id>`), rationale (`audit.why_<id>`) and what the group
+    applies to (`audit.group_<group>`). `references` name the standards a rule comes from. Findings of a control that
+    is not `waivable` cannot be accepted by a waiver.
+    """
 
     id: str
     rule: Rule
+    severity: Severity
+    references: tuple[str, ...] = ()
+    waivable: bool = True
+
+    @property
+    def group(self) -> str:
+        """`X509`, `FS`, ...: the part of the id before its number."""
+        return self.id.partition("-")[0]
 
     @property
     def code(self) -> str:
-        return "audit.control_" + self.id.lower().replace("-", "_")
+        return f"audit.control_{self._key}"
+
+    @property
+    def rationale_code(self) -> str:
+        return f"audit.why_{self._key}"
+
+    @property
+    def _key(self) -> str:
+        return self.id.lower().replace("-", "_")
 
     def judge(self, evidence: Evidence, policy: Policy, now: datetime) -> tuple[Finding, ...]:
         """The findings, at least one: a rule that found nothing to look at is unknown, never a pass."""

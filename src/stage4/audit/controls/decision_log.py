@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from stage4.audit.controls.rbac import judge_strength
 from stage4.audit.evidence import Evidence
-from stage4.audit.finding import Control, Opinion, Outcome, failed, of_problem, passed, unknown, warned
+from stage4.audit.finding import Control, Opinion, Outcome, Severity, failed, of_problem, passed, unknown, warned
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 from stage4.errors import ExitCode
@@ -86,8 +86,8 @@ def key_age(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
 
 
 CONTROLS = (
-    Control("DLOG-01", configured),
-    Control("DLOG-02", key_strength),
-    Control("DLOG-03", verifies),
-    Control("DLOG-04", key_age),
+    Control("DLOG-01", configured, Severity.HIGH),
+    Control("DLOG-02", key_strength, Severity.HIGH, ("RFC 2104", "NIST SP 800-107")),
+    Control("DLOG-03", verifies, Severity.CRITICAL, ("RFC 6962",)),
+    Control("DLOG-04", key_age, Severity.LOW, ("NIST SP 800-57",)),
 )

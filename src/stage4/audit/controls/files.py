@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from stage4.audit.evidence import DirectoryFacts, Evidence
-from stage4.audit.finding import Control, Opinion, failed, of_problem, passed, skipped, unknown, warned
+from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
 from stage4.audit.policy import Policy
 
 
@@ -94,9 +94,9 @@ def paths_exist(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[O
 
 
 CONTROLS = (
-    Control("FS-01", private_files),
-    Control("FS-02", closed_directories),
-    Control("FS-03", authority_elsewhere),
-    Control("FS-04", unpublished),
-    Control("FS-05", paths_exist),
+    Control("FS-01", private_files, Severity.HIGH, ("NIST SP 800-53 AC-6",)),
+    Control("FS-02", closed_directories, Severity.HIGH, ("CWE-732",)),
+    Control("FS-03", authority_elsewhere, Severity.HIGH, ("NIST SP 800-57",)),
+    Control("FS-04", unpublished, Severity.CRITICAL, ("CWE-538",)),
+    Control("FS-05", paths_exist, Severity.LOW),
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from stage4.audit.evidence import Evidence, Secret, TokenFacts
-from stage4.audit.finding import Control, Opinion, Outcome, failed, of_problem, passed, skipped, warned
+from stage4.audit.finding import Control, Opinion, Outcome, Severity, failed, of_problem, passed, skipped, warned
 from stage4.audit.policy import Policy
 from stage4.security.tokens import SCOPES
 
@@ -151,12 +151,12 @@ def _share(a: TokenFacts, b: TokenFacts) -> bool:
 
 
 CONTROLS = (
-    Control("RBAC-01", every_service),
-    Control("RBAC-02", one_source),
-    Control("RBAC-03", resolvable),
-    Control("RBAC-04", strong),
-    Control("RBAC-05", hashes),
-    Control("RBAC-06", covered),
-    Control("RBAC-07", least_privilege),
-    Control("RBAC-08", unique),
+    Control("RBAC-01", every_service, Severity.HIGH, ("NIST SP 800-53 IA-9",)),
+    Control("RBAC-02", one_source, Severity.HIGH, ("CWE-798",)),
+    Control("RBAC-03", resolvable, Severity.HIGH),
+    Control("RBAC-04", strong, Severity.HIGH, ("NIST SP 800-63B", "CWE-521")),
+    Control("RBAC-05", hashes, Severity.HIGH, ("CWE-328",)),
+    Control("RBAC-06", covered, Severity.MEDIUM),
+    Control("RBAC-07", least_privilege, Severity.HIGH, ("NIST SP 800-53 AC-6",)),
+    Control("RBAC-08", unique, Severity.HIGH, ("NIST SP 800-57",)),
 )

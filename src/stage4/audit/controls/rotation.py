@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from stage4.audit.evidence import Evidence
-from stage4.audit.finding import Control, Opinion, failed, of_problem, passed, unknown, warned
+from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, unknown, warned
 from stage4.audit.policy import Policy, RequiredRotation
 from stage4.clock import format_instant
 from stage4.security.rotation import SEPARATOR, RotationState, judge
@@ -92,8 +92,8 @@ def truthful(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
 
 
 CONTROLS = (
-    Control("ROT-01", readable),
-    Control("ROT-02", recorded),
-    Control("ROT-03", in_time),
-    Control("ROT-04", truthful),
+    Control("ROT-01", readable, Severity.MEDIUM),
+    Control("ROT-02", recorded, Severity.MEDIUM, ("NIST SP 800-57",)),
+    Control("ROT-03", in_time, Severity.HIGH, ("NIST SP 800-57",)),
+    Control("ROT-04", truthful, Severity.HIGH),
 )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from stage4.audit.controls.rbac import INLINE_KEYS
 from stage4.audit.evidence import Evidence
-from stage4.audit.finding import Control, Finding, Opinion, Outcome, passed, warned
+from stage4.audit.finding import Control, Finding, Opinion, Outcome, Severity, passed, warned
 from stage4.audit.policy import Policy
 
 COMPLETE = "AUD-01"
@@ -31,4 +31,4 @@ def settings_known(evidence: Evidence, policy: Policy, now: datetime) -> Iterato
         yield passed("settings", "audit.settings_known")
 
 
-CONTROLS = (Control("AUD-03", settings_known),)
+CONTROLS = (Control("AUD-03", settings_known, Severity.LOW),)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from stage4.audit.evidence import Evidence
-from stage4.audit.finding import Control, Opinion, failed, of_problem, passed, skipped
+from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 
@@ -81,7 +81,7 @@ def pins(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]
 
 
 CONTROLS = (
-    Control("TLS-01", mutual),
-    Control("TLS-02", believed_authorities),
-    Control("TLS-03", pins),
+    Control("TLS-01", mutual, Severity.CRITICAL, ("RFC 8446 4.3.2",)),
+    Control("TLS-02", believed_authorities, Severity.HIGH),
+    Control("TLS-03", pins, Severity.MEDIUM, ("RFC 9325 3.1",)),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from stage4.audit.evidence import CertificateFile, Evidence
-from stage4.audit.finding import Control, Opinion, failed, of_problem, passed, skipped, unknown, warned
+from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 
@@ -208,17 +208,17 @@ def hygiene(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
 
 
 CONTROLS = (
-    Control("X509-01", parses),
-    Control("X509-02", complete),
-    Control("X509-03", keys_match),
-    Control("X509-04", server_chain),
-    Control("X509-05", client_chain),
-    Control("X509-06", separate_roles),
-    Control("X509-07", valid_now),
-    Control("X509-08", horizon),
-    Control("X509-09", signatures),
-    Control("X509-10", key_strength),
-    Control("X509-11", no_demo_authority),
-    Control("X509-12", authority),
-    Control("X509-13", hygiene),
+    Control("X509-01", parses, Severity.HIGH, ("RFC 7468",)),
+    Control("X509-02", complete, Severity.HIGH),
+    Control("X509-03", keys_match, Severity.CRITICAL, ("RFC 5280 4.1.2.7",), waivable=False),
+    Control("X509-04", server_chain, Severity.CRITICAL, ("RFC 5280 6", "RFC 6125"), waivable=False),
+    Control("X509-05", client_chain, Severity.CRITICAL, ("RFC 5280 6",), waivable=False),
+    Control("X509-06", separate_roles, Severity.HIGH, ("RFC 5280 4.2.1.12", "SPIFFE X509-SVID 4.3")),
+    Control("X509-07", valid_now, Severity.CRITICAL, ("RFC 5280 4.1.2.5",), waivable=False),
+    Control("X509-08", horizon, Severity.MEDIUM, ("NIST SP 1800-16",)),
+    Control("X509-09", signatures, Severity.HIGH, ("NIST SP 800-131A", "RFC 9155")),
+    Control("X509-10", key_strength, Severity.HIGH, ("NIST SP 800-57", "NIST SP 800-186")),
+    Control("X509-11", no_demo_authority, Severity.CRITICAL),
+    Control("X509-12", authority, Severity.MEDIUM, ("RFC 5280 4.2.1.3", "RFC 5280 4.2.1.9")),
+    Control("X509-13", hygiene, Severity.LOW, ("RFC 5280 4.2.1.1", "RFC 5280 4.2.1.2")),
 )
