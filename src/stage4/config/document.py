@@ -10,7 +10,8 @@ from stage4 import files
 from stage4.errors import UsageError
 
 KeyPath = tuple[str, ...]
-_LIMIT = 1 << 20
+# Room for ten thousand tokens.
+_LIMIT = 8 << 20
 _DEPTH = 32
 
 
@@ -48,11 +49,19 @@ def parse_yaml(content: bytes, path: Path) -> Document:
         finally:
             loader.dispose()
     except UnicodeDecodeError as error:
-        raise UsageError("config.bad_yaml", path=path, line=1, reason=str(error)) from error
+        line = content[: error.start].count(b"\n") + 1
+        raise UsageError("config.bad_yaml", path=path, line=line, reason="not UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = 1 if mark is None else mark.line + 1
+        if mark is None:
+            position = getattr(error, "position", None)
+            line = content.decode("utf-8")[: position or 0].count("\n") + 1
+        else:
+            line = mark.line + 1
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        if isinstance(error, yaml.constructor.ConstructorError):
+            # Its own words repeat what stands in the file, which may be a secret that begins with "!".
+            problem = "a tag that is not accepted here"
         raise UsageError("config.bad_yaml", path=path, line=line, reason=problem) from error
     return Document(path, values, lines)
 
@@ -68,8 +77,12 @@ def _value(loader: Any, node: Any, key: KeyPath, lines: dict[KeyPath, int], path
     if isinstance(node, yaml.MappingNode):
         members: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                at = key_node.start_mark.line + 1
+                raise UsageError("config.bad_yaml", path=path, line=at, reason="a key that is no plain text")
             name = str(key_node.value)
             at = key_node.start_mark.line + 1
+            _require_usable(name, path, at)
             if name in members:
                 raise UsageError("config.bad_yaml", path=path, line=at, reason=f"key {name} stands twice")
             lines[(*key, name)] = at
@@ -78,6 +91,16 @@ def _value(loader: Any, node: Any, key: KeyPath, lines: dict[KeyPath, int], path
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*key, str(i)), lines, path, seen) for i, item in enumerate(node.value)]
     try:
-        return loader.construct_object(node)
-    except ValueError as error:
-        raise UsageError("config.bad_yaml", path=path, line=line, reason=str(error)) from error
+        value = loader.construct_object(node)
+    except (ValueError, OverflowError) as error:
+        reason = "a number or an instant that cannot be"
+        raise UsageError("config.bad_yaml", path=path, line=line, reason=reason) from error
+    if isinstance(value, str):
+        _require_usable(value, path, line)
+    return value
+
+
+def _require_usable(text: str, path: Path, line: int) -> None:
+    """No file, variable or message can be called by a text with NUL or without UTF-8."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError("config.bad_yaml", path=path, line=line, reason="NUL or half a surrogate pair in a text")

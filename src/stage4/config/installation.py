@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,8 @@ from stage4.config.settings import Section, Settings
 from stage4.errors import UsageError
 
 CORE = Path("config/core.yaml")
+# What stands at the top level in files of the field, and in our own below `runtime`.
+_OF_RUNTIME = ("metrics_service", "risk_service", "multi_strategy_schedulers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,14 @@ def find_root(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> P
     raise UsageError("config.no_root", path=cwd)
 
 
-def load(root: Path, config: Path | None = None) -> Installation:
+def load(root: Path, config: Path | None = None, *, lenient: bool = False) -> Installation:
     """The installation at `root` with its settings from `config` (default config/core.yaml).
 
-    Raises UsageError or Unavailable that name the file, the line and the key.
+    Raises UsageError or Unavailable that name the file, the line and the key. With `lenient` a name that nothing has
+    (a schedule's strategy of another program) is a notice: who judges settings must be able to read them.
     """
-    document = read_yaml(config or root / CORE)
-    values = _with_aliases(document.values)
+    document = _with_aliases(read_yaml(config or root / CORE))
+    values = document.values
     if not isinstance(values, dict):
         raise UsageError("config.wrong_value", path=document.path, line=1, key="(document)", reason="expected sections")
     notices = tuple(_unknown_sections(document, values)) + tuple(_unknown_keys(document, values, Settings, ()))
@@ -79,19 +82,27 @@ def load(root: Path, config: Path | None = None) -> Installation:
         settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise _located(document, error) from error
-    _agree(document, settings)
+    for mistake in _mistaken_names(document, settings):
+        if not lenient:
+            raise UsageError(mistake.code, **mistake.params)
+        notices += (mistake,)
     return Installation(root, settings, notices)
 
 
-def _with_aliases(values: Any) -> Any:
-    """`metrics_service` is accepted at the top level too, as the field's own files have it."""
-    if isinstance(values, dict) and isinstance(values.get("metrics_service"), dict):
-        moved = {name: value for name, value in values.items() if name != "metrics_service"}
-        runtime = moved.get("runtime") or {}
-        if isinstance(runtime, dict) and "metrics_service" not in runtime:
-            moved["runtime"] = {**runtime, "metrics_service": values["metrics_service"]}
-            return moved
-    return values
+def _with_aliases(document: Document) -> Document:
+    """Parts of `runtime` are accepted at the top level too, as the field's own files have them."""
+    values = document.values
+    runtime = (values.get("runtime") or {}) if isinstance(values, dict) else None
+    if not isinstance(runtime, dict):
+        return document
+    moved = [name for name in _OF_RUNTIME if name in values and name not in runtime]
+    if not moved:
+        return document
+    others = {name: value for name, value in values.items() if name not in moved}
+    lines = {("runtime", *key) if key and key[0] in moved else key: line for key, line in document.lines.items()}
+    lines.setdefault(("runtime",), min(document.line((name,)) for name in moved))
+    together = {**others, "runtime": {**runtime, **{name: values[name] for name in moved}}}
+    return Document(document.path, together, lines)
 
 
 _PATH = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
@@ -144,6 +155,18 @@ def _unknown_sections(document: Document, values: Mapping[str, Any]) -> Iterator
     unknown = sorted(name for name in values if name not in known)
     if unknown:
         yield Notice("config.unknown_sections", {"path": document.path, "names": ", ".join(unknown)})
+    for name in unknown:
+        # A section of another program is its own business; one of ours that is misspelt makes no demand.
+        nearest = [name] if name in _OF_RUNTIME else _nearest(name, known, cutoff=0.8)
+        if nearest:
+            where = {"path": document.path, "line": document.line((name,)), "key": name}
+            yield Notice("config.unknown_key_near", {**where, "nearest": nearest[0]})
+
+
+def _nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
 
 
 def _sections_in(kind: Any) -> type[Section] | None:
@@ -178,9 +201,7 @@ def _unknown_keys(document: Document, values: Any, kind: Any, key: KeyPath) -> I
         if name in hints:
             yield from _unknown_keys(document, value, hints[name], (*key, name))
         elif key:
-            import difflib
-
-            nearest = difflib.get_close_matches(name, hints, n=1)
+            nearest = _nearest(name, hints)
             where = {"path": document.path, "line": document.line((*key, name)), "key": ".".join((*key, name))}
             if nearest:
                 yield Notice("config.unknown_key_near", {**where, "nearest": nearest[0]})
@@ -188,8 +209,8 @@ def _unknown_keys(document: Document, values: Any, kind: Any, key: KeyPath) -> I
                 yield Notice("config.unknown_key", where)
 
 
-def _agree(document: Document, settings: Settings) -> None:
-    """What types cannot say: schedules name a strategy and a profile that exist, tokens have one source."""
+def _mistaken_names(document: Document, settings: Settings) -> Iterator[Notice]:
+    """What types cannot say: a schedule names a strategy and a risk profile that exist."""
     strategies = {
         *settings.mean_reversion_strategies,
         *settings.volatility_target_strategies,
@@ -203,11 +224,13 @@ def _agree(document: Document, settings: Settings) -> None:
                 ("risk_profile", schedule.risk_profile, set(settings.risk_profiles)),
             ):
                 if value not in known:
-                    raise UsageError(
+                    yield Notice(
                         "config.unknown_name",
-                        path=document.path,
-                        line=document.line((*base, name, field)),
-                        key=".".join((*base, name, field)),
-                        value=value,
-                        known=", ".join(sorted(known)) or "-",
+                        {
+                            "path": document.path,
+                            "line": document.line((*base, name, field)),
+                            "key": ".".join((*base, name, field)),
+                            "value": value,
+                            "known": ", ".join(sorted(known)) or "-",
+                        },
                     )

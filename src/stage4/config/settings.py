@@ -100,6 +100,8 @@ class Runtime(Section, frozen=True, kw_only=True):
 
     multi_strategy_schedulers: dict[str, SchedulerSettings] = {}
     metrics_service: MetricsService = MetricsService()
+    # Another program's: stage4 runs none, but audits how it is protected where the settings have it.
+    risk_service: MetricsService = MetricsService(enabled=False)
     resource_limits: ResourceLimits = ResourceLimits()
 
 
