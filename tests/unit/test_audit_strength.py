@@ -46,3 +46,30 @@ def test_what_people_type_is_weak(secret: str) -> None:
 @pytest.mark.parametrize("secret", ["ChangeMe-please-before-going-live", "my-very-long-Password-for-the-service"])
 def test_a_word_that_stands_for_a_secret_is_known(secret: str) -> None:
     assert strength.is_placeholder(secret)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["zyxwvutsrqponmlkjihgfedcba", "9876543210" * 4, "Kraków-2026/Kraków-2026/Kraków-2026!", "correct7horse=" * 4],
+)
+def test_what_runs_backwards_or_echoes_itself_is_weak(secret: str) -> None:
+    assert strength.bits(secret) < 128
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "${CORE_SCHEDULER_TOKEN_FROM_VAULT_FOR_PRODUCTION}",
+        "{{ vault.core_scheduler_token_of_the_desk }}",
+        "<paste the token of the scheduler here, please>",
+        "zmień-to-zanim-uruchomisz-produkcję-na-serwerze",
+        "$CORE_SCHEDULER_TOKEN",
+    ],
+)
+def test_a_template_that_nobody_filled_in_is_a_placeholder(secret: str) -> None:
+    assert strength.is_placeholder(secret)
+
+
+def test_chance_alone_is_never_called_a_placeholder() -> None:
+    for _ in range(2000):
+        assert not strength.is_placeholder(base64.b64encode(CHANCE.randbytes(32)).decode())

@@ -2,13 +2,14 @@
 How hard a secret is to guess, from its form alone.
 
 The estimate is an upper bound: the length of the shortest part that repeats, times the bits of the smallest
-alphabet that holds its characters, less where only few of them are in use. It recognises what people
-type, not what a generator with a flaw makes.
+alphabet that holds its characters, less where only few of them are in use, where they run in order or where a
+part has stood before. It recognises what people type, not what a generator with a flaw makes.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 from typing import Final
 
@@ -24,23 +25,53 @@ _ALPHABETS: Final = (
 )
 _OTHER_SYMBOLS: Final = 90
 _VARIETY: Final = 0.6
+# A part of this length stands twice in a random token once in ten million.
+_ECHO: Final = 8
 # Six letters and more: shorter words turn up by chance in a random token.
 _PLACEHOLDERS: Final = (
     "changeme",
     "change-me",
     "change_me",
+    "changethis",
+    "change-this",
+    "change_this",
     "default",
     "example",
+    "hasło",
     "letmein",
     "password",
     "placeholder",
+    "przyklad",
+    "przykład",
     "qwerty",
     "replace",
+    "sample",
     "secret",
+    "sekret",
+    "tajemnica",
+    "test-token",
+    "test_token",
+    "testtoken",
+    "twoj-token",
+    "twój-token",
     "yourtoken",
     "your-token",
     "your_token",
+    "zmien-mnie",
+    "zmien_mnie",
+    "zmienmnie",
+    "zmień",
 )
+# What is tried first against a token of which only a hash is known.
+COMMON: Final = (
+    "",
+    *_PLACEHOLDERS,
+    *("a", "abc", "admin", "core-oem", "metrics", "operator", "risk", "root", "scheduler", "stage4", "test", "token"),
+    *("1234", "12345678", "1234567890", "abc123", "password1"),
+    *(letter * size for letter in "0ax" for size in (16, 24, 32, 64)),
+)
+# What a template leaves behind where nobody filled it in.
+_TEMPLATE: Final = re.compile(r"\$\{.*\}|\$\(.*\)|\$[A-Za-z_]\w*|\{\{.*\}\}|<[^<>]*>|%\w+%|__\w+__", re.DOTALL)
 
 
 def bits(secret: str) -> float:
@@ -53,18 +84,33 @@ def bits(secret: str) -> float:
     # Chance uses about this many different characters; far fewer mean that only those few were chosen from.
     expected = alphabet * (1 - (1 - 1 / alphabet) ** len(unit))
     symbol_bits = math.log2(alphabet if len(used) >= _VARIETY * expected else len(used))
-    # A run such as "abcdefgh" or "aaaa" is one choice, not eight.
-    runs = 1 + sum(1 for a, b in pairwise(unit) if ord(b) - ord(a) not in (0, 1))
+    # A run such as "abcdefgh", "4321" or "aaaa" is one choice, not several.
+    runs = 1 + sum(1 for a, b in pairwise(unit) if abs(ord(b) - ord(a)) > 1)
     choices = len(unit) if runs > len(unit) / 2 else runs
-    return symbol_bits * choices
+    return symbol_bits * min(choices, _without_echoes(unit))
 
 
 def is_placeholder(secret: str) -> bool:
-    """Whether it holds a word that people put where a secret should be."""
+    """Whether it holds a word that people put where a secret should be, or is a template that nobody filled in."""
     lowered = secret.lower()
-    return any(word in lowered for word in _PLACEHOLDERS)
+    return any(word in lowered for word in _PLACEHOLDERS) or _TEMPLATE.fullmatch(secret) is not None
 
 
 def _period(secret: str) -> int:
     """The length of the shortest part whose repetition makes the whole."""
     return (secret + secret).find(secret, 1) if secret else 0
+
+
+def _without_echoes(unit: str) -> int:
+    """How many characters are left when a part of some length that has stood before counts as one choice."""
+    seen: set[str] = set()
+    choices = position = 0
+    while position < len(unit):
+        part = unit[position : position + _ECHO]
+        echo = len(part) == _ECHO and part in seen
+        step = _ECHO if echo else 1
+        for start in range(max(position - _ECHO + 1, 0), position + step - _ECHO + 1):
+            seen.add(unit[start : start + _ECHO])
+        position += step
+        choices += 1
+    return choices
