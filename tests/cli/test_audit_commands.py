@@ -388,7 +388,7 @@ def test_the_baseline_names_every_service_and_its_tokens(place: Place) -> None:
     assert answer.code == 0, answer.err
     assert answer.document["schema"] == "stage4.security_baseline/1"
     services = {entry["service"]: entry for entry in answer.document["tokens"]["services"]}
-    assert set(services) == {"metrics_service", "operations", "scheduler:core_multi_pipeline"}
+    assert set(services) == {"metrics_service", "risk_service", "operations", "scheduler:core_multi_pipeline"}
     assert services["metrics_service"]["coverage"] == {"metrics.read": ["metrics-service", "metrics-reader"]}
     assert answer.document["tls"]["services"]["metrics_service"]["require_client_auth"] is True
     assert Path(answer.document["stored"]).name == "security_baseline.json"

@@ -319,7 +319,13 @@ EXAMPLES = (
         FAIL,
         "audit.secret_shared",
     ),
-    Example("RBAC-08", "an id that stands twice", audits.tokens(*TOKENS, TOKENS[0]), FAIL, "audit.token_id_twice"),
+    Example(
+        "RBAC-08",
+        "an id that stands twice",
+        audits.tokens(*TOKENS, replace(TOKENS[0], position=2)),
+        FAIL,
+        "audit.token_id_twice",
+    ),
     Example("ROT-01", "absent", audits.registry("tls", problem=GONE), FAIL, "files.missing"),
     Example(
         "ROT-01",

@@ -60,9 +60,12 @@ def collect(
         services=collect_tokens.services(installation),
         tokens=collect_tokens.collect(installation, environ, marker),
         registries=tuple(_registry(place, name, path) for name, path in registry_paths.items()),
+        other_secrets=collect_tokens.others(installation, environ, marker),
         log=collect_log.collect(installation, environ, marker, clock),
         notices=tuple(
-            SettingNotice(str(notice.params["key"]), int(str(notice.params["line"])))
+            SettingNotice(
+                str(notice.params["key"]), int(str(notice.params["line"])), notice.params.get("blank") is True
+            )
             for notice in installation.notices
             if "key" in notice.params
         ),

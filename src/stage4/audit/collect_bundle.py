@@ -47,31 +47,43 @@ def collect(installation: Installation, bundle: str, now: datetime) -> Bundle:
     """Everything about the bundle at `now`; what cannot be read is a problem in the result, never an exception."""
     place = Place(installation.root)
     paths = configured_paths(installation, bundle)
-    service = installation.settings.runtime.metrics_service
-    # The service's own certificate is judged apart only where it is not the bundle's.
-    if service.enabled and service.tls.certificate_path and service.tls.private_key_path:
-        own = {
-            "metrics_service": installation.path(service.tls.certificate_path),
-            "metrics_service_key": installation.path(service.tls.private_key_path),
-        }
-        if own["metrics_service"] != paths["server"] or own["metrics_service_key"] != paths["server_key"]:
-            paths |= own
+    runtime = installation.settings.runtime
+    services = {"metrics_service": runtime.metrics_service, "risk_service": runtime.risk_service}
+    # A service's own certificate is judged apart only where it is not the bundle's.
+    for name, service in services.items():
+        if service.enabled and (service.tls.certificate_path or service.tls.private_key_path):
+            certificate, key = service.tls.certificate_path, service.tls.private_key_path
+            own = {
+                name: installation.path(certificate) if certificate else paths["server"],
+                f"{name}_key": installation.path(key) if key else paths["server_key"],
+            }
+            if own[name] != paths["server"] or own[f"{name}_key"] != paths["server_key"]:
+                paths |= own
     loaded: dict[str, list[x509.Certificate]] = {}
     keys: dict[str, PrivateKeyTypes] = {}
     certificate_files = [
         _certificate_file(place, role, path, loaded) for role, path in paths.items() if not role.endswith("_key")
     ]
     key_files = [_key_file(place, role, path, keys) for role, path in paths.items() if role.endswith("_key")]
-    client_ca = None
-    if service.enabled and service.tls.client_ca_path:
-        client_ca = _certificate_file(place, "client_ca", installation.path(service.tls.client_ca_path), {})
+    # What a service is not told to believe, it believes of the bundle.
+    believed = {
+        name: service.tls.client_ca_path or installation.settings.execution.mtls.ca_certificate
+        for name, service in services.items()
+        if service.enabled and service.tls.enabled
+    }
+    client_cas = {
+        name: _certificate_file(place, "client_ca", installation.path(path), {})
+        for name, path in believed.items()
+        if path
+    }
     roles = [role for role in paths if f"{role}_key" in paths]
     return Bundle(
         certificates=tuple(certificate_files),
         keys=tuple(key_files),
         pairs=tuple(Pair(role, _matches(loaded.get(role), keys.get(f"{role}_key"))) for role in roles),
-        chains=tuple(_chains(roles, loaded, _host(service.host), now)),
-        client_ca=client_ca,
+        chains=tuple(_chains(roles, loaded, _host(runtime.metrics_service.host), now)),
+        client_ca=client_cas.get("metrics_service"),
+        risk_client_ca=client_cas.get("risk_service"),
         authority_keys=tuple(_authority_keys(place, installation, loaded)),
         foreign_names=tuple(
             place.shown(path)

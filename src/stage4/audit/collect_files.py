@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
+import pwd
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from stage4 import files
 from stage4.audit.evidence import DirectoryFacts, FileFacts, Files, Problem
-from stage4.audit.reading import Place
+from stage4.audit.reading import Place, is_there
 from stage4.config import Installation
 
 _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 _GIT_SECONDS: Final = 5.0
+# So many at a time, because the system limits the length of a command.
+_GIT_PATHS: Final = 500
 
 
 def collect(
@@ -27,18 +32,21 @@ def collect(
 ) -> Files:
     """The files at `secret_paths` and `public_paths`, the directories that lead to them, and what git knows of them."""
     root = installation.root
-    secret = sorted(set(secret_paths))
-    public = sorted(set(public_paths) - set(secret))
-    facts = tuple(_facts(root, path, secret=path in secret) for path in (*secret, *public))
-    in_repository = any((parent / ".git").exists() for parent in (root, *root.parents))
+    owner = root.stat().st_uid
+    secret = set(secret_paths)
+    wanted = [*sorted(secret), *sorted(set(public_paths) - secret)]
+    real = {path: _real(path) for path in wanted}
+    repositories = _repositories(path for path in (real[path] for path in sorted(secret)) if path is not None)
     return Files(
-        owner=root.stat().st_uid,
-        facts=facts,
-        directories=tuple(_directories(root, (*secret, *public))),
-        in_repository=in_repository,
-        tracked=_tracked(root, secret, environ) if in_repository else (),
-        world_writable_home=any(root.is_relative_to(directory) for directory in _TEMPORARY),
-        referred=tuple(_facts(root, path, secret=False) for path in referred_paths(installation)),
+        owner=owner,
+        facts=tuple(_facts(root, path, real[path], secret=path in secret) for path in wanted),
+        directories=tuple(_directories(root, owner, [*wanted, *(path for path in real.values() if path)])),
+        in_repository=bool(repositories),
+        tracked=_tracked(root, repositories, environ),
+        world_writable_home=_is_temporary(root),
+        referred=tuple(
+            _facts(root, path, _real(path), secret=False, file=False) for path in referred_paths(installation)
+        ),
     )
 
 
@@ -46,18 +54,22 @@ def secret_paths(installation: Installation, key_files: Iterable[Path]) -> Itera
     """Files of the installation that only its own account may read."""
     settings = installation.settings
     yield from key_files
-    metrics = settings.runtime.metrics_service
-    named = [metrics.auth_token_file, settings.execution.live_router.decision_log.hmac_key_path]
-    books = [metrics.rbac_tokens, settings.operations.service.rbac_tokens]
+    named = [settings.execution.live_router.decision_log.hmac_key_path]
+    books = [settings.operations.service.rbac_tokens]
+    for service in (settings.runtime.metrics_service, settings.runtime.risk_service):
+        named += [service.auth_token_file, service.tls.private_key_path]
+        books.append(service.rbac_tokens)
     books += [scheduler.rbac_tokens for scheduler in settings.runtime.multi_strategy_schedulers.values()]
     named += [token.token_file for book in books for token in book]
     named += [notifier.url_file for notifier in settings.operations.notifiers]
+    named += [place.token_file for place in settings.operations.decision_log.checkpoints.places]
     yield from (installation.path(name) for name in named if name)
     ring = installation.path(settings.operations.decision_log.keyring)
-    if ring.exists():
-        yield from (ring, *ring.parent.glob("*.key"))
+    if is_there(ring):
+        # Keys of the log and of its checkpoints, also the ones that no ring lists any more.
+        yield from (ring, *ring.parent.glob("*.key"), *ring.parent.glob("checkpoint-*.json*"))
     environment = installation.path("secrets/stage4.env")
-    if environment.exists():
+    if is_there(environment):
         yield environment
 
 
@@ -90,46 +102,132 @@ def referred_paths(installation: Installation) -> list[Path]:
     return sorted(paths | {installation.decision_log_path.parent})
 
 
-def _facts(root: Path, path: Path, *, secret: bool) -> FileFacts:
+def _real(path: Path) -> Path | None:
+    """Where `path` leads when every symbolic link is followed; None where that cannot be told."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return None
+
+
+def _is_temporary(path: Path) -> bool:
+    return any(path.is_relative_to(directory) for directory in _TEMPORARY)
+
+
+def _facts(root: Path, path: Path, real: Path | None, *, secret: bool, file: bool = True) -> FileFacts:
     shown = Place(root).shown(path)
     try:
         status = path.stat()
-        outside = path.is_relative_to(root) and not path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError) as error:
-        absent = isinstance(error, OSError) and error.errno == errno.ENOENT
-        why = files.reason(error) if isinstance(error, OSError) else str(error)
+        if file and not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+    except OSError as error:
+        absent = error.errno == errno.ENOENT
         code = "files.missing" if absent else "files.unreadable"
-        return FileFacts(shown, secret, problem=Problem(code, {"path": shown, "reason": why}, undecided=not absent))
-    return FileFacts(shown, secret, stat.S_IMODE(status.st_mode), status.st_uid, outside)
+        # That something else stands in the place of a file is plain.
+        undecided = error.errno not in (errno.ENOENT, errno.EINVAL)
+        return FileFacts(
+            shown, secret, problem=Problem(code, {"path": shown, "reason": files.reason(error)}, undecided)
+        )
+    within = Path(os.path.normpath(path)).is_relative_to(root)
+    return FileFacts(
+        path=shown,
+        secret=secret,
+        mode=stat.S_IMODE(status.st_mode),
+        owner=status.st_uid,
+        outside=within and (real is None or not real.is_relative_to(root)),
+        links=status.st_nlink if file else 1,
+        temporary=real is not None and _is_temporary(real),
+    )
 
 
-def _directories(root: Path, paths: Iterable[Path]) -> Iterator[DirectoryFacts]:
-    """Each directory on the way to the files, the ones above the root included: who may rename one of them owns all."""
+def _directories(root: Path, owner: int, paths: Iterable[Path]) -> Iterator[DirectoryFacts]:
+    """
+    Each directory on the way to the files, the ones above the root included: who may rename one of them owns all.
+
+    The way is the one that is written and, where links lead elsewhere, the one that they lead.
+    """
     place = Place(root)
-    for directory in sorted({parent for path in paths for parent in path.parents}):
+    for directory in sorted({parent for path in paths for parent in Path(os.path.normpath(path)).parents}):
+        above = not directory.is_relative_to(root)
         try:
-            mode = stat.S_IMODE(directory.stat().st_mode)
-        except OSError:
+            status = directory.stat()
+        except OSError as error:
             # An absent directory is reported with the file that is missing in it.
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                params = {"path": place.shown(directory), "reason": files.reason(error)}
+                problem = Problem("files.unreadable", params, undecided=True)
+                yield DirectoryFacts(place.shown(directory), 0, above, problem=problem)
             continue
-        yield DirectoryFacts(place.shown(directory), mode, above=not directory.is_relative_to(root))
+        mode = stat.S_IMODE(status.st_mode)
+        yield DirectoryFacts(
+            path=place.shown(directory),
+            mode=mode,
+            above=above,
+            owner=status.st_uid,
+            shared_group=bool(mode & stat.S_IWGRP) and _has_other_members(status.st_gid, owner),
+        )
 
 
-def _tracked(root: Path, secret: list[Path], environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The secret files under version control; None where git does not say."""
-    inside = [str(path.relative_to(root)) for path in secret if path.is_relative_to(root)]
-    if not inside:
-        return ()
+@cache
+def _has_other_members(group: int, owner: int) -> bool:
+    """Whether anybody but root and `owner` belongs to `group`: most accounts have a group of their own."""
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = None
+    try:
+        members = set(grp.getgrgid(group).gr_mem) - {name, "root"}
+    except KeyError:
+        return group not in (0, owner)
+    return bool(members) or any(a.pw_gid == group and a.pw_uid not in (0, owner) for a in pwd.getpwall())
+
+
+def _repositories(paths: Iterable[Path]) -> dict[Path, list[Path]]:
+    """The files by the repository that they lie in: a clone, a work tree or a submodule (where `.git` is a file)."""
+    homes: dict[Path, Path | None] = {}
+
+    def home(directory: Path) -> Path | None:
+        if directory not in homes:
+            above = directory.parent
+            homes[directory] = (
+                directory if is_there(directory / ".git") else None if above == directory else home(above)
+            )
+        return homes[directory]
+
+    found: dict[Path, list[Path]] = {}
+    for path in paths:
+        repository = home(path.parent)
+        if repository is not None:
+            found.setdefault(repository, []).append(path)
+    return found
+
+
+def _tracked(
+    root: Path, repositories: Mapping[Path, Sequence[Path]], environ: Mapping[str, str]
+) -> tuple[str, ...] | None:
+    """The secret files under version control; None where there are none as far as git says, but it does not say all."""
+    answers = [
+        _tracked_in(repository, members[start : start + _GIT_PATHS], environ)
+        for repository, members in repositories.items()
+        for start in range(0, len(members), _GIT_PATHS)
+    ]
+    found = tuple(Place(root).shown(path) for answer in answers if answer for path in answer)
+    return None if not found and None in answers else found
+
+
+def _tracked_in(repository: Path, members: Sequence[Path], environ: Mapping[str, str]) -> list[Path] | None:
     # The repository may be another account's, and its own settings must not make git run anything or write.
-    guards = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
+    guards = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "--literal-pathspecs")
+    names = [str(path.relative_to(repository)) for path in members]
     try:
         answer = subprocess.run(
-            ["git", *guards, "-C", str(root), "ls-files", "-z", "--", *inside],
+            ["git", *guards, "-C", str(repository), "ls-files", "-z", "--", *names],
             env={"PATH": environ.get("PATH", os.defpath), "GIT_OPTIONAL_LOCKS": "0"},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_GIT_SECONDS,
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return tuple(name for name in answer.stdout.decode("utf-8", "replace").split("\0") if name)
+    return [repository / os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]

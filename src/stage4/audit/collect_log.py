@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stage4 import files
 from stage4.audit import store
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.evidence import LogFacts, LogVerdict, Problem, Secret, SigningKey
-from stage4.audit.reading import Place, problem_of
+from stage4.audit.reading import Place, is_there, problem_of, shown_name
 from stage4.clock import Clock
 from stage4.config import Installation
 from stage4.decisionlog import archives
@@ -18,7 +18,7 @@ from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.verification.trail import Given, Trail
 from stage4.decisionlog.verification.verifier import verify
 from stage4.errors import Stage4Error, Unavailable
-from stage4.security.keyring import KeyRing
+from stage4.security.keyring import LIMIT, KeyRing
 
 _SECRET_LIMIT = 4096
 _NOTE_LIMIT = 64 * 1024
@@ -43,10 +43,11 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
     key = _router_key(installation, environ, marker)
     return LogFacts(
         path=place.shown(path),
-        present=path.exists(),
+        present=is_there(path),
         entries_before=max(_entries_before(installation.root, place.shown(path)), _archived(path)),
         ring_problem=ring_problem,
         active=None if ring is None else _signing_key(ring, place),
+        ring_secrets={} if ring is None else dict(_ring_secrets(ring.path, environ, marker)),
         verdict=verdict,
         problem=problem,
         router_sources=key.sources,
@@ -67,17 +68,40 @@ def _ring(path: Path, environ: Mapping[str, str], place: Place) -> tuple[KeyRing
 
 def _signing_key(ring: KeyRing, place: Place) -> SigningKey:
     active = ring.active_key()
-    problem = None
+    problem, missing = None, False
     if not active.available:
         try:
             active.secret_for("audit", "audit")
         except Stage4Error as error:
             problem = problem_of(error, place)
-    return SigningKey(active.id, active.created, problem)
+            source = error.params.get("source")
+            missing = isinstance(source, str) and source not in ring.environ
+            if isinstance(source, str):
+                problem = replace(problem, params={**problem.params, "source": shown_name(source)})
+    return SigningKey(active.id, active.created, problem, missing)
+
+
+def _ring_secrets(path: Path, environ: Mapping[str, str], marker: Marker) -> Iterator[tuple[str, Secret]]:
+    """The secrets that the ring names, as they are written, by key id; one that cannot be read is left out."""
+    try:
+        ring = files.read_json(path, LIMIT)
+    except Stage4Error:
+        return
+    listed = ring.get("keys") if isinstance(ring, dict) else None
+    for key in listed if isinstance(listed, list) else []:
+        text = environ.get(str(key.get("secret_env")))
+        if "secret_file" in key:
+            try:
+                content = files.read_limited(path.parent / str(key["secret_file"]), _SECRET_LIMIT)
+            except Stage4Error:
+                continue
+            text = content.decode("utf-8", "surrogateescape")
+        if text and text.strip():
+            yield str(key.get("id")), marker.secret(text.strip())
 
 
 def _verdict(path: Path, ring: KeyRing | None, place: Place, clock: Clock) -> tuple[LogVerdict | None, Problem | None]:
-    if ring is None or not path.exists():
+    if ring is None or not is_there(path):
         return None, None
     try:
         # Read before the end of the log is fixed: what is appended meanwhile is newer than the note.
@@ -113,7 +137,7 @@ def _archived(path: Path) -> int:
 def _notes(path: Path) -> tuple[Given, ...]:
     """The newest checkpoint beside the log, without which nothing vouches for the entries of a revoked key."""
     beside = checkpoint_path(path)
-    return (Given(beside.name, files.read_limited(beside, _NOTE_LIMIT)),) if beside.exists() else ()
+    return (Given(beside.name, files.read_limited(beside, _NOTE_LIMIT)),) if is_there(beside) else ()
 
 
 def _entries_before(root: Path, shown: str) -> int:
@@ -133,17 +157,18 @@ def _router_key(installation: Installation, environ: Mapping[str, str], marker: 
     router = installation.settings.execution.live_router.decision_log
     sources = sum(source is not None for source in (router.hmac_key_env, router.hmac_key_path))
     if router.hmac_key_path is not None:
-        reference = f"file:{router.hmac_key_path}"
+        reference = f"file:{Place(installation.root).shown(installation.path(router.hmac_key_path))}"
         try:
             content = files.read_limited(installation.path(router.hmac_key_path), _SECRET_LIMIT)
         except Stage4Error as error:
             return _RouterKey(sources, reference, problem=problem_of(error, Place(installation.root)))
         text = content.decode("utf-8", "surrogateescape").strip()
     elif router.hmac_key_env is not None:
-        reference = f"env:{router.hmac_key_env}"
+        variable = shown_name(router.hmac_key_env)
+        reference = f"env:{variable}"
         found = environ.get(router.hmac_key_env)
         if found is None:
-            problem = Problem("audit.variable_missing", {"variable": router.hmac_key_env})
+            problem = Problem("audit.variable_missing", {"variable": variable})
             return _RouterKey(sources, reference, problem=problem, missing_variable=True)
         text = found.strip()
     else:

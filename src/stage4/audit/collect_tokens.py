@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Final
 
+import msgspec
+
+from stage4 import files
 from stage4.audit import strength
-from stage4.audit.evidence import Problem, Secret, ServiceFacts, TokenFacts
-from stage4.audit.reading import Place, problem_of
+from stage4.audit.evidence import OtherSecret, Problem, Secret, ServiceFacts, TokenFacts
+from stage4.audit.reading import HIDDEN, Place, problem_of, shown_name
 from stage4.config import Installation
-from stage4.config.settings import RbacToken
+from stage4.config.settings import MetricsService, RbacToken
 from stage4.errors import Stage4Error, Unavailable
-from stage4.security.tokens import HASHES, TokenBook, resolve_secret, service_token
+from stage4.security.tokens import HASHES, RISK_READ, TokenBook, resolve_secret, service_token
+
+_HMAC_BYTES: Final = 32
+# Shorter than that, bytes are alike by chance.
+_DISTINCT_BYTES: Final = 8
+_SECRET_LIMIT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,93 +37,204 @@ class Marker:
 
     def secret(self, text: str) -> Secret:
         content = text.encode("utf-8", "surrogateescape")
-        hashed = frozenset(self.tag(hashlib.new(name, content).digest()) for name in HASHES)
-        return Secret(strength.bits(text), strength.is_placeholder(text), self.tag(content), hashed)
+        return Secret(
+            bits=strength.bits(text),
+            placeholder=strength.is_placeholder(text),
+            tag=self.tag(content),
+            hashed_tags=frozenset(self.tag(hashlib.new(name, content).digest()) for name in HASHES),
+            other_tags=frozenset(self.tag(spelt) for spelt in _spelt(text)),
+            short=len(content) < _HMAC_BYTES,
+        )
 
     def tag(self, content: bytes) -> str:
         return hmac.digest(self.pepper, content, "sha256").hex()
 
 
+def _spelt(text: str) -> Iterator[bytes]:
+    """The bytes that `text` may stand for: as hexadecimal digits, as base64 of either alphabet."""
+    if not text.isascii():
+        return
+    found = []
+    with contextlib.suppress(ValueError):
+        found.append(bytes.fromhex(text))
+    plain = text.translate(str.maketrans("-_", "+/")).rstrip("=")
+    with contextlib.suppress(ValueError):
+        found.append(base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True))
+    yield from (content for content in found if len(content) >= _DISTINCT_BYTES)
+
+
 def services(installation: Installation) -> tuple[ServiceFacts, ...]:
     """The services that take tokens."""
-    settings = installation.settings
-    metrics = settings.runtime.metrics_service
+    runtime = installation.settings.runtime
     named = [
         ServiceFacts(
-            "metrics_service",
-            metrics.enabled,
-            metrics.tls.enabled,
-            metrics.tls.require_client_auth,
-            metrics.tls.pinned_fingerprints,
-        ),
-        ServiceFacts("operations", True),
+            name, service.enabled, service.tls.enabled, service.tls.require_client_auth, service.tls.pinned_fingerprints
+        )
+        for name, service in _grpc_services(installation)
     ]
-    named += [ServiceFacts(f"scheduler:{name}", True) for name in settings.runtime.multi_strategy_schedulers]
+    named.append(ServiceFacts("operations", True))
+    named += [ServiceFacts(f"scheduler:{name}", True) for name in runtime.multi_strategy_schedulers]
     return tuple(named)
+
+
+def _grpc_services(installation: Installation) -> tuple[tuple[str, MetricsService], ...]:
+    runtime = installation.settings.runtime
+    return ("metrics_service", runtime.metrics_service), ("risk_service", runtime.risk_service)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One token of the settings, and where it stands there."""
+
+    service: str
+    place: str
+    token: RbacToken
+
+
+def _entries(installation: Installation) -> Iterator[_Entry]:
+    settings = installation.settings
+    for name, service in _grpc_services(installation):
+        shared = service_token(service)
+        if shared is not None and name == "risk_service":
+            shared = msgspec.structs.replace(shared, token_id="risk-service", scopes=(RISK_READ,))
+        if shared is not None:
+            yield _Entry(name, f"runtime.{name}", shared)
+        yield from _listed(name, f"runtime.{name}", service.rbac_tokens)
+    yield from _listed("operations", "operations.service", settings.operations.service.rbac_tokens)
+    for name, scheduler in settings.runtime.multi_strategy_schedulers.items():
+        yield from _listed(f"scheduler:{name}", f"runtime.multi_strategy_schedulers.{name}", scheduler.rbac_tokens)
+
+
+def _listed(service: str, place: str, tokens: Sequence[RbacToken]) -> Iterator[_Entry]:
+    for number, token in enumerate(tokens):
+        yield _Entry(service, f"{place}.rbac_tokens.{number}", token)
 
 
 def collect(installation: Installation, environ: Mapping[str, str], marker: Marker) -> tuple[TokenFacts, ...]:
     """Every configured token, resolved as its service would resolve it."""
-    settings = installation.settings
-    metrics = settings.runtime.metrics_service
-    shared = service_token(metrics)
-    configured: list[tuple[str, Sequence[RbacToken]]] = [
-        ("metrics_service", (*([shared] if shared else []), *metrics.rbac_tokens)),
-        ("operations", settings.operations.service.rbac_tokens),
-    ]
-    configured += [
-        (f"scheduler:{name}", scheduler.rbac_tokens)
-        for name, scheduler in settings.runtime.multi_strategy_schedulers.items()
-    ]
-    return tuple(
-        token for service, entries in configured for token in _tokens(installation, service, entries, environ, marker)
-    )
+    known_hashes = _hashes_of_common_words(marker)
+    seen: Counter[tuple[str, str]] = Counter()
+    texts: set[str] = set()
+    found = []
+    for entry in _entries(installation):
+        facts, text = _facts(installation, entry, environ, marker, known_hashes)
+        if text is not None:
+            texts.add(text)
+        seen[facts.service, facts.token_id] += 1
+        found.append(replace(facts, position=seen[facts.service, facts.token_id]))
+    return tuple(_without_secrets(facts, texts) for facts in found)
 
 
-def _tokens(
-    installation: Installation, service: str, entries: Sequence[RbacToken], environ: Mapping[str, str], marker: Marker
-) -> Iterator[TokenFacts]:
-    place = Place(installation.root)
-    for entry in entries:
-        problem, secret, hash_tag, missing = None, None, None, False
-        if entry.token_hash is not None and entry.token_env is None and entry.token_file is None:
-            problem, hash_tag = _hashed(entry, environ, installation, marker)
-        else:
+def others(installation: Installation, environ: Mapping[str, str], marker: Marker) -> tuple[OtherSecret, ...]:
+    """The secrets with which checkpoints are handed to places outside; one that cannot be read is left out."""
+    found = []
+    for number, place in enumerate(installation.settings.operations.decision_log.checkpoints.places):
+        text = environ.get(place.token_env) if place.token_env else None
+        if place.token_file:
             try:
-                text = resolve_secret(entry, environ, installation.root)
-            except Stage4Error as error:
-                problem = problem_of(error, place)
-                missing = error.code == "security.token_env_missing"
-            else:
-                secret = marker.secret(text)
-        yield TokenFacts(
-            service=service,
-            token_id=entry.token_id,
-            reference=_reference(entry),
-            sources=sum(source is not None for source in (entry.token_env, entry.token_file, entry.token_hash)),
-            scopes=entry.scopes,
-            problem=problem,
-            missing_variable=missing,
-            secret=secret,
-            hash_tag=hash_tag,
-        )
+                content = files.read_limited(installation.path(place.token_file), _SECRET_LIMIT)
+            except Stage4Error:
+                continue
+            text = content.decode("utf-8", "surrogateescape")
+        if text and text.strip():
+            found.append(OtherSecret(f"checkpoints/{number}", marker.secret(text.strip())))
+    return tuple(found)
 
 
-def _hashed(
-    entry: RbacToken, environ: Mapping[str, str], installation: Installation, marker: Marker
-) -> tuple[Problem | None, str | None]:
-    book = TokenBook.from_settings([entry], environ, installation.root)
+def _without_secrets(facts: TokenFacts, texts: set[str]) -> TokenFacts:
+    """`facts` with the names hidden that are a secret themselves: an id and a scope stand in every report."""
+    if facts.token_id not in texts and texts.isdisjoint(facts.scopes):
+        return facts
+    scopes = tuple(HIDDEN if scope in texts else scope for scope in facts.scopes)
+    token_id = HIDDEN if facts.token_id in texts else facts.token_id
+    problem = facts.problem and replace(facts.problem, params={**facts.problem.params, "token_id": token_id})
+    return replace(facts, token_id=token_id, scopes=scopes, problem=problem)
+
+
+def _facts(
+    installation: Installation,
+    entry: _Entry,
+    environ: Mapping[str, str],
+    marker: Marker,
+    common: frozenset[str],
+) -> tuple[TokenFacts, str | None]:
+    token, place = entry.token, Place(installation.root)
+    problem, text, missing = None, None, False
+    sources = sum(source is not None for source in (token.token_env, token.token_file, token.token_hash))
+    if sources > 1 or token.token_hash is None:
+        try:
+            resolve_secret(token, environ, installation.root)
+        except Stage4Error as error:
+            problem = problem_of(error, place)
+            missing = error.code == "security.token_env_missing"
+        text = _first_secret(token, environ, installation)
+    hash_problem, hash_tag, agrees = None, None, None
+    if token.token_hash is not None:
+        alone = msgspec.structs.replace(token, token_env=None, token_file=None)
+        hash_problem, digest = _hashed(alone, installation)
+        hash_tag = None if digest is None else marker.tag(digest)
+        if sources == 1:
+            problem = hash_problem
+        elif digest is not None and text is not None:
+            algorithm = token.token_hash.partition(":")[0]
+            content = text.encode("utf-8", "surrogateescape")
+            agrees = hmac.compare_digest(hashlib.new(algorithm, content).digest(), digest)
+    if missing and problem is not None:
+        problem = replace(problem, params={**problem.params, "variable": shown_name(token.token_env or "")})
+    facts = TokenFacts(
+        service=entry.service,
+        token_id=token.token_id,
+        reference=_reference(token, place),
+        sources=sources,
+        scopes=token.scopes,
+        problem=problem,
+        missing_variable=missing,
+        secret=None if text is None else marker.secret(text),
+        hash_tag=hash_tag,
+        hash_problem=hash_problem,
+        hash_agrees=agrees,
+        guessed=hash_tag in common,
+        place=entry.place,
+    )
+    return facts, text
+
+
+def _first_secret(token: RbacToken, environ: Mapping[str, str], installation: Installation) -> str | None:
+    """The secret of the first source that has one, also where there are more sources than one token may have."""
+    candidates = (
+        msgspec.structs.replace(token, token_file=None, token_hash=None),
+        msgspec.structs.replace(token, token_env=None, token_hash=None),
+    )
+    for candidate in candidates:
+        try:
+            return resolve_secret(candidate, environ, installation.root)
+        except Stage4Error:
+            continue
+    return None
+
+
+def _hashed(token: RbacToken, installation: Installation) -> tuple[Problem | None, bytes | None]:
+    book = TokenBook.from_settings([token], {}, installation.root)
     if book.unusable:
         bad = book.unusable[0]
         return problem_of(Unavailable(bad.reason, **bad.params), Place(installation.root)), None
-    return None, marker.tag(book.tokens[0].secret_digest)
+    return None, book.tokens[0].secret_digest
 
 
-def _reference(entry: RbacToken) -> str:
-    if entry.token_env is not None:
-        return f"env:{entry.token_env}"
-    if entry.token_file is not None:
-        return f"file:{entry.token_file}"
-    algorithm = (entry.token_hash or "").partition(":")[0]
+def _hashes_of_common_words(marker: Marker) -> frozenset[str]:
+    return frozenset(marker.tag(digest) for digest in _common_digests())
+
+
+@cache
+def _common_digests() -> tuple[bytes, ...]:
+    return tuple(hashlib.new(name, word.encode()).digest() for name in HASHES for word in strength.COMMON)
+
+
+def _reference(token: RbacToken, place: Place) -> str:
+    if token.token_env is not None:
+        return f"env:{shown_name(token.token_env)}"
+    if token.token_file is not None:
+        return f"file:{place.shown(place.root / token.token_file)}"
+    algorithm = (token.token_hash or "").partition(":")[0]
     # Only a known name is shown, because somebody may have put the secret itself there.
     return f"hash:{algorithm}" if algorithm in HASHES else "hash"

@@ -37,7 +37,7 @@ class AuthorityProfile:
 class CertificateFile:
     """A file of a bundle that should hold certificates, the leaf first."""
 
-    role: str  # ca, server, client, metrics_service
+    role: str  # ca, server, client, metrics_service, risk_service
     path: str
     problem: Problem | None = None
     certificates: tuple[CertificateFacts, ...] = ()
@@ -85,6 +85,7 @@ class Bundle:
     pairs: tuple[Pair, ...] = ()
     chains: tuple[Chain, ...] = ()
     client_ca: CertificateFile | None = None  # what the metrics service believes
+    risk_client_ca: CertificateFile | None = None  # what the risk service believes
     authority_keys: tuple[str, ...] = ()  # files in the bundle directory that hold the CA's private key
     foreign_names: tuple[str, ...] = ()  # configured files whose name says they belong to another bundle
 
@@ -106,15 +107,24 @@ class FileFacts:
     owner: int | None = None
     outside: bool = False  # resolves to somewhere outside the installation
     problem: Problem | None = None
+    links: int = 1  # how many names the file has
+    temporary: bool = False  # it lies below a temporary directory
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryFacts:
-    """A directory on the way to an audited file; `above` the installation's root or within it."""
+    """
+    A directory on the way to an audited file; `above` the installation's root or within it.
+
+    `shared_group`: its group has other members than the account that owns the installation.
+    """
 
     path: str
     mode: int
     above: bool = False
+    owner: int | None = None
+    shared_group: bool = False
+    problem: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +149,18 @@ class Secret:
     tag: str = field(repr=False)
     # Tags of its digests, by which it is known again in a token that is kept as a hash.
     hashed_tags: frozenset[str] = field(default=frozenset(), repr=False)
+    # Tags of the bytes that it spells in hexadecimal or base64, by which it is known again in another spelling.
+    other_tags: frozenset[str] = field(default=frozenset(), repr=False)
+    short: bool = field(default=False, repr=False)  # fewer than 32 bytes, too few for an HMAC-SHA-256 key
 
 
 @dataclass(frozen=True, slots=True)
 class TokenFacts:
-    """A configured token; `reference` names its source (`env:NAME`, `file:PATH`, `hash:ALGORITHM`), not its value."""
+    """
+    A configured token; `reference` names its source (`env:NAME`, `file:PATH`, `hash:ALGORITHM`), not its value.
+
+    `position` counts the entries of one id in one service from 1; `place` is the key of its entry in the settings.
+    """
 
     service: str
     token_id: str
@@ -154,10 +171,23 @@ class TokenFacts:
     missing_variable: bool = False
     secret: Secret | None = None
     hash_tag: str | None = field(default=None, repr=False)
+    hash_problem: Problem | None = None
+    hash_agrees: bool | None = None  # where a hash stands beside the secret itself
+    guessed: bool = False  # the hash of a word that everybody tries first
+    position: int = 1
+    place: str = ""
 
     @property
     def subject(self) -> str:
-        return f"{self.service}/{self.token_id}"
+        return f"{self.service}/{self.token_id}" + (f"#{self.position}" if self.position > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class OtherSecret:
+    """A secret that is no token of a service here, for example of a place that takes checkpoints."""
+
+    subject: str
+    secret: Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +219,7 @@ class SigningKey:
     key_id: str
     created: datetime
     problem: Problem | None = None  # why its secret is unavailable
+    missing_variable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +241,7 @@ class LogFacts:
     entries_before: int = 0  # that the newest kept report of this log counted, or its archives show
     ring_problem: Problem | None = None
     active: SigningKey | None = None
+    ring_secrets: Mapping[str, Secret] = field(default_factory=dict, repr=False)  # by key id
     verdict: LogVerdict | None = None
     problem: Problem | None = None
     router_sources: int = 0
@@ -222,10 +254,11 @@ class LogFacts:
 
 @dataclass(frozen=True, slots=True)
 class SettingNotice:
-    """A key of the settings that stage4 does not know."""
+    """A key of the settings that stage4 does not know; `blank` where it has no value."""
 
     key: str
     line: int
+    blank: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +283,7 @@ class Evidence:
     log: LogFacts
     notices: tuple[SettingNotice, ...] = ()
     inputs: tuple[Input, ...] = ()
+    other_secrets: tuple[OtherSecret, ...] = ()
 
     def registry(self, name: str) -> RegistryFacts | None:
         return next((registry for registry in self.registries if registry.name == name), None)

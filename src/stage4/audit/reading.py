@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +16,36 @@ from stage4.errors import Stage4Error, Unavailable
 _PLAIN: Final = frozenset({"files.missing", "keyring.secret_differs", "keyring.secret_malformed"})
 
 
+_SURELY_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+# What stands in the place of a name that seems to be the secret itself.
+HIDDEN: Final = "?"
+_BARE_NAME: Final = 16
+_LONG_WORD: Final = 24
+
+
+def shown_name(name: str) -> str:
+    """The name of a variable or file, or `HIDDEN` where somebody seems to have written the secret in its place."""
+    words = re.split(r"[_ ]", name)
+    drawn = any(len(w) >= _BARE_NAME // 2 and len({k for c in w for k in _kinds(c)}) > 2 for w in words)
+    mixed = any(len(w) >= _BARE_NAME and len({k for c in w for k in _kinds(c)}) > 1 for w in words)
+    odd = re.fullmatch(r"\w+", name, re.ASCII) is None
+    long = any(len(w) > _LONG_WORD for w in words)
+    return HIDDEN if len(name) >= _BARE_NAME and (drawn or mixed or odd or long) else name
+
+
+def _kinds(character: str) -> str:
+    return "d" if character.isdecimal() else "u" if character.isupper() else "l" if character.islower() else "o"
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at `path`; also True where nobody lets us look, so that reading it says so."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno not in _SURELY_ABSENT
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """The installation's root, by which paths are shown short and alike on every machine."""
@@ -21,6 +53,8 @@ class Place:
     root: Path
 
     def shown(self, path: Path) -> str:
+        if path.parent == self.root and not path.suffix:
+            return shown_name(path.name)
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
 

@@ -203,6 +203,8 @@ def _unknown_keys(document: Document, values: Any, kind: Any, key: KeyPath) -> I
         elif key:
             nearest = _nearest(name, hints)
             where = {"path": document.path, "line": document.line((*key, name)), "key": ".".join((*key, name))}
+            if value is None or value == "":
+                where["blank"] = True
             if nearest:
                 yield Notice("config.unknown_key_near", {**where, "nearest": nearest[0]})
             else:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from stage4.audit.controls.rbac import judge_strength
+from stage4.audit.controls.rbac import judge_strength, missing_allowed
 from stage4.audit.evidence import Evidence
 from stage4.audit.finding import Control, Opinion, Outcome, Severity, failed, of_problem, passed, unknown, warned
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 from stage4.errors import ExitCode
+from stage4.security.keyring import SECRET_BYTES
 from stage4.security.rotation import RotationState, judge
 
 _DAY = timedelta(days=1)
@@ -35,15 +36,19 @@ def key_strength(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[
     """DLOG-02: the secrets are there and hard to guess (the ring itself takes no key below 32 bytes)."""
     log = evidence.log
     if log.active is not None:
+        key_id, secret = log.active.key_id, log.ring_secrets.get(log.active.key_id)
+        opinion = None if secret is None else judge_strength(f"keyring/{key_id}", secret, policy)
         if log.active.problem is not None:
-            yield of_problem(f"keyring/{log.active.key_id}", log.active.problem)
+            yield missing_allowed(f"keyring/{key_id}", log.active.problem, log.active.missing_variable, policy)
+        elif opinion is not None and opinion.outcome is not Outcome.PASS:
+            yield opinion
         else:
-            yield passed(f"keyring/{log.active.key_id}", "audit.ring_secret", key_id=log.active.key_id)
+            yield passed(f"keyring/{key_id}", "audit.ring_secret", key_id=key_id)
     subject = f"live_router/{log.router_key_id or '-'}"
-    if log.router_missing_variable and policy.allow_missing_env and log.router_problem is not None:
-        yield Opinion(subject, Outcome.WARN, log.router_problem.code, log.router_problem.params)
-    elif log.router_problem is not None:
-        yield of_problem(subject, log.router_problem)
+    if log.router_problem is not None:
+        yield missing_allowed(subject, log.router_problem, log.router_missing_variable, policy)
+    elif log.router_secret is not None and log.router_secret.short:
+        yield failed(subject, "audit.hmac_key_short", subject=subject, bytes=SECRET_BYTES)
     elif log.router_secret is not None:
         yield judge_strength(subject, log.router_secret, policy)
 
@@ -71,8 +76,14 @@ def verifies(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
 
 
 def key_age(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """DLOG-04: the signing key is replaced as often as other keys are."""
-    key = evidence.log.active
+    """DLOG-04: the signing key is replaced as often as other keys are, and the router's key is among those watched."""
+    log, key = evidence.log, evidence.log.active
+    if log.router_sources and log.router_key_id:
+        watched = {required.key.lower() for required in policy.rotations if required.registry == "keys"}
+        if log.router_key_id.lower() in watched:
+            yield passed(f"live_router/{log.router_key_id}", "audit.router_key_watched", key_id=log.router_key_id)
+        else:
+            yield warned(f"live_router/{log.router_key_id}", "audit.router_key_unwatched", key_id=log.router_key_id)
     if key is None:
         return
     rotation = judge(key.created, policy.rotation_interval_days, policy.rotation_warn_days, now)

@@ -7,16 +7,35 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from stage4.audit.evidence import DirectoryFacts, Evidence
-from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
+from stage4.audit.finding import (
+    Control,
+    Opinion,
+    Outcome,
+    Severity,
+    failed,
+    of_problem,
+    passed,
+    skipped,
+    unknown,
+    warned,
+)
 from stage4.audit.policy import Policy
+
+_ROOT = 0
+# What an owner is shown as who has no number in this container; above the installation that is mostly root.
+_NOBODY = 65534
+_GRAVEST = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN, Outcome.PASS)
 
 
 def private_files(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """FS-01: secret files belong to the installation's account and nobody else reads or writes them."""
+    named = _missing_elsewhere(evidence)
     for file in evidence.files.facts:
         if not file.secret:
             continue
-        if file.problem is not None:
+        if file.problem is not None and file.path in named:
+            yield skipped(file.path, "audit.missing_elsewhere", path=file.path)
+        elif file.problem is not None:
             yield of_problem(file.path, file.problem)
         elif file.mode is None:
             yield unknown(file.path, "audit.mode_unknown", path=file.path)
@@ -28,29 +47,55 @@ def private_files(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
             yield passed(file.path, "audit.mode_private", path=file.path, mode=f"{file.mode:04o}")
 
 
+def _missing_elsewhere(evidence: Evidence) -> frozenset[str]:
+    """The missing files that the control of what should be in them names already."""
+    problems = [file.problem for file in evidence.bundle.files]
+    problems += [token.problem for token in evidence.tokens]
+    problems += [registry.problem for registry in evidence.registries]
+    problems += [evidence.log.ring_problem, evidence.log.router_problem]
+    missing = (problem for problem in problems if problem is not None and problem.code == "files.missing")
+    return frozenset(str(problem.params.get("path")) for problem in missing)
+
+
 def closed_directories(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """FS-02: nobody else can rename or replace an audited file, and no link leads out of the installation."""
     directories = evidence.files.directories
-    yield from (_directory(directory.path, directory) for directory in directories if not directory.above)
-    above = [directory for directory in directories if directory.above]
+    owner = evidence.files.owner
+    yield from (_directory(directory.path, directory, owner) for directory in directories if not directory.above)
+    above = [_directory("above", directory, owner) for directory in directories if directory.above]
     # One finding for all of them, because their names differ from machine to machine.
     if above:
-        yield _directory("above", next((directory for directory in above if _is_open(directory)), above[0]))
+        yield min(above, key=lambda opinion: _GRAVEST.index(opinion.outcome))
     for file in evidence.files.facts:
         if file.outside:
             yield failed(file.path, "audit.link_outside", path=file.path)
         elif not file.secret and file.mode is not None and file.mode & 0o022:
             yield failed(file.path, "audit.writable", path=file.path, mode=f"{file.mode:04o}")
+        elif file.secret and file.links > 1:
+            yield warned(file.path, "audit.hard_links", path=file.path, count=file.links)
 
 
 def _is_open(directory: DirectoryFacts) -> bool:
-    """Whether anybody may rename what is in it; in a sticky directory only the owner of an entry may."""
-    return bool(directory.mode & stat.S_IWOTH) and not directory.mode & stat.S_ISVTX
+    """
+    Whether anybody may rename what is in it.
+
+    In a sticky directory above the installation only the owner of an entry may; within the installation nobody else
+    has to leave anything either.
+    """
+    return bool(directory.mode & stat.S_IWOTH) and not (directory.above and directory.mode & stat.S_ISVTX)
 
 
-def _directory(subject: str, directory: DirectoryFacts) -> Opinion:
+def _directory(subject: str, directory: DirectoryFacts, owner: int) -> Opinion:
+    params = {"path": directory.path, "mode": f"{directory.mode:04o}"}
+    trusted = {None, _ROOT, owner, *({_NOBODY} if directory.above else ())}
+    if directory.problem is not None:
+        return of_problem(subject, directory.problem)
     if _is_open(directory):
-        return failed(subject, "audit.directory_open", path=directory.path, mode=f"{directory.mode:04o}")
+        return failed(subject, "audit.directory_open", **params)
+    if directory.owner not in trusted:
+        return failed(subject, "audit.directory_foreign", path=directory.path, owner=directory.owner)
+    if directory.shared_group and not directory.mode & stat.S_ISVTX:
+        return warned(subject, "audit.directory_group", **params)
     return passed(subject, "audit.directory_closed", path=directory.path)
 
 
@@ -79,6 +124,9 @@ def unpublished(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[O
         yield passed("git", "audit.untracked")
     if files.world_writable_home and evidence.installation == "production":
         yield failed("root", "audit.temporary_home")
+    for file in files.facts:
+        if file.secret and file.temporary and not files.world_writable_home:
+            yield failed(file.path, "audit.temporary_secret", path=file.path)
 
 
 def paths_exist(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -86,8 +134,11 @@ def paths_exist(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[O
     if not policy.check_paths:
         yield skipped("paths", "audit.paths_not_asked")
         return
+    named = _missing_elsewhere(evidence)
     for file in evidence.files.referred:
-        if file.problem is not None:
+        if file.problem is not None and file.path in named:
+            yield skipped(file.path, "audit.missing_elsewhere", path=file.path)
+        elif file.problem is not None:
             yield of_problem(file.path, file.problem)
         else:
             yield passed(file.path, "audit.path_exists", path=file.path)

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Iterator
 from datetime import datetime
 
-from stage4.audit.evidence import Evidence, Secret, TokenFacts
-from stage4.audit.finding import Control, Opinion, Outcome, Severity, failed, of_problem, passed, skipped, warned
+from stage4.audit.evidence import Evidence, Problem, Secret, TokenFacts
+from stage4.audit.finding import (
+    Control,
+    Opinion,
+    Outcome,
+    Severity,
+    failed,
+    of_problem,
+    passed,
+    skipped,
+    unknown,
+    warned,
+)
 from stage4.audit.policy import Policy
+from stage4.audit.reading import HIDDEN
 from stage4.security.tokens import SCOPES
 
 # Keys under which people write a secret itself into the settings; stage4 reads none of them.
-INLINE_KEYS = frozenset({"token_value", "token", "auth_token", "secret", "password", "hmac_key", "key_value"})
+INLINE_KEYS = frozenset(
+    {"token_value", "token", "auth_token", "secret", "password", "hmac_key", "key_value", "api_key"}
+)
 _WRITES = frozenset(scope for scope in SCOPES if scope.endswith(".write"))
-_READERS = ("metrics_service",)
+_READERS = ("metrics_service", "risk_service")
 
 
 def every_service(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """RBAC-01: every enabled service and scheduler has a token."""
+    """RBAC-01: every enabled service and scheduler has a token, and there is a scheduler at all."""
     with_tokens = {token.service for token in evidence.tokens}
     for service in evidence.services:
         if not service.enabled:
@@ -27,37 +41,56 @@ def every_service(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
             yield passed(service.name, "audit.has_token", service=service.name)
         else:
             yield failed(service.name, "audit.no_token", service=service.name)
+    if evidence.services and not any(service.name.startswith("scheduler:") for service in evidence.services):
+        yield unknown("scheduler", "audit.no_scheduler")
 
 
 def one_source(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """RBAC-02: a token has one source, and no secret stands in the settings themselves."""
+    inline = {n.key: n for n in evidence.notices if n.key.rpartition(".")[2] in INLINE_KEYS and not n.blank}
+    by_place = {key.rpartition(".")[0]: notice for key, notice in inline.items()}
     for token in evidence.tokens:
-        if token.sources == 1:
+        notice = by_place.get(token.place) if token.sources != 1 else None
+        if notice is not None:
+            yield failed(token.subject, "audit.inline_secret", key=inline.pop(notice.key).key, line=notice.line)
+        elif token.sources == 1:
             yield passed(token.subject, "audit.one_source", token=token.subject, reference=token.reference)
         else:
             yield failed(token.subject, "audit.token_sources", token=token.subject, count=token.sources)
-    for notice in evidence.notices:
-        if notice.key.rpartition(".")[2] in INLINE_KEYS:
-            yield failed(notice.key, "audit.inline_secret", key=notice.key, line=notice.line)
+    for notice in inline.values():
+        yield failed(notice.key, "audit.inline_secret", key=notice.key, line=notice.line)
 
 
 def resolvable(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """RBAC-03: the secret can be read and is not blank."""
+    """RBAC-03: the secret can be read and is not blank; what several tokens lack is named at the first of them."""
+    named: dict[str, str] = {}
     for token in evidence.tokens:
         if token.sources != 1 or token.hash_tag is not None or token.reference.startswith("hash"):
             yield skipped(token.subject, "audit.no_secret_here", token=token.subject)
-        elif token.missing_variable and policy.allow_missing_env and token.problem is not None:
-            yield Opinion(token.subject, Outcome.WARN, token.problem.code, token.problem.params)
-        elif token.problem is not None:
-            yield of_problem(token.subject, token.problem)
-        else:
+        elif token.problem is None:
             yield passed(token.subject, "audit.token_readable", token=token.subject, reference=token.reference)
+        elif token.reference in named:
+            other = named[token.reference]
+            yield skipped(token.subject, "audit.same_source", token=token.subject, other=other)
+        else:
+            if HIDDEN not in token.reference:
+                named[token.reference] = token.subject
+            yield missing_allowed(token.subject, token.problem, token.missing_variable, policy)
+
+
+def missing_allowed(subject: str, problem: Problem, missing_variable: bool, policy: Policy) -> Opinion:
+    """The problem, only warned of where it is a variable that is not set and that may be so."""
+    if missing_variable and policy.allow_missing_env:
+        return Opinion(subject, Outcome.WARN, problem.code, problem.params)
+    return of_problem(subject, problem)
 
 
 def strong(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """RBAC-04: a secret is hard to guess and is no placeholder."""
     for token in evidence.tokens:
-        if token.secret is None:
+        if token.guessed:
+            yield failed(token.subject, "audit.secret_placeholder", subject=token.subject)
+        elif token.secret is None:
             yield skipped(token.subject, "audit.no_secret_here", token=token.subject)
         else:
             yield judge_strength(token.subject, token.secret, policy)
@@ -65,7 +98,8 @@ def strong(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
 
 def judge_strength(subject: str, secret: Secret, policy: Policy) -> Opinion:
     """One secret against the policy; the finding says only on which side it falls."""
-    required = round(policy.min_secret_bits)
+    # Rounded up, because a finding must not say that less is enough than what was asked for.
+    required = math.ceil(policy.min_secret_bits)
     if secret.placeholder:
         return failed(subject, "audit.secret_placeholder", subject=subject)
     if secret.bits < policy.min_secret_bits:
@@ -74,9 +108,15 @@ def judge_strength(subject: str, secret: Secret, policy: Policy) -> Opinion:
 
 
 def hashes(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """RBAC-05: a token kept as a hash uses SHA-2 or SHA-3 and a digest of the right form."""
+    """RBAC-05: a token's hash uses SHA-2 or SHA-3, has a digest of the right form, and is the secret's beside it."""
     for token in evidence.tokens:
-        if not token.reference.startswith("hash") or token.sources != 1:
+        if token.hash_problem is not None:
+            yield of_problem(token.subject, token.hash_problem)
+        elif token.hash_agrees is False:
+            yield failed(token.subject, "audit.hash_differs", token=token.subject)
+        elif token.hash_agrees:
+            yield passed(token.subject, "audit.hash_fits", token=token.subject)
+        elif not token.reference.startswith("hash") or token.sources != 1:
             yield skipped(token.subject, "audit.no_hash", token=token.subject)
         elif token.problem is not None:
             yield of_problem(token.subject, token.problem)
@@ -86,14 +126,17 @@ def hashes(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
 
 def covered(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """RBAC-06: each scope that a service needs belongs to a token that works."""
+    by_service: dict[str, list[TokenFacts]] = {}
+    for token in evidence.tokens:
+        by_service.setdefault(token.service, []).append(token)
     for service in evidence.services:
-        if not service.enabled:
-            continue
         for scope in policy.required_scopes(service.name):
             subject = f"{service.name}/{scope}"
-            holders = [token for token in evidence.tokens if token.service == service.name and scope in token.scopes]
+            holders = [token for token in by_service.get(service.name, ()) if scope in token.scopes]
             params = {"service": service.name, "scope": scope}
-            if any(token.problem is None for token in holders):
+            if not service.enabled:
+                yield skipped(subject, "audit.service_disabled", service=service.name)
+            elif any(token.problem is None for token in holders):
                 yield passed(subject, "audit.scope_covered", **params)
             elif policy.allow_missing_env and any(token.missing_variable for token in holders):
                 yield warned(subject, "audit.scope_waits", **params)
@@ -118,36 +161,58 @@ def least_privilege(evidence: Evidence, policy: Policy, now: datetime) -> Iterat
 
 
 def unique(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """RBAC-08: no id stands twice in a service, and no secret serves two purposes."""
-    ids = Counter(token.subject for token in evidence.tokens)
-    for subject, count in ids.items():
-        if count > 1:
-            yield failed(subject, "audit.token_id_twice", token=subject)
-    router = f"decision_log/{evidence.log.router_key_id}"
-    signing = evidence.log.router_secret
-    for position, token in enumerate(evidence.tokens):
-        twin = next((earlier for earlier in evidence.tokens[:position] if _share(earlier, token)), None)
-        if twin is not None:
-            yield failed(token.subject, "audit.secret_shared", subject=token.subject, other=twin.subject)
-        elif signing and token.secret and signing.tag == token.secret.tag:
-            yield failed(token.subject, "audit.secret_shared", subject=token.subject, other=router)
+    """RBAC-08: no id stands twice in a service, and no secret serves two purposes, in the clear or as a hash."""
+    owners = _Owners()
+    for token in evidence.tokens:
+        source = None if token.reference.startswith("hash") else (token.service, token.reference)
+        twin = owners.meet(token.subject, source, token.secret, token.hash_tag)
+        if not token.token_id.strip():
+            yield failed(token.subject, "audit.token_id_blank", token=token.subject)
+        elif token.position > 1:
+            yield failed(token.subject, "audit.token_id_twice", token=f"{token.service}/{token.token_id}")
+        elif twin is not None:
+            yield failed(token.subject, "audit.secret_shared", subject=token.subject, other=twin)
         elif token.secret is None and token.hash_tag is None:
             yield skipped(token.subject, "audit.no_secret_here", token=token.subject)
         else:
             yield passed(token.subject, "audit.secret_unique", subject=token.subject)
+    others = [(other.subject, other.secret) for other in evidence.other_secrets]
+    if evidence.log.router_secret is not None:
+        others.append((f"live_router/{evidence.log.router_key_id or '-'}", evidence.log.router_secret))
+    others += [(f"keyring/{key_id}", secret) for key_id, secret in evidence.log.ring_secrets.items()]
+    for subject, secret in others:
+        twin = owners.meet(subject, None, secret, None)
+        if twin is None:
+            yield passed(subject, "audit.secret_unique", subject=subject)
+        else:
+            yield failed(subject, "audit.secret_shared", subject=subject, other=twin)
 
 
-def _share(a: TokenFacts, b: TokenFacts) -> bool:
-    """Whether two tokens are one secret; two entries of one service over one variable or file are one token."""
-    if a.service == b.service and a.reference == b.reference and not a.reference.startswith("hash"):
-        return False
-    if a.secret and b.secret:
-        return a.secret.tag == b.secret.tag
-    if a.hash_tag and b.hash_tag:
-        return a.hash_tag == b.hash_tag
-    if a.secret and b.hash_tag:
-        return b.hash_tag in a.secret.hashed_tags
-    return bool(b.secret and a.hash_tag and a.hash_tag in b.secret.hashed_tags)
+class _Owners:
+    """Who had a secret first, by its tags; ten thousand tokens are compared without comparing each with each."""
+
+    def __init__(self) -> None:
+        self._plain: dict[str, tuple[str, object]] = {}
+        self._digests_of_plain: dict[str, tuple[str, object]] = {}
+        self._hashes: dict[str, tuple[str, object]] = {}
+
+    def meet(self, subject: str, source: object, secret: Secret | None, hash_tag: str | None) -> str | None:
+        """The subject that has this secret already, else None; two entries over one `source` are one token."""
+        owner = (subject, source)
+        found: list[tuple[str, object]] = []
+        if secret is not None:
+            spelt = {secret.tag, *secret.other_tags}
+            found += [self._plain[tag] for tag in sorted(spelt & self._plain.keys())]
+            found += [self._hashes[tag] for tag in sorted(secret.hashed_tags & self._hashes.keys())]
+            for tag in spelt:
+                self._plain.setdefault(tag, owner)
+            for tag in secret.hashed_tags:
+                self._digests_of_plain.setdefault(tag, owner)
+        elif hash_tag is not None:
+            known = (self._hashes.get(hash_tag), self._digests_of_plain.get(hash_tag))
+            found += [earlier for earlier in known if earlier is not None]
+            self._hashes.setdefault(hash_tag, owner)
+        return next((name for name, other in found if source is None or other != source), None)
 
 
 CONTROLS = (

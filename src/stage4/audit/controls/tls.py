@@ -6,19 +6,21 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from stage4.audit.evidence import Evidence
-from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped
+from stage4.audit.evidence import CertificateFile, Evidence, ServiceFacts
+from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 
 _PIN = re.compile(r"sha256:([0-9a-f]{64})")
 
 
+def _speaking_tls(evidence: Evidence) -> Iterator[ServiceFacts]:
+    return (service for service in evidence.services if service.tls_enabled is not None)
+
+
 def mutual(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """TLS-01: an enabled service speaks TLS only and demands a client certificate."""
-    for service in evidence.services:
-        if service.tls_enabled is None:
-            continue
+    for service in _speaking_tls(evidence):
         if not service.enabled:
             yield skipped(service.name, "audit.service_disabled", service=service.name)
         elif not service.tls_enabled:
@@ -30,54 +32,67 @@ def mutual(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
 
 
 def believed_authorities(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """TLS-02: the service believes the bundle's CA and nobody else."""
-    service = next((service for service in evidence.services if service.name == "metrics_service"), None)
-    if service is None:
-        return
-    if not service.enabled or not service.tls_enabled:
-        yield skipped(service.name, "audit.service_without_tls", service=service.name)
-        return
-    believed = evidence.bundle.client_ca
-    authority = evidence.bundle.certificate("ca")
-    if believed is None:
-        yield failed(service.name, "audit.client_ca_unset", service=service.name)
-        return
-    if believed.problem is not None:
-        yield of_problem(believed.path, believed.problem)
-        return
-    if authority is None or not authority.certificates:
-        return
-    own = {facts.fingerprint for facts in authority.certificates}
-    for facts in believed.certificates:
+    """TLS-02: a service believes the bundle's CA and nobody else."""
+    believed = {"metrics_service": evidence.bundle.client_ca, "risk_service": evidence.bundle.risk_client_ca}
+    judged: set[str] = set()
+    for service in _speaking_tls(evidence):
+        file = believed.get(service.name)
+        if not service.enabled or not service.tls_enabled:
+            yield skipped(service.name, "audit.service_without_tls", service=service.name)
+        elif file is None:
+            yield failed(service.name, "audit.client_ca_unset", service=service.name)
+        elif file.path not in judged:
+            # One file is one subject, also where several services believe it.
+            judged.add(file.path)
+            yield _believed(file, evidence.bundle.certificate("ca"), now)
+
+
+def _believed(file: CertificateFile, authority: CertificateFile | None, now: datetime) -> Opinion:
+    """The worst that can be said of what a service believes."""
+    path = file.path
+    if authority is not None and authority.path == path and authority.problem is not None:
+        # The bundle's own file, whose problem X509-01 names.
+        return unknown(path, "audit.believes_unread", path=path)
+    if file.problem is not None:
+        return of_problem(path, file.problem)
+    if file.stray_text:
+        return failed(path, "audit.stray_text", path=path)
+    for facts in file.certificates:
         if not facts.is_ca:
-            yield failed(believed.path, "audit.believes_leaf", path=believed.path, subject=facts.subject)
-        elif now > facts.not_after:
-            ended = format_instant(facts.not_after)
-            yield failed(believed.path, "audit.believes_expired", path=believed.path, not_after=ended)
-        elif facts.fingerprint not in own:
-            yield failed(believed.path, "audit.believes_foreign", path=believed.path, subject=facts.subject)
-        else:
-            yield passed(believed.path, "audit.believes_own", path=believed.path)
+            return failed(path, "audit.believes_leaf", path=path, subject=facts.subject)
+        if now > facts.not_after:
+            return failed(path, "audit.believes_expired", path=path, not_after=format_instant(facts.not_after))
+    if authority is None or not authority.certificates or not file.certificates:
+        return unknown(path, "audit.believes_unread", path=path)
+    own = {facts.fingerprint for facts in authority.certificates}
+    for facts in file.certificates:
+        if facts.fingerprint not in own:
+            return failed(path, "audit.believes_foreign", path=path, subject=facts.subject)
+    return passed(path, "audit.believes_own", path=path)
 
 
 def pins(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """TLS-03: pinned fingerprints are well formed, and the served certificate is among them."""
-    service = next((service for service in evidence.services if service.name == "metrics_service"), None)
-    if service is None:
-        return
-    if not service.enabled or not service.pinned:
-        yield skipped(service.name, "audit.no_pins", service=service.name)
-        return
-    served = evidence.bundle.certificate("metrics_service") or evidence.bundle.certificate("server")
-    if served is None or not served.certificates:
-        return
-    wanted = [_PIN.fullmatch(pin.lower().replace(":", "").replace("sha256", "sha256:", 1)) for pin in service.pinned]
-    if not all(wanted):
-        yield failed(service.name, "audit.pin_malformed", service=service.name)
-    elif served.certificates[0].fingerprint not in {match.group(1) for match in wanted if match}:
-        yield failed(service.name, "audit.pin_differs", service=service.name)
-    else:
-        yield passed(service.name, "audit.pin_matches", service=service.name)
+    for service in _speaking_tls(evidence):
+        if not service.enabled or not service.pinned:
+            yield skipped(service.name, "audit.no_pins", service=service.name)
+            continue
+        served = evidence.bundle.certificate(service.name) or evidence.bundle.certificate("server")
+        wanted = [_PIN.fullmatch(_plain(pin)) for pin in service.pinned]
+        if not all(wanted):
+            yield failed(service.name, "audit.pin_malformed", service=service.name)
+        elif served is None or not served.certificates:
+            yield unknown(service.name, "audit.pin_unproven", service=service.name)
+        elif served.certificates[0].fingerprint not in {match.group(1) for match in wanted if match}:
+            yield failed(service.name, "audit.pin_differs", service=service.name)
+        else:
+            yield passed(service.name, "audit.pin_matches", service=service.name)
+
+
+def _plain(pin: str) -> str:
+    """A fingerprint as `sha256:` and digits, from the spellings with capitals and with a colon at each byte."""
+    algorithm, _, digits = pin.strip().lower().partition(":")
+    return f"{algorithm}:{digits.replace(':', '')}"
 
 
 CONTROLS = (
