@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from stage4.config.settings import Settings
-from stage4.security.tokens import ALERTS_WRITE, METRICS_READ, SCHEDULE_READ, SCHEDULE_WRITE
+from stage4.security.tokens import ALERTS_WRITE, METRICS_READ, RISK_READ, SCHEDULE_READ, SCHEDULE_WRITE
 
 DEFAULT_BUNDLE: Final = "core-oem"
 TLS_PURPOSES: Final = ("tls_ca", "tls_server", "tls_client")
@@ -15,6 +15,7 @@ TLS_PURPOSES: Final = ("tls_ca", "tls_server", "tls_client")
 REQUIRED_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "scheduler": (SCHEDULE_READ, SCHEDULE_WRITE),
     "metrics_service": (METRICS_READ,),
+    "risk_service": (RISK_READ,),
     "operations": (ALERTS_WRITE,),
 }
 
@@ -47,6 +48,7 @@ class Policy:
     # How long after its notBefore a certificate may reach the host, and how far the registry may lag behind it.
     deployment_days: float = 7.0
     registry_lag_days: float = 1.0
+    scopes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: REQUIRED_SCOPES)
 
     @classmethod
     def of(
@@ -58,8 +60,13 @@ class Policy:
         warn_days: float | None = None,
         allow_missing_env: bool = False,
         check_paths: bool = False,
+        required_scopes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Policy:
-        """The policy of an installation; `interval_days` and `warn_days` replace the settings' own, entry by entry."""
+        """
+        The policy of an installation; `interval_days` and `warn_days` replace the settings' own, entry by entry.
+
+        `required_scopes` replaces, by kind of service, what `REQUIRED_SCOPES` says of that kind.
+        """
         rotation = settings.observability.key_rotation
         interval = interval_days or rotation.default_interval_days
         warn = rotation.default_warn_within_days if warn_days is None else warn_days
@@ -81,8 +88,9 @@ class Policy:
             rotation_warn_days=warn,
             allow_missing_env=allow_missing_env,
             check_paths=check_paths,
+            scopes={**REQUIRED_SCOPES, **(required_scopes or {})},
         )
 
     def required_scopes(self, service: str) -> tuple[str, ...]:
         """The scopes that `service` ("scheduler:core", "metrics_service") needs a usable token for."""
-        return REQUIRED_SCOPES.get(service.partition(":")[0], ())
+        return self.scopes.get(service.partition(":")[0], ())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _audit_scopes, _run
 from stage4.clock import Clock, format_instant, parse_instant
 from stage4.errors import ExitCode, Stage4Error
 from stage4.words import Language
@@ -130,7 +130,8 @@ def _audited(
     from stage4.audit.policy import Policy
     from stage4.audit.report import lines
 
-    installation = config.load(root, arguments.config)
+    scopes = _audit_scopes.required(arguments)
+    installation = config.load(root, arguments.config, lenient=True)
     if not arguments.lang:
         conversation.lang = _run.language(configured=installation.settings.operations.language)
     policy = Policy.of(
@@ -140,6 +141,7 @@ def _audited(
         warn_days=arguments.rotation_warn_days,
         allow_missing_env=arguments.allow_missing_env,
         check_paths=arguments.check_paths,
+        required_scopes=scopes,
     )
     report, document = auditing.audited(
         audit,
@@ -185,9 +187,15 @@ def _arguments(command: Command, argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog=command.program, description=command.description)
     parser.add_argument("--mtls-bundle-name", default=DEFAULT_BUNDLE, metavar="NAME", help="the bundle (core-oem)")
     parser.add_argument("--allow-missing-env", action="store_true", help="an unset variable is a warning, not a fail")
-    parser.add_argument("--rotation-warn-days", type=_days, metavar="N", help="warn this long before a rotation is due")
+    parser.add_argument(
+        *("--rotation-warn-days", "--warn-expiring-days"),
+        type=_days,
+        metavar="N",
+        help="warn this long before a rotation is due or a certificate expires",
+    )
     parser.add_argument("--rotation-interval-days", type=_days, metavar="N", help="how often keys are to be replaced")
     parser.add_argument("--check-paths", action="store_true", help="every path in the settings has to exist")
+    _audit_scopes.add_options(parser)
     parser.add_argument("--at", type=_instant, metavar="TIME", help="judge as of this instant (RFC 3339)")
     parser.add_argument("--fail-on", choices=("fail", "warn"), default="fail", help="what makes the exit code 1")
     parser.add_argument("--output-json", type=Path, metavar="FILE", help="write the document here too")
