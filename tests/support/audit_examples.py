@@ -276,7 +276,7 @@ EXAMPLES = (
         "security.token_hash_bad",
     ),
     Example("RBAC-06", "nobody may read", first_token(scopes=("risk.read",)), FAIL, "audit.scope_uncovered"),
-    Example("RBAC-06", "the only reader has no secret", first_token(problem=GONE), FAIL, "audit.scope_uncovered"),
+    Example("RBAC-06", "the only reader has no secret", first_token(problem=GONE), FAIL, "audit.scope_blocked"),
     Example(
         "RBAC-06",
         "the only reader waits",

@@ -64,7 +64,10 @@ def collect(
         log=collect_log.collect(installation, environ, marker, clock),
         notices=tuple(
             SettingNotice(
-                str(notice.params["key"]), int(str(notice.params["line"])), notice.params.get("blank") is True
+                str(notice.params["key"]),
+                int(str(notice.params["line"])),
+                blank=notice.params.get("blank") is True,
+                value=str(notice.params["value"]) if "value" in notice.params else None,
             )
             for notice in installation.notices
             if "key" in notice.params

@@ -254,11 +254,16 @@ class LogFacts:
 
 @dataclass(frozen=True, slots=True)
 class SettingNotice:
-    """A key of the settings that stage4 does not know; `blank` where it has no value."""
+    """
+    A key of the settings that stage4 does not know; `blank` where it has no value.
+
+    `value` is the name that a known key gives of something the settings do not have.
+    """
 
     key: str
     line: int
     blank: bool = False
+    value: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import cached_property
 
 from stage4 import __version__, words
+from stage4.audit.consequences import causes
 from stage4.audit.controls import self_audit
 from stage4.audit.evidence import Evidence
 from stage4.audit.finding import Control, Finding, Outcome
@@ -40,6 +41,11 @@ class Report:
     def counts(self) -> Mapping[Outcome, int]:
         counted = Counter(finding.outcome for finding in self.findings)
         return {outcome: counted[outcome] for outcome in Outcome}
+
+    @cached_property
+    def to_name(self) -> tuple[Finding, ...]:
+        """The findings without those that only follow from another."""
+        return causes(self.findings)
 
     @property
     def status(self) -> str:
@@ -115,8 +121,8 @@ def document(
             "fail_on": "warn" if fail_on_warn else "fail",
         },
         "summary": {str(outcome): count for outcome, count in report.counts.items()},
-        "issues": [_short(f) for f in report.findings if f.outcome in (Outcome.FAIL, Outcome.UNKNOWN)],
-        "warnings": [_short(f) for f in report.findings if f.outcome is Outcome.WARN],
+        "issues": [_short(f) for f in report.to_name if f.outcome in (Outcome.FAIL, Outcome.UNKNOWN)],
+        "warnings": [_short(f) for f in report.to_name if f.outcome is Outcome.WARN],
         "results": [_result(f) for f in report.findings],
         "inputs": [{"path": read.path, "sha256": read.sha256} for read in evidence.inputs],
     }
@@ -146,7 +152,7 @@ def lines(report: Report, lang: Language) -> Iterator[str]:
         failed=counts[Outcome.FAIL],
         unknown=counts[Outcome.UNKNOWN],
     )
-    for finding in report.findings:
+    for finding in report.to_name:
         if finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN):
             word = words.text(f"audit.outcome_{finding.outcome}", lang)
             yield f"{word} {finding.control} {finding.subject}: {message(finding, lang)}"

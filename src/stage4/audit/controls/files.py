@@ -113,14 +113,13 @@ def authority_elsewhere(evidence: Evidence, policy: Policy, now: datetime) -> It
 def unpublished(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """FS-04: no secret is under version control or lies where every account may write."""
     files = evidence.files
-    if not any(file.secret for file in files.facts):
+    for path in files.tracked or ():
+        yield failed(path, "audit.tracked", path=path)
+    if not any(file.secret and file.problem is None for file in files.facts):
         return
     if files.tracked is None:
         yield unknown("git", "audit.git_unknown")
-    elif files.tracked:
-        for path in files.tracked:
-            yield failed(path, "audit.tracked", path=path)
-    else:
+    elif not files.tracked:
         yield passed("git", "audit.untracked")
     if files.world_writable_home and evidence.installation == "production":
         yield failed("root", "audit.temporary_home")

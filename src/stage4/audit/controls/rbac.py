@@ -140,6 +140,8 @@ def covered(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
                 yield passed(subject, "audit.scope_covered", **params)
             elif policy.allow_missing_env and any(token.missing_variable for token in holders):
                 yield warned(subject, "audit.scope_waits", **params)
+            elif holders or not by_service.get(service.name):
+                yield failed(subject, "audit.scope_blocked", **params)
             else:
                 yield failed(subject, "audit.scope_uncovered", **params)
 

@@ -26,7 +26,11 @@ def settings_known(evidence: Evidence, policy: Policy, now: datetime) -> Iterato
     """AUD-03: the settings say nothing that stage4 passes over, because a misspelt demand is not made."""
     odd = [notice for notice in evidence.notices if notice.key.rpartition(".")[2] not in INLINE_KEYS]
     for notice in odd:
-        yield warned(notice.key, "audit.setting_unknown", key=notice.key, line=notice.line)
+        if notice.value is not None:
+            params = {"key": notice.key, "line": notice.line, "value": notice.value}
+            yield warned(notice.key, "audit.setting_names_nothing", **params)
+        else:
+            yield warned(notice.key, "audit.setting_unknown", key=notice.key, line=notice.line)
     if evidence.inputs and not odd:
         yield passed("settings", "audit.settings_known")
 
