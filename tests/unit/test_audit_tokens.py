@@ -189,6 +189,12 @@ def test_a_name_that_seems_to_be_drawn_is_hidden(name: str) -> None:
     assert shown_name(name) == HIDDEN
 
 
+def test_the_id_of_a_token_may_be_a_uuid(room: Room) -> None:
+    room.edit("token_id: scheduler-local", "token_id: 550e8400-e29b-41d4-a716-446655440000")
+
+    assert "scheduler:core_multi_pipeline/550e8400-e29b-41d4-a716-446655440000" in {f.subject for f in room.findings()}
+
+
 def test_evidence_shows_nothing_of_a_secret(room: Room) -> None:
     evidence = room.evidence()
     secrets = [*room.environ.values(), ring_text(room), (room.root / "secrets/detector.token").read_text().strip()]

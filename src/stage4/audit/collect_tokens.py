@@ -17,7 +17,7 @@ import msgspec
 from stage4 import files
 from stage4.audit import strength
 from stage4.audit.evidence import OtherSecret, Problem, Secret, ServiceFacts, TokenFacts
-from stage4.audit.reading import HIDDEN, Place, problem_of, shown_name
+from stage4.audit.reading import HIDDEN, Place, problem_of, seems_drawn, shown_name
 from stage4.config import Installation
 from stage4.config.settings import MetricsService, RbacToken
 from stage4.errors import Stage4Error, Unavailable
@@ -122,7 +122,7 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
             texts.add(text)
         seen[facts.service, facts.token_id] += 1
         found.append(replace(facts, position=seen[facts.service, facts.token_id]))
-    return tuple(_without_secrets(facts, texts) for facts in found)
+    return tuple(_without_secrets(facts, texts, number) for number, facts in enumerate(found, 1))
 
 
 def others(installation: Installation, environ: Mapping[str, str], marker: Marker) -> tuple[OtherSecret, ...]:
@@ -141,14 +141,27 @@ def others(installation: Installation, environ: Mapping[str, str], marker: Marke
     return tuple(found)
 
 
-def _without_secrets(facts: TokenFacts, texts: set[str]) -> TokenFacts:
-    """`facts` with the names hidden that are a secret themselves: an id and a scope stand in every report."""
-    if facts.token_id not in texts and texts.isdisjoint(facts.scopes):
+def _without_secrets(facts: TokenFacts, texts: set[str], number: int) -> TokenFacts:
+    """`facts` with the names hidden that are or seem to be a secret: an id and a scope stand in every report."""
+
+    def is_secret(name: str) -> bool:
+        return name in texts or seems_drawn(name)
+
+    if not is_secret(facts.token_id) and not any(is_secret(scope) for scope in facts.scopes):
         return facts
-    scopes = tuple(HIDDEN if scope in texts else scope for scope in facts.scopes)
-    token_id = HIDDEN if facts.token_id in texts else facts.token_id
-    problem = facts.problem and replace(facts.problem, params={**facts.problem.params, "token_id": token_id})
-    return replace(facts, token_id=token_id, scopes=scopes, problem=problem)
+    scopes = tuple(HIDDEN if is_secret(scope) else scope for scope in facts.scopes)
+    token_id = f"{HIDDEN}{number}" if is_secret(facts.token_id) else facts.token_id
+
+    def renamed(problem: Problem | None) -> Problem | None:
+        return problem and replace(problem, params={**problem.params, "token_id": token_id})
+
+    return replace(
+        facts,
+        token_id=token_id,
+        scopes=scopes,
+        problem=renamed(facts.problem),
+        hash_problem=renamed(facts.hash_problem),
+    )
 
 
 def _facts(

@@ -25,16 +25,23 @@ _LONG_WORD: Final = 24
 
 def shown_name(name: str) -> str:
     """The name of a variable or file, or `HIDDEN` where somebody seems to have written the secret in its place."""
-    words = re.split(r"[_ ]", name)
-    drawn = any(len(w) >= _BARE_NAME // 2 and len({k for c in w for k in _kinds(c)}) > 2 for w in words)
-    mixed = any(len(w) >= _BARE_NAME and len({k for c in w for k in _kinds(c)}) > 1 for w in words)
-    odd = re.fullmatch(r"\w+", name, re.ASCII) is None
-    long = any(len(w) > _LONG_WORD for w in words)
-    return HIDDEN if len(name) >= _BARE_NAME and (drawn or mixed or odd or long) else name
+    odd = len(name) >= _BARE_NAME and re.fullmatch(r"\w+", name, re.ASCII) is None
+    return HIDDEN if odd or seems_drawn(name) else name
 
 
-def _kinds(character: str) -> str:
-    return "d" if character.isdecimal() else "u" if character.isupper() else "l" if character.islower() else "o"
+def seems_drawn(name: str) -> bool:
+    """Whether a part of `name` looks as if chance had made it; the parts of a UUID are too short for that."""
+    parts = re.split(r"[^A-Za-z0-9]+", name) if name.isascii() else re.split(r"[\W_]+", name)
+    for part in parts:
+        kinds = {_kind(character) for character in part}
+        drawn = len(part) >= _BARE_NAME // 2 and len(kinds) > 2 or len(part) >= _BARE_NAME and len(kinds) > 1
+        if len(name) >= _BARE_NAME and (drawn or len(part) > _LONG_WORD):
+            return True
+    return False
+
+
+def _kind(character: str) -> str:
+    return "d" if character.isdecimal() else "u" if character.isupper() else "l"
 
 
 def is_there(path: Path) -> bool:
