@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +127,18 @@ def test_certificates_of_words_and_an_expired_one_fail_the_baseline_too(room: Ro
 
     assert answer.code == ExitCode.NO
     assert "X509-01" in answer.controls("fail")
+
+
+def test_an_offline_audit_loads_nothing_that_it_does_not_need(room: Room) -> None:
+    """What is slow to import and of no use here would be paid for in the middle of an incident."""
+    program = (
+        "import sys\nfrom stage4.cli import audit_stage4_compliance\n"
+        "audit_stage4_compliance.main(sys.argv[1:])\nprint(*sys.modules, file=sys.stderr)\n"
+    )
+    environ = {**os.environ, **room.environ}
+    argv = [sys.executable, "-c", program, "--root", str(room.root)]
+    ended = subprocess.run(argv, env=environ, capture_output=True, text=True, check=True)
+
+    loaded = set(ended.stderr.splitlines()[-1].split())
+    assert "stage4.audit.collect" in loaded
+    assert loaded.isdisjoint({"grpc", "sqlalchemy", "click", "asyncio", "http.client", "ssl", "unittest", "numpy"})

@@ -34,7 +34,7 @@ def seems_drawn(name: str) -> bool:
     parts = re.split(r"[^A-Za-z0-9]+", name) if name.isascii() else re.split(r"[\W_]+", name)
     for part in parts:
         kinds = {_kind(character) for character in part}
-        drawn = len(part) >= _BARE_NAME // 2 and len(kinds) > 2 or len(part) >= _BARE_NAME and len(kinds) > 1
+        drawn = (len(part) >= _BARE_NAME // 2 and len(kinds) > 2) or (len(part) >= _BARE_NAME and len(kinds) > 1)
         if len(name) >= _BARE_NAME and (drawn or len(part) > _LONG_WORD):
             return True
     return False
