@@ -92,6 +92,15 @@ def test_secret_files_that_the_settings_name_are_looked_at(room: Room) -> None:
     assert {"place.token", "router.key", "secrets/slack_webhook"} <= subjects
 
 
+@pytest.mark.parametrize("relative", ["config/core.yaml", "ops/operators.yaml", "playbooks/stage4_support.yaml"])
+def test_what_says_who_may_do_what_is_not_for_others_to_change(room: Room, relative: str) -> None:
+    (room.root / relative).chmod(0o666)
+    (room.root / relative).parent.chmod(0o777)
+
+    directory = str(Path(relative).parent)
+    assert {("FS-02", relative, "audit.writable"), ("FS-02", directory, "audit.directory_open")} <= room.wrong("FS")
+
+
 def test_a_directory_or_a_pipe_in_the_place_of_a_secret_fails_and_nobody_waits(room: Room) -> None:
     for number, make in enumerate((Path.mkdir, os.mkfifo)):
         path = room.root / ("secrets/detector.token", "secrets/alertmanager.token")[number]
@@ -212,6 +221,15 @@ def test_a_secret_below_a_temporary_directory_fails_where_the_installation_is_el
     findings = RULES["FS-04"].judge(evidence, POLICY, NOW)
 
     assert (key.path, "audit.temporary_secret") in {(f.subject, f.code) for f in findings}
+
+
+def test_a_file_that_a_group_may_write_is_judged_by_who_is_in_it() -> None:
+    key, certificate = audits.FILES.facts
+    own = audits.files(facts=(key, replace(certificate, mode=0o664)))
+    shared = audits.files(facts=(key, replace(certificate, mode=0o664, shared_group=True)))
+
+    assert {f.outcome for f in RULES["FS-02"].judge(own, POLICY, NOW)} == {Outcome.PASS}
+    assert Outcome.FAIL in {f.outcome for f in RULES["FS-02"].judge(shared, POLICY, NOW)}
 
 
 def test_a_group_of_one_is_no_reason_to_worry() -> None:

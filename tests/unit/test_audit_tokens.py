@@ -246,3 +246,10 @@ def test_a_risk_service_with_a_foreign_ca_and_no_certificate_is_found(room: Room
 
     assert ("X509-01", "secrets/mtls/risk.pem", "files.missing") in wrong
     assert ("TLS-02", "secrets/mtls/core-oem-client.pem", "audit.believes_leaf") in wrong
+
+
+def test_the_bundles_certificate_has_to_fit_the_host_of_every_service_that_shows_it(room: Room) -> None:
+    room.edit("  resource_limits:\n", RISK.replace("auth_token_env", "host: risk.desk.example\n    auth_token_env"))
+    room.environ["RISK_TOKEN"] = STRONG
+
+    assert room.wrong("X509") == {("X509-04", "server@risk.desk.example", "security.chain_wrong_host")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from stage4 import files
 from stage4.audit.evidence import AuthorityProfile, Bundle, CertificateFile, Chain, KeyFile, Pair
 from stage4.audit.reading import Place, problem_of
 from stage4.config import Installation
+from stage4.config.settings import MetricsService
 from stage4.errors import Stage4Error
 from stage4.security import certificates
 from stage4.security.demo_pki import bundle_paths, is_demo
@@ -81,7 +82,7 @@ def collect(installation: Installation, bundle: str, now: datetime) -> Bundle:
         certificates=tuple(certificate_files),
         keys=tuple(key_files),
         pairs=tuple(Pair(role, _matches(loaded.get(role), keys.get(f"{role}_key"))) for role in roles),
-        chains=tuple(_chains(roles, loaded, _host(runtime.metrics_service.host), now)),
+        chains=tuple(_chains(roles, loaded, _hosts(services, roles), now)),
         client_ca=client_cas.get("metrics_service"),
         risk_client_ca=client_cas.get("risk_service"),
         authority_keys=tuple(_authority_keys(place, installation, loaded)),
@@ -150,11 +151,22 @@ def _host(bound: str) -> str:
     return "localhost" if bound in _ANYWHERE else bound
 
 
-def _chains(roles: list[str], loaded: Certificates, host: str, now: datetime) -> Iterator[Chain]:
+def _hosts(services: Mapping[str, MetricsService], roles: Sequence[str]) -> dict[str, list[str]]:
+    """Where each certificate is met: the bundle's own stands for every enabled service that has no other."""
+    hosts: dict[str, list[str]] = {}
+    for name, service in services.items():
+        met = hosts.setdefault(name if name in roles else "server", [])
+        if service.enabled and _host(service.host) not in met:
+            met.append(_host(service.host))
+    return {role: met or [_host(services["metrics_service"].host)] for role, met in hosts.items()}
+
+
+def _chains(
+    roles: list[str], loaded: Certificates, hosts: Mapping[str, Sequence[str]], now: datetime
+) -> Iterator[Chain]:
     anchors = loaded.get("ca", [])
-    for role in roles:
+    for role, named in ((each, host) for each in roles for host in hosts.get(each, (None,))):
         purpose: certificates.Purpose = "client" if role == "client" else "server"
-        named = host if purpose == "server" else None
         chain = loaded.get(role)
         if not chain or not anchors:
             yield Chain(role, purpose, named, None)

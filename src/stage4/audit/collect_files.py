@@ -16,7 +16,7 @@ from typing import Final
 from stage4 import files
 from stage4.audit.evidence import DirectoryFacts, FileFacts, Files, Problem
 from stage4.audit.reading import Place, is_there
-from stage4.config import Installation
+from stage4.config import CORE, Installation
 
 _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 _GIT_SECONDS: Final = 5.0
@@ -39,13 +39,13 @@ def collect(
     repositories = _repositories(path for path in (real[path] for path in sorted(secret)) if path is not None)
     return Files(
         owner=owner,
-        facts=tuple(_facts(root, path, real[path], secret=path in secret) for path in wanted),
+        facts=tuple(_facts(root, owner, path, real[path], secret=path in secret) for path in wanted),
         directories=tuple(_directories(root, owner, [*wanted, *(path for path in real.values() if path)])),
         in_repository=bool(repositories),
         tracked=_tracked(root, repositories, environ),
         world_writable_home=_is_temporary(root),
         referred=tuple(
-            _facts(root, path, _real(path), secret=False, file=False) for path in referred_paths(installation)
+            _facts(root, owner, path, _real(path), secret=False, file=False) for path in referred_paths(installation)
         ),
     )
 
@@ -71,6 +71,14 @@ def secret_paths(installation: Installation, key_files: Iterable[Path]) -> Itera
     environment = installation.path("secrets/stage4.env")
     if is_there(environment):
         yield environment
+
+
+def public_paths(installation: Installation) -> Iterator[Path]:
+    """Files that everybody may read and nobody else may change: who may do what is written in them."""
+    operations = installation.settings.operations
+    named = (CORE, operations.operators_file, operations.oncall_file, operations.support_playbook)
+    yield from (installation.path(name) for name in named)
+    yield installation.decision_log_path
 
 
 def referred_paths(installation: Installation) -> list[Path]:
@@ -114,7 +122,7 @@ def _is_temporary(path: Path) -> bool:
     return any(path.is_relative_to(directory) for directory in _TEMPORARY)
 
 
-def _facts(root: Path, path: Path, real: Path | None, *, secret: bool, file: bool = True) -> FileFacts:
+def _facts(root: Path, owner: int, path: Path, real: Path | None, *, secret: bool, file: bool = True) -> FileFacts:
     shown = Place(root).shown(path)
     try:
         status = path.stat()
@@ -135,6 +143,7 @@ def _facts(root: Path, path: Path, real: Path | None, *, secret: bool, file: boo
         mode=stat.S_IMODE(status.st_mode),
         owner=status.st_uid,
         outside=within and (real is None or not real.is_relative_to(root)),
+        shared_group=_is_group_shared(status, owner),
         links=status.st_nlink if file else 1,
         temporary=real is not None and _is_temporary(real),
     )
@@ -164,13 +173,20 @@ def _directories(root: Path, owner: int, paths: Iterable[Path]) -> Iterator[Dire
             mode=mode,
             above=above,
             owner=status.st_uid,
-            shared_group=bool(mode & stat.S_IWGRP) and _has_other_members(status.st_gid, owner),
+            shared_group=_is_group_shared(status, owner),
         )
+
+
+def _is_group_shared(status: os.stat_result, owner: int) -> bool:
+    """Whether somebody else may write because of his group; who is in it is asked only where it may write."""
+    return bool(status.st_mode & stat.S_IWGRP) and _has_other_members(status.st_gid, owner)
 
 
 @cache
 def _has_other_members(group: int, owner: int) -> bool:
     """Whether anybody but root and `owner` belongs to `group`: most accounts have a group of their own."""
+    if group == 0:
+        return False
     try:
         name = pwd.getpwuid(owner).pw_name
     except KeyError:
@@ -178,7 +194,7 @@ def _has_other_members(group: int, owner: int) -> bool:
     try:
         members = set(grp.getgrgid(group).gr_mem) - {name, "root"}
     except KeyError:
-        return group not in (0, owner)
+        return group != owner
     return bool(members) or any(a.pw_gid == group and a.pw_uid not in (0, owner) for a in pwd.getpwall())
 
 

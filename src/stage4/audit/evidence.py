@@ -107,6 +107,7 @@ class FileFacts:
     owner: int | None = None
     outside: bool = False  # resolves to somewhere outside the installation
     problem: Problem | None = None
+    shared_group: bool = False  # a group with other members may write
     links: int = 1  # how many names the file has
     temporary: bool = False  # it lies below a temporary directory
 

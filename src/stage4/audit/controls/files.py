@@ -69,7 +69,7 @@ def closed_directories(evidence: Evidence, policy: Policy, now: datetime) -> Ite
     for file in evidence.files.facts:
         if file.outside:
             yield failed(file.path, "audit.link_outside", path=file.path)
-        elif not file.secret and file.mode is not None and file.mode & 0o022:
+        elif not file.secret and file.mode is not None and (file.mode & stat.S_IWOTH or file.shared_group):
             yield failed(file.path, "audit.writable", path=file.path, mode=f"{file.mode:04o}")
         elif file.secret and file.links > 1:
             yield warned(file.path, "audit.hard_links", path=file.path, count=file.links)
