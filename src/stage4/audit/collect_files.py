@@ -84,9 +84,7 @@ def public_paths(installation: Installation) -> Iterator[Path]:
 def referred_paths(installation: Installation) -> list[Path]:
     """Every path the settings name that has to be there for the installation to work."""
     settings = installation.settings
-    tls, mtls = settings.runtime.metrics_service.tls, settings.execution.mtls
-    operations = settings.operations
-    metrics = settings.runtime.metrics_service
+    mtls, operations = settings.execution.mtls, settings.operations
     named: list[str | None] = [
         mtls.bundle_directory,
         mtls.ca_certificate,
@@ -97,14 +95,16 @@ def referred_paths(installation: Installation) -> list[Path]:
         mtls.rotation_registry,
         settings.observability.key_rotation.registry_path,
         settings.execution.live_router.decision_log.hmac_key_path,
-        metrics.auth_token_file,
         operations.oncall_file,
         operations.operators_file,
         operations.support_playbook,
         operations.decision_log.keyring,
     ]
-    if metrics.enabled and tls.enabled:
-        named += [tls.certificate_path, tls.private_key_path, tls.client_ca_path]
+    for service in (settings.runtime.metrics_service, settings.runtime.risk_service):
+        if service.enabled:
+            named.append(service.auth_token_file)
+        if service.enabled and service.tls.enabled:
+            named += [service.tls.certificate_path, service.tls.private_key_path, service.tls.client_ca_path]
     paths = {installation.path(name) for name in named if name}
     # The log itself begins with its first entry; the directory it goes to has to be there before.
     return sorted(paths | {installation.decision_log_path.parent})

@@ -9,7 +9,7 @@ from pathlib import Path
 from stage4 import files
 from stage4.audit import store
 from stage4.audit.collect_tokens import Marker
-from stage4.audit.evidence import LogFacts, LogVerdict, Problem, Secret, SigningKey
+from stage4.audit.evidence import LogFacts, LogVerdict, OtherSecret, Problem, Secret, SigningKey
 from stage4.audit.reading import Place, is_there, problem_of, shown_name
 from stage4.clock import Clock
 from stage4.config import Installation
@@ -18,7 +18,7 @@ from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.verification.trail import Given, Trail
 from stage4.decisionlog.verification.verifier import verify
 from stage4.errors import Stage4Error, Unavailable
-from stage4.security.keyring import LIMIT, KeyRing
+from stage4.security.keyring import LIMIT, SECRET_BYTES, KeyRing
 
 _SECRET_LIMIT = 4096
 _NOTE_LIMIT = 64 * 1024
@@ -29,6 +29,7 @@ class _RouterKey:
     sources: int
     reference: str = ""
     secret: Secret | None = None
+    short: bool = False
     problem: Problem | None = None
     missing_variable: bool = False
 
@@ -47,13 +48,14 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
         entries_before=max(_entries_before(installation.root, place.shown(path)), _archived(path)),
         ring_problem=ring_problem,
         active=None if ring is None else _signing_key(ring, place),
-        ring_secrets={} if ring is None else dict(_ring_secrets(ring.path, environ, marker)),
+        ring_secrets=() if ring is None else tuple(_ring_secrets(ring.path, environ, marker)),
         verdict=verdict,
         problem=problem,
         router_sources=key.sources,
         router_key_id=router.key_id,
         router_reference=key.reference,
         router_secret=key.secret,
+        router_short=key.short,
         router_problem=key.problem,
         router_missing_variable=key.missing_variable,
     )
@@ -81,8 +83,8 @@ def _signing_key(ring: KeyRing, place: Place) -> SigningKey:
     return SigningKey(active.id, active.created, problem, missing)
 
 
-def _ring_secrets(path: Path, environ: Mapping[str, str], marker: Marker) -> Iterator[tuple[str, Secret]]:
-    """The secrets that the ring names, as they are written, by key id; one that cannot be read is left out."""
+def _ring_secrets(path: Path, environ: Mapping[str, str], marker: Marker) -> Iterator[OtherSecret]:
+    """The secrets that the ring names, as they are written, called by key id; one that cannot be read is left out."""
     try:
         ring = files.read_json(path, LIMIT)
     except Stage4Error:
@@ -97,7 +99,7 @@ def _ring_secrets(path: Path, environ: Mapping[str, str], marker: Marker) -> Ite
                 continue
             text = content.decode("utf-8", "surrogateescape")
         if text and text.strip():
-            yield str(key.get("id")), marker.secret(text.strip())
+            yield OtherSecret(str(key.get("id")), marker.secret(text.strip()))
 
 
 def _verdict(path: Path, ring: KeyRing | None, place: Place, clock: Clock) -> tuple[LogVerdict | None, Problem | None]:
@@ -175,4 +177,5 @@ def _router_key(installation: Installation, environ: Mapping[str, str], marker: 
         return _RouterKey(sources)
     if not text:
         return _RouterKey(sources, reference, problem=Problem("audit.secret_blank", {"reference": reference}))
-    return _RouterKey(sources, reference, marker.secret(text))
+    short = len(text.encode("utf-8", "surrogateescape")) < SECRET_BYTES
+    return _RouterKey(sources, reference, marker.secret(text), short)

@@ -23,7 +23,6 @@ from stage4.config.settings import MetricsService, RbacToken
 from stage4.errors import Stage4Error, Unavailable
 from stage4.security.tokens import HASHES, RISK_READ, TokenBook, resolve_secret, service_token
 
-_HMAC_BYTES: Final = 32
 # Shorter than that, bytes are alike by chance.
 _DISTINCT_BYTES: Final = 8
 _SECRET_LIMIT: Final = 4096
@@ -31,19 +30,26 @@ _SECRET_LIMIT: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """Turns a secret into what may be kept of it; `pepper` is new for every collection and thrown away."""
+    """
+    Turns a secret into what may be kept of it; `pepper` is new for every collection and thrown away.
+
+    It remembers the tags it gave, so that one secret has one tag in plain letters, in hexadecimal and in base64.
+    """
 
     pepper: bytes = field(repr=False)
+    _given: dict[str, str] = field(default_factory=dict, repr=False)
 
     def secret(self, text: str) -> Secret:
         content = text.encode("utf-8", "surrogateescape")
+        spellings = [self.tag(content), *(self.tag(spelt) for spelt in _spelt(text))]
+        tag = next((self._given[spelling] for spelling in spellings if spelling in self._given), spellings[0])
+        for spelling in spellings:
+            self._given.setdefault(spelling, tag)
         return Secret(
             bits=strength.bits(text),
             placeholder=strength.is_placeholder(text),
-            tag=self.tag(content),
+            tag=tag,
             hashed_tags=frozenset(self.tag(hashlib.new(name, content).digest()) for name in HASHES),
-            other_tags=frozenset(self.tag(spelt) for spelt in _spelt(text)),
-            short=len(content) < _HMAC_BYTES,
         )
 
     def tag(self, content: bytes) -> str:

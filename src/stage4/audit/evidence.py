@@ -143,16 +143,13 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """How good a secret is, and a tag that is equal for equal secrets within this collection."""
+    """How good a secret is, and a tag that is equal for equal secrets of this collection, however they are spelt."""
 
     bits: float = field(repr=False)
     placeholder: bool
     tag: str = field(repr=False)
     # Tags of its digests, by which it is known again in a token that is kept as a hash.
     hashed_tags: frozenset[str] = field(default=frozenset(), repr=False)
-    # Tags of the bytes that it spells in hexadecimal or base64, by which it is known again in another spelling.
-    other_tags: frozenset[str] = field(default=frozenset(), repr=False)
-    short: bool = field(default=False, repr=False)  # fewer than 32 bytes, too few for an HMAC-SHA-256 key
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,13 +239,14 @@ class LogFacts:
     entries_before: int = 0  # that the newest kept report of this log counted, or its archives show
     ring_problem: Problem | None = None
     active: SigningKey | None = None
-    ring_secrets: Mapping[str, Secret] = field(default_factory=dict, repr=False)  # by key id
+    ring_secrets: tuple[OtherSecret, ...] = ()
     verdict: LogVerdict | None = None
     problem: Problem | None = None
     router_sources: int = 0
     router_key_id: str | None = None
     router_reference: str = ""
     router_secret: Secret | None = None
+    router_short: bool = False  # the secret has fewer bytes than an HMAC-SHA-256 key needs
     router_problem: Problem | None = None
     router_missing_variable: bool = False
 

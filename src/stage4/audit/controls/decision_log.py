@@ -36,7 +36,8 @@ def key_strength(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[
     """DLOG-02: the secrets are there and hard to guess (the ring itself takes no key below 32 bytes)."""
     log = evidence.log
     if log.active is not None:
-        key_id, secret = log.active.key_id, log.ring_secrets.get(log.active.key_id)
+        key_id = log.active.key_id
+        secret = next((other.secret for other in log.ring_secrets if other.subject == key_id), None)
         opinion = None if secret is None else judge_strength(f"keyring/{key_id}", secret, policy)
         if log.active.problem is not None:
             yield missing_allowed(f"keyring/{key_id}", log.active.problem, log.active.missing_variable, policy)
@@ -47,7 +48,7 @@ def key_strength(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[
     subject = f"live_router/{log.router_key_id or '-'}"
     if log.router_problem is not None:
         yield missing_allowed(subject, log.router_problem, log.router_missing_variable, policy)
-    elif log.router_secret is not None and log.router_secret.short:
+    elif log.router_secret is not None and log.router_short:
         yield failed(subject, "audit.hmac_key_short", subject=subject, bytes=SECRET_BYTES)
     elif log.router_secret is not None:
         yield judge_strength(subject, log.router_secret, policy)

@@ -181,7 +181,7 @@ def unique(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
     others = [(other.subject, other.secret) for other in evidence.other_secrets]
     if evidence.log.router_secret is not None:
         others.append((f"live_router/{evidence.log.router_key_id or '-'}", evidence.log.router_secret))
-    others += [(f"keyring/{key_id}", secret) for key_id, secret in evidence.log.ring_secrets.items()]
+    others += [(f"keyring/{other.subject}", other.secret) for other in evidence.log.ring_secrets]
     for subject, secret in others:
         twin = owners.meet(subject, None, secret, None)
         if twin is None:
@@ -203,11 +203,9 @@ class _Owners:
         owner = (subject, source)
         found: list[tuple[str, object]] = []
         if secret is not None:
-            spelt = {secret.tag, *secret.other_tags}
-            found += [self._plain[tag] for tag in sorted(spelt & self._plain.keys())]
+            found += [self._plain[secret.tag]] if secret.tag in self._plain else []
             found += [self._hashes[tag] for tag in sorted(secret.hashed_tags & self._hashes.keys())]
-            for tag in spelt:
-                self._plain.setdefault(tag, owner)
+            self._plain.setdefault(secret.tag, owner)
             for tag in secret.hashed_tags:
                 self._digests_of_plain.setdefault(tag, owner)
         elif hash_tag is not None:
