@@ -114,6 +114,17 @@ def test_a_directory_or_a_pipe_in_the_place_of_a_secret_fails_and_nobody_waits(r
         assert any(control == "RBAC-03" and subject == f"operations/{name}" for control, subject, _ in wrong)
 
 
+def test_a_registry_without_end_is_not_read_to_its_end(room: Room) -> None:
+    for name in ("tls", "key"):
+        with (room.root / f"var/security/{name}_rotation.json").open("wb") as out:
+            out.truncate(1 << 42)
+
+    answer = room.audit("--check-paths")
+
+    assert answer.code == 1
+    assert {f[2] for f in answer.results("fail", "unknown") if f[0] == "ROT-01"} == {"files.too_large"}
+
+
 def test_a_link_that_goes_in_a_circle_is_no_pass(room: Room) -> None:
     path = room.root / "secrets/detector.token"
     path.unlink()

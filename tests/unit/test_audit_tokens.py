@@ -253,3 +253,48 @@ def test_the_bundles_certificate_has_to_fit_the_host_of_every_service_that_shows
     room.environ["RISK_TOKEN"] = STRONG
 
     assert room.wrong("X509") == {("X509-04", "server@risk.desk.example", "security.chain_wrong_host")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "subject"),
+    [
+        (
+            "x-stage4-client: operations",
+            "Authorization: Bearer hunter2",
+            "runtime.metrics_service.grpc_metadata.Authorization",
+        ),
+        ("x-stage4-client: operations", "x-bot-auth: hunter2", "runtime.metrics_service.grpc_metadata.x-bot-auth"),
+        ("sqlite:///var/stage4.db", "postgresql://desk:hunter2@127.0.0.1/stage4", "operations.storage_url"),
+        ("# prometheus_url: http://", "prometheus_url: http://desk:hunter2@", "operations.monitoring.prometheus_url"),
+    ],
+)
+def test_a_secret_in_a_header_or_an_address_stands_in_the_settings(
+    room: Room, old: str, new: str, subject: str
+) -> None:
+    room.edit(old, new)
+
+    answer = room.audit()
+
+    assert ("RBAC-02", subject, "audit.inline_setting") in answer.results("fail")
+    assert "hunter2" not in answer.out + answer.err
+
+
+@pytest.mark.parametrize(
+    ("line", "control"),
+    [
+        ("hmac_secret: hunter2", "RBAC-02"),
+        ("signing_key: hunter2", "RBAC-02"),
+        ("shared_token: 12345", "RBAC-02"),
+        ("hmac_key: ''", "AUD-03"),
+        ("rotate_token: true", "AUD-03"),
+        ("auth_token: {env: NAME}", "AUD-03"),
+        ("signing_key_path: secrets/x.key", "AUD-03"),
+    ],
+)
+def test_an_unknown_key_is_a_secret_by_its_name_and_its_value(room: Room, line: str, control: str) -> None:
+    room.edit("      key_id: live-router", f"      key_id: live-router\n      {line}")
+
+    key = f"execution.live_router.decision_log.{line.partition(':')[0]}"
+
+    assert [c for c, subject, _ in room.wrong("RBAC", "AUD") if subject == key] == [control]
+    assert "hunter2" not in room.audit().out

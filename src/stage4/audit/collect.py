@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from stage4 import files
 from stage4.audit import collect_bundle, collect_files, collect_log, collect_tokens
@@ -16,6 +18,8 @@ from stage4.clock import Clock
 from stage4.config import CORE, Installation
 from stage4.errors import Stage4Error
 from stage4.security.rotation import RotationRegistry
+
+_INPUT_LIMIT: Final = 8 << 20
 
 
 def collect(
@@ -61,12 +65,13 @@ def collect(
         tokens=collect_tokens.collect(installation, environ, marker),
         registries=tuple(_registry(place, name, path) for name, path in registry_paths.items()),
         other_secrets=collect_tokens.others(installation, environ, marker),
+        inline_secrets=tuple(collect_tokens.inline(installation)),
         log=collect_log.collect(installation, environ, marker, clock),
         notices=tuple(
             SettingNotice(
                 str(notice.params["key"]),
                 int(str(notice.params["line"])),
-                blank=notice.params.get("blank") is True,
+                blank=notice.params.get("text") is not True,
                 value=str(notice.params["value"]) if "value" in notice.params else None,
             )
             for notice in installation.notices
@@ -90,6 +95,7 @@ def _registry(place: Place, name: str, path: Path) -> RegistryFacts:
 
 def _input(place: Place, path: Path) -> Input:
     digest = None
+    # Whatever is larger was refused where it was read; taking its digest could last for hours.
     with suppress(Stage4Error):
-        digest = files.sha256_file(path)
+        digest = hashlib.sha256(files.read_limited(path, _INPUT_LIMIT)).hexdigest()
     return Input(place.shown(path), digest)

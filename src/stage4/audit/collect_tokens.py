@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,9 @@ from stage4.security.tokens import HASHES, RISK_READ, TokenBook, resolve_secret,
 # Shorter than that, bytes are alike by chance.
 _DISTINCT_BYTES: Final = 8
 _SECRET_LIMIT: Final = 4096
+# Headers by which a service knows its caller.
+_SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "x-bot-auth", "x-api-key", "cookie"})
+_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@]*:[^/?#@]+@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,23 @@ def others(installation: Installation, environ: Mapping[str, str], marker: Marke
         if text and text.strip():
             found.append(OtherSecret(f"checkpoints/{number}", marker.secret(text.strip())))
     return tuple(found)
+
+
+def inline(installation: Installation) -> Iterator[str]:
+    """The keys whose value has a secret in it, although stage4 knows another place for each: headers and addresses."""
+    for name, service in _grpc_services(installation):
+        for header, value in service.grpc_metadata.items():
+            if header.strip().lower() in _SECRET_HEADERS and value.strip():
+                yield f"runtime.{name}.grpc_metadata.{header}"
+    operations = installation.settings.operations
+    addresses = {
+        "operations.storage_url": operations.storage_url,
+        "operations.monitoring.prometheus_url": operations.monitoring.prometheus_url,
+        "operations.monitoring.alertmanager_url": operations.monitoring.alertmanager_url,
+    }
+    places = operations.decision_log.checkpoints.places
+    addresses |= {f"operations.decision_log.checkpoints.places.{n}.url": place.url for n, place in enumerate(places)}
+    yield from (key for key, address in addresses.items() if address and _PASSWORD.match(address))
 
 
 def _without_secrets(facts: TokenFacts, texts: set[str], number: int) -> TokenFacts:

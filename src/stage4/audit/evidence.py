@@ -254,7 +254,7 @@ class LogFacts:
 @dataclass(frozen=True, slots=True)
 class SettingNotice:
     """
-    A key of the settings that stage4 does not know; `blank` where it has no value.
+    A key of the settings that stage4 does not know; `blank` where it has no value, or one that is no text.
 
     `value` is the name that a known key gives of something the settings do not have.
     """
@@ -288,6 +288,7 @@ class Evidence:
     notices: tuple[SettingNotice, ...] = ()
     inputs: tuple[Input, ...] = ()
     other_secrets: tuple[OtherSecret, ...] = ()
+    inline_secrets: tuple[str, ...] = ()  # keys that stage4 knows and whose value has a secret in it
 
     def registry(self, name: str) -> RegistryFacts | None:
         return next((registry for registry in self.registries if registry.name == name), None)

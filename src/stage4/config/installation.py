@@ -203,8 +203,7 @@ def _unknown_keys(document: Document, values: Any, kind: Any, key: KeyPath) -> I
         elif key:
             nearest = _nearest(name, hints)
             where = {"path": document.path, "line": document.line((*key, name)), "key": ".".join((*key, name))}
-            if value is None or value == "":
-                where["blank"] = True
+            where["text"] = isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
             if nearest:
                 yield Notice("config.unknown_key_near", {**where, "nearest": nearest[0]})
             else:

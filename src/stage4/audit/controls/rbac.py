@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 
-from stage4.audit.evidence import Evidence, Problem, Secret, TokenFacts
+from stage4.audit.evidence import Evidence, Problem, Secret, SettingNotice, TokenFacts
 from stage4.audit.finding import (
     Control,
     Opinion,
@@ -24,9 +24,8 @@ from stage4.audit.reading import HIDDEN
 from stage4.security.tokens import SCOPES
 
 # Keys under which people write a secret itself into the settings; stage4 reads none of them.
-INLINE_KEYS = frozenset(
-    {"token_value", "token", "auth_token", "secret", "password", "hmac_key", "key_value", "api_key"}
-)
+INLINE_KEYS = frozenset({"auth_token", "hmac_key", "signing_key", "private_key", "key_value", "token_value", "api_key"})
+_INLINE_ENDS = ("token", "secret", "password", "passphrase")
 _WRITES = frozenset(scope for scope in SCOPES if scope.endswith(".write"))
 _READERS = ("metrics_service", "risk_service")
 
@@ -47,7 +46,7 @@ def every_service(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
 
 def one_source(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """RBAC-02: a token has one source, and no secret stands in the settings themselves."""
-    inline = {n.key: n for n in evidence.notices if n.key.rpartition(".")[2] in INLINE_KEYS and not n.blank}
+    inline = {notice.key: notice for notice in evidence.notices if is_inline(notice)}
     by_place = {key.rpartition(".")[0]: notice for key, notice in inline.items()}
     for token in evidence.tokens:
         notice = by_place.get(token.place) if token.sources != 1 else None
@@ -59,6 +58,15 @@ def one_source(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Op
             yield failed(token.subject, "audit.token_sources", token=token.subject, count=token.sources)
     for notice in inline.values():
         yield failed(notice.key, "audit.inline_secret", key=notice.key, line=notice.line)
+    for key in evidence.inline_secrets:
+        yield failed(key, "audit.inline_setting", key=key)
+
+
+def is_inline(notice: SettingNotice) -> bool:
+    """Whether an unknown key holds a secret itself, by its name and because it has a text."""
+    name = notice.key.rpartition(".")[2]
+    named = name in INLINE_KEYS or name.endswith(_INLINE_ENDS)
+    return named and not notice.blank and notice.value is None
 
 
 def resolvable(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from stage4.audit.controls.rbac import INLINE_KEYS
+from stage4.audit.controls.rbac import is_inline
 from stage4.audit.evidence import Evidence
 from stage4.audit.finding import Control, Finding, Opinion, Outcome, Severity, passed, warned
 from stage4.audit.policy import Policy
@@ -24,7 +24,7 @@ def complete(findings: Iterable[Finding]) -> Finding:
 
 def settings_known(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """AUD-03: the settings say nothing that stage4 passes over, because a misspelt demand is not made."""
-    odd = [notice for notice in evidence.notices if notice.key.rpartition(".")[2] not in INLINE_KEYS]
+    odd = [notice for notice in evidence.notices if not is_inline(notice)]
     for notice in odd:
         if notice.value is not None:
             params = {"key": notice.key, "line": notice.line, "value": notice.value}
