@@ -347,7 +347,7 @@ EXAMPLES = (
         UNKNOWN,
         "audit.no_scheduler",
     ),
-    Example("RBAC-04", "the hash of a common word", first_token(guessed=True), FAIL, "audit.secret_placeholder"),
+    Example("RBAC-04", "the hash of a common word", first_token(guessed=True), FAIL, "audit.secret_common"),
     Example("RBAC-05", "a hash of another secret", first_token(hash_agrees=False), FAIL, "audit.hash_differs"),
     Example("RBAC-06", "nobody has any token", audits.tokens(*TOKENS[1:]), FAIL, "audit.scope_blocked"),
     Example("RBAC-08", "a token without a name", first_token(token_id=""), FAIL, "audit.token_id_blank"),

@@ -97,7 +97,7 @@ def strong(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
     """RBAC-04: a secret is hard to guess and is no placeholder."""
     for token in evidence.tokens:
         if token.guessed:
-            yield failed(token.subject, "audit.secret_placeholder", subject=token.subject)
+            yield failed(token.subject, "audit.secret_common", subject=token.subject)
         elif token.secret is None:
             yield skipped(token.subject, "audit.no_secret_here", token=token.subject)
         else:
