@@ -142,3 +142,12 @@ def test_an_offline_audit_loads_nothing_that_it_does_not_need(room: Room) -> Non
     loaded = set(ended.stderr.splitlines()[-1].split())
     assert "stage4.audit.collect" in loaded
     assert loaded.isdisjoint({"grpc", "sqlalchemy", "click", "asyncio", "http.client", "ssl", "unittest", "numpy"})
+
+
+@BOTH
+def test_two_runs_over_the_same_input_differ_in_time_only(room: Room, main: Main) -> None:
+    of_time = {"started_at", "stored", "comparison"}
+
+    first, second = room.audit(main=main).document, room.audit(main=main).document
+
+    assert {k: v for k, v in first.items() if k not in of_time} == {k: v for k, v in second.items() if k not in of_time}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -298,3 +299,18 @@ def test_an_unknown_key_is_a_secret_by_its_name_and_its_value(room: Room, line: 
 
     assert [c for c, subject, _ in room.wrong("RBAC", "AUD") if subject == key] == [control]
     assert "hunter2" not in room.audit().out
+
+
+def test_a_name_cannot_write_a_line_of_its_own_into_the_report(room: Room) -> None:
+    room.edit("token_id: scheduler-local", 'token_id: "x\\naudit: ok"')
+    room.edit("    core_multi_pipeline:", '    "desk\\nkept nothing":')
+    (room.root / "secrets/decision_log").joinpath(os.fsdecode(b"\xff\nok.key")).write_bytes(b"x")
+    (room.root / "secrets/decision_log").joinpath(os.fsdecode(b"\xff\nok.key")).chmod(0o644)
+
+    answer = room.audit()
+
+    assert answer.code == 1
+    begins = {line.partition(" ")[0] for line in answer.err.splitlines()}
+    assert begins <= {"audit:", "FAIL", "warn", "CANNOT", "", "kept", "since"}
+    assert "audit: ok" not in answer.err.splitlines()
+    assert ("FS-01", "secrets/decision_log/\\udcff\\nok.key", "audit.mode_open") in answer.results("fail")

@@ -13,7 +13,7 @@ from stage4 import files
 from stage4.audit import collect_bundle, collect_files, collect_log, collect_tokens
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.evidence import Evidence, Input, RegistryFacts, SettingNotice
-from stage4.audit.reading import Place, problem_of
+from stage4.audit.reading import Place, printable, problem_of
 from stage4.clock import Clock
 from stage4.config import CORE, Installation
 from stage4.errors import Stage4Error
@@ -69,7 +69,7 @@ def collect(
         log=collect_log.collect(installation, environ, marker, clock),
         notices=tuple(
             SettingNotice(
-                str(notice.params["key"]),
+                printable(str(notice.params["key"])),
                 int(str(notice.params["line"])),
                 blank=notice.params.get("text") is not True,
                 value=str(notice.params["value"]) if "value" in notice.params else None,

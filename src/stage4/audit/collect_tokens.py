@@ -18,7 +18,7 @@ import msgspec
 from stage4 import files
 from stage4.audit import strength
 from stage4.audit.evidence import OtherSecret, Problem, Secret, ServiceFacts, TokenFacts
-from stage4.audit.reading import HIDDEN, Place, problem_of, seems_drawn, shown_name
+from stage4.audit.reading import HIDDEN, Place, printable, problem_of, seems_drawn, shown_name
 from stage4.config import Installation
 from stage4.config.settings import MetricsService, RbacToken
 from stage4.errors import Stage4Error, Unavailable
@@ -83,7 +83,7 @@ def services(installation: Installation) -> tuple[ServiceFacts, ...]:
         for name, service in _grpc_services(installation)
     ]
     named.append(ServiceFacts("operations", True))
-    named += [ServiceFacts(f"scheduler:{name}", True) for name in runtime.multi_strategy_schedulers]
+    named += [ServiceFacts(f"scheduler:{printable(name)}", True) for name in runtime.multi_strategy_schedulers]
     return tuple(named)
 
 
@@ -112,7 +112,8 @@ def _entries(installation: Installation) -> Iterator[_Entry]:
         yield from _listed(name, f"runtime.{name}", service.rbac_tokens)
     yield from _listed("operations", "operations.service", settings.operations.service.rbac_tokens)
     for name, scheduler in settings.runtime.multi_strategy_schedulers.items():
-        yield from _listed(f"scheduler:{name}", f"runtime.multi_strategy_schedulers.{name}", scheduler.rbac_tokens)
+        shown = printable(name)
+        yield from _listed(f"scheduler:{shown}", f"runtime.multi_strategy_schedulers.{shown}", scheduler.rbac_tokens)
 
 
 def _listed(service: str, place: str, tokens: Sequence[RbacToken]) -> Iterator[_Entry]:
@@ -223,7 +224,7 @@ def _facts(
         problem = replace(problem, params={**problem.params, "variable": shown_name(token.token_env or "")})
     facts = TokenFacts(
         service=entry.service,
-        token_id=token.token_id,
+        token_id=printable(token.token_id),
         reference=_reference(token, place),
         sources=sources,
         scopes=token.scopes,

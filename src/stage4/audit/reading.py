@@ -23,6 +23,13 @@ _BARE_NAME: Final = 16
 _LONG_WORD: Final = 24
 
 
+def printable(name: str) -> str:
+    """`name` on one line: what would end it, hide it or has no UTF-8 is written as an escape."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+
+
 def shown_name(name: str) -> str:
     """The name of a variable or file, or `HIDDEN` where somebody seems to have written the secret in its place."""
     odd = len(name) >= _BARE_NAME and re.fullmatch(r"\w+", name, re.ASCII) is None
@@ -61,8 +68,8 @@ class Place:
 
     def shown(self, path: Path) -> str:
         if path.parent == self.root and not path.suffix:
-            return shown_name(path.name)
-        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+            return shown_name(printable(path.name))
+        return printable(str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path))
 
 
 def problem_of(error: Stage4Error, place: Place) -> Problem:
