@@ -13,6 +13,7 @@ from stage4.audit.evidence import (
     CertificateFile,
     Chain,
     DirectoryFacts,
+    EarlierCertificate,
     Evidence,
     FileFacts,
     Files,
@@ -135,6 +136,15 @@ GOOD = Evidence(
     ),
     log=LOG,
     inputs=(Input("config/core.yaml", "0" * 64),),
+    earlier=tuple(
+        EarlierCertificate(
+            role,
+            "var/audit/acceptance/20261101T000000Z/stage4_support/compliance.json",
+            ROTATED - timedelta(days=12),
+            digit * 64,
+        )
+        for role, digit in (("ca", "7"), ("server", "8"), ("client", "9"))
+    ),
 )
 # What an audit would hold that found nothing at all.
 EMPTY = Evidence(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from stage4 import files
-from stage4.audit import collect_bundle, collect_files, collect_log, collect_tokens
+from stage4.audit import collect_bundle, collect_earlier, collect_files, collect_log, collect_tokens
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.evidence import Evidence, Input, RegistryFacts, SettingNotice
 from stage4.audit.reading import Place, problem_of
@@ -16,6 +17,7 @@ from stage4.clock import Clock
 from stage4.config import CORE, Installation
 from stage4.errors import Stage4Error
 from stage4.security.rotation import RotationRegistry
+from stage4.security.rotation_journal import journal_path
 
 
 def collect(
@@ -47,6 +49,8 @@ def collect(
     found = collect_bundle.collect(installation, bundle, now)
     # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
     certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
+    registries = tuple(_registry(place, name, path) for name, path in registry_paths.items())
+    journal = journal_path(installation.root, bundle)
     return Evidence(
         collected_at=now,
         installation=installation.settings.operations.installation,
@@ -59,7 +63,7 @@ def collect(
         ),
         services=collect_tokens.services(installation),
         tokens=collect_tokens.collect(installation, environ, marker),
-        registries=tuple(_registry(place, name, path) for name, path in registry_paths.items()),
+        registries=registries,
         log=collect_log.collect(installation, environ, marker, clock),
         notices=tuple(
             SettingNotice(str(notice.params["key"]), int(str(notice.params["line"])))
@@ -70,6 +74,8 @@ def collect(
             _input(place, path)
             for path in (config or installation.root / CORE, *certificates, *registry_paths.values())
         ),
+        earlier=collect_earlier.collect(installation.root, bundle, found, registries[0]),
+        unfinished=place.shown(journal) if os.path.lexists(journal) else None,
     )
 
 
