@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -139,6 +140,14 @@ def test_a_window_as_long_as_the_interval_is_said(root: Path, answer: Answers) -
     assert "the warning window (14 days) is not shorter than the interval (7 days)" in answer("list")
 
 
+def test_a_row_full_of_control_characters_cannot_write_on_the_terminal(root: Path, answer: Answers) -> None:
+    edit(root, KEYS, lambda rows: rows | {"a\x1b[2J::b": "2026-11-23T09:42:01Z", "x" * 5000: 1})
+    said = answer("list", code=1)
+    assert "\x1b" not in said
+    assert "a\ufffd[2J::b" in said
+    assert "x" * 200 not in said
+
+
 def test_a_bar_and_colour_are_for_terminals_only(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +230,14 @@ def test_what_cannot_be_recorded_is_refused_and_changes_nothing(
 ) -> None:
     before = everything(root)
     assert said in answer("mark", *argv, *REASON, code=code)
+    assert everything(root) == before
+
+
+def test_another_account_records_nothing(root: Path, answer: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = everything(root)
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    assert "hint: run the command as the service's account" in answer("mark", "core-oem", "tls_ca", *REASON, code=4)
+    assert "hint: run the command as the service's account" in answer("rotate", code=4)
     assert everything(root) == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from stage4.clock import format_instant
 from stage4.config import load
 from stage4.decisionlog.entry import ROTATION, Entry
 from stage4.decisionlog.reading import entries
+from stage4.errors import Stage4Error
 from stage4.security import certificates
 from stage4.security.rotating import Outcome, Renewal
 from stage4.security.rotation import RotationRegistry
@@ -96,7 +98,13 @@ class Room:
         assert {path.stat().st_mode & 0o777 for path in backup.iterdir()} == {0o600}
 
 
-def cut_off(change: Callable[[], object], after: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+class DiskFull(OSError):
+    """Every call from now on fails, and the process lives on."""
+
+
+def cut_off(
+    change: Callable[[], object], after: int, monkeypatch: pytest.MonkeyPatch, how: type[BaseException] = Killed
+) -> bool:
     """Run `change` until `after` calls were made; whether it was cut off."""
     made = 0
 
@@ -105,7 +113,7 @@ def cut_off(change: Callable[[], object], after: int, monkeypatch: pytest.Monkey
             nonlocal made
             made += 1
             if made > after:
-                raise Killed
+                raise how(errno.ENOSPC, os.strerror(errno.ENOSPC)) if how is DiskFull else how
             return call(*args, **kwargs)
 
         return run
@@ -115,7 +123,7 @@ def cut_off(change: Callable[[], object], after: int, monkeypatch: pytest.Monkey
             patch.setattr(os, name, counted(getattr(os, name)))
         try:
             change()
-        except Killed:
+        except (Killed, Stage4Error):
             return True
         return False
 
@@ -171,6 +179,20 @@ def test_a_rotation_cut_off_anywhere_is_ended_by_the_next(
 def _told(room: Room) -> object:
     told = room.entries()
     return told[-1].metadata["new_fingerprints"] if told else None
+
+
+def test_a_disk_that_fails_from_any_call_on_is_said_and_the_next_call_ends_it(
+    fresh: Callable[[], Room], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for after in count(step=5):
+        room = fresh()
+        if not cut_off(room.rotate, after, monkeypatch, DiskFull):
+            break
+        done = room.rotate()
+        if len(room.entries()) == 1:
+            room.require_sound(done.outcome)
+        assert room.issues() == []
+        shutil.rmtree(room.root)
 
 
 def test_an_audit_never_passes_over_a_rotation_that_was_cut_off(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -211,3 +212,63 @@ def test_rotated_and_revoked_keys_of_the_log_pass(root: Path, environ: dict[str,
     assert (facts.active.key_id, ring.keys[first].state) == (ring.active, KeyState.REVOKED)
     key_changes.revoke(log, ring, clock, ring.active, "stolen too")
     assert [(f.control, f.code) for f in wrong(root, environ)] == [("DLOG-03", "audit.log_finding")]
+
+
+def test_a_private_key_in_a_backup_is_as_secret_as_the_one_in_use(root: Path, environ: dict[str, str]) -> None:
+    backup = root / "var/security/backups/20261101T000000Z-core-oem"
+    backup.mkdir(parents=True)
+    shutil.copy(root / BUNDLE.format("server-key"), backup / "server-key.pem")
+    (backup / "server-key.pem").chmod(0o644)
+
+    assert [(f.control, f.code) for f in wrong(root, environ)] == [("FS-01", "audit.mode_open")]
+
+
+def kept(root: Path, stamp: str, document: object) -> None:
+    """A report that began at `stamp`."""
+    path = root / f"var/audit/acceptance/{stamp}/stage4_support/compliance.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(document))
+
+
+def report(spki: object, bundle: str = "core-oem", **members: object) -> dict[str, object]:
+    certificates = [{"role": "server", "spki_sha256": spki}]
+    return {"results": [], "policy": {"bundle": bundle}, "certificates": certificates} | members
+
+
+def compared(root: Path, environ: dict[str, str]) -> str:
+    """What ROT-05 compares the server's key with; empty for nothing."""
+    installation = load(root)
+    evidence = collect(installation, "core-oem", environ=environ, now=NOW, clock=ManualClock(NOW), pepper=b"p" * 32)
+    found = judge(CONTROLS, evidence, Policy.of(installation.settings), NOW)
+    (finding,) = [f for f in found.findings if f.control == "ROT-05" and f.subject.endswith("tls_server")]
+    return str(finding.params.get("source", "")).removeprefix("var/audit/acceptance/")[:9]
+
+
+def test_the_newest_report_of_the_bundle_from_before_the_rotation_is_compared(
+    root: Path, environ: dict[str, str]
+) -> None:
+    assert compared(root, environ) == ""
+    kept(root, "20261101T000000Z", report("a" * 64))
+    kept(root, "20261102T000000Z", report("b" * 64))
+    kept(root, "20261103T000000Z", report("c" * 64, bundle="other"))
+    kept(root, "20261104T000000Z", {"results": []})
+    kept(root, "20261105T000000Z", report("d" * 64, certificates=[]))
+    kept(root, "20261201T000000Z", report("e" * 64))
+    assert compared(root, environ) == "20261102T"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        report(None),
+        report("A" * 64),
+        report(7),
+        report("a" * 63),
+        report("a" * 64, certificates={"role": "server"}),
+        report("a" * 64, certificates=["server", None, {"role": ["server"], "spki_sha256": "a" * 64}]),
+        report("a" * 64, policy=None),
+    ],
+)
+def test_a_report_that_no_audit_wrote_proves_nothing(document: object, root: Path, environ: dict[str, str]) -> None:
+    kept(root, "20261101T000000Z", document)
+    assert compared(root, environ) == ""

@@ -76,6 +76,16 @@ def test_a_new_certificate_around_the_old_key_is_no_rotation() -> None:
     assert server(replace(began(0), earlier=words)) == (Outcome.FAIL, "rotation.key_kept")
 
 
+def test_a_registry_that_is_nonsense_from_end_to_end_makes_a_short_report() -> None:
+    bad = tuple((f"row {number}", "security.registry_row_name") for number in range(5000))
+    (rot_01,) = [control for control in CONTROLS if control.id == "ROT-01"]
+
+    findings = rot_01.judge(audits.registry("keys", bad_rows=bad), POLICY, NOW)
+
+    assert len([finding for finding in findings if finding.outcome is Outcome.FAIL]) == 21
+    assert [f.params["count"] for f in findings if f.code == "rotation.more_rows"] == [4980]
+
+
 def test_what_is_required_or_on_record_stands_in_one_table_the_worst_first() -> None:
     policy = replace(
         POLICY,

@@ -108,7 +108,9 @@ def test_an_absent_registry_cannot_be_told(tmp_path: Path) -> None:
         RotationRegistry.load(tmp_path / "absent.json")
 
 
-@pytest.mark.parametrize(("key", "purpose"), [("a::b", "c"), ("a", "b::c"), ("", "c"), ("a", "")])
+@pytest.mark.parametrize(
+    ("key", "purpose"), [("a::b", "c"), ("a", "b::c"), ("", "c"), ("a", ""), ("a\x1b", "b"), ("a", "x" * 129)]
+)
 def test_a_name_that_could_not_be_read_back_is_refused(key: str, purpose: str) -> None:
     with pytest.raises(UsageError, match=r"security\.registry_bad_name"):
         RotationRegistry().record(key, purpose, NOW)

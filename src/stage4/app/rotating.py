@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -104,14 +104,9 @@ def plan(installation: Installation, bundle: str) -> tuple[Bundle, Plan]:
             raise Refused("rotation.outside", path=path)
     meant = Bundle(installation.root, bundle, paths, registry_paths(installation)["tls"])
     usual = demo_pki.bundle_paths(paths["ca"].parent, bundle)["ca"]
-    if usual != paths["ca"] and not any(row[0] == bundle.lower() for row in _recorded(meant.registry)):
+    if usual != paths["ca"] and not any(key == bundle.lower() for key, _ in _content(meant.registry).rotated_at):
         raise Refused("rotation.other_bundle", bundle=bundle, path=paths["ca"])
     return meant, rotating.plan(meant)
-
-
-def _recorded(path: Path) -> Iterator[tuple[str, str]]:
-    if os.path.lexists(path):
-        yield from RotationRegistry.load(path).rotated_at
 
 
 def renew(installation: Installation, bundle: str, clock: Clock, environ: Mapping[str, str]) -> tuple[Renewal, int]:
@@ -201,42 +196,55 @@ def mark(
     `rotation.mark_future`, Refused `rotation.certificate_older` or `rotation.certificate_newer` where the certificate
     on disk tells otherwise, Conflict `rotation.busy`, and what the registry and the log raise.
     """
+    planned, draft = _planned(installation, key, purpose, reason, clock, at)
+    log = open_log(installation, clock, environ)
+    if dry_run:
+        log.rehearse(draft)
+        return planned
     with locked(installation.root):
-        now = clock.now()
-        at = (at or now).replace(microsecond=0)
-        if at > now:
-            raise Refused("rotation.mark_future", at=format_instant(at), now=format_instant(now))
-        tls = purpose.lower() in TLS_PURPOSES
-        path = registry_paths(installation)["tls" if tls else "keys"]
-        registry = RotationRegistry.load(path) if os.path.lexists(path) else RotationRegistry()
-        after = registry.record(key, purpose, at)
-        _require_known(installation, registry, key, purpose)
-        if tls:
-            _require_agreement(installation, key, purpose.lower(), at)
-        if path.is_symlink():
-            raise Refused("rotation.link", path=path)
-        done = Mark(key.lower(), purpose.lower(), at, registry.get(key, purpose), path)
-        log = open_log(installation, clock, environ)
-        draft = Draft(
-            ROTATION,
-            SECURITY_CATEGORY,
-            _STAGE,
-            "marked",
-            metadata={
-                "key": done.key,
-                "purpose": done.purpose,
-                "rotated_at": format_instant(at),
-                "previously": None if done.previous is None else format_instant(done.previous),
-                "reason": reason,
-                "requested_by": _account(),
-            },
-        )
-        if dry_run:
-            log.rehearse(draft)
-            return done
+        # Asked again: somebody else may have recorded something until the lock was ours.
+        planned, draft = _planned(installation, key, purpose, reason, clock, at)
+        after = _content(planned.registry).record(key, purpose, planned.at)
         receipt = log.append(draft)
-        after.write(path)
-        return Mark(done.key, done.purpose, done.at, done.previous, path, receipt.seq)
+        after.write(planned.registry)
+    return replace(planned, seq=receipt.seq)
+
+
+def _planned(
+    installation: Installation, key: str, purpose: str, reason: str, clock: Clock, at: datetime | None
+) -> tuple[Mark, Draft]:
+    now = clock.now()
+    at = (at or now).replace(microsecond=0)
+    if at > now:
+        raise Refused("rotation.mark_future", at=format_instant(at), now=format_instant(now))
+    tls = purpose.lower() in TLS_PURPOSES
+    path = registry_paths(installation)["tls" if tls else "keys"]
+    rotating.require_own(path)
+    registry = _content(path)
+    registry.record(key, purpose, at)
+    _require_known(installation, registry, key, purpose)
+    if tls:
+        _require_agreement(installation, key, purpose.lower(), at)
+    planned = Mark(key.lower(), purpose.lower(), at, registry.get(key, purpose), path)
+    draft = Draft(
+        ROTATION,
+        SECURITY_CATEGORY,
+        _STAGE,
+        "marked",
+        metadata={
+            "key": planned.key,
+            "purpose": planned.purpose,
+            "rotated_at": format_instant(at),
+            "previously": None if planned.previous is None else format_instant(planned.previous),
+            "reason": reason,
+            "requested_by": _account(),
+        },
+    )
+    return planned, draft
+
+
+def _content(path: Path) -> RotationRegistry:
+    return RotationRegistry.load(path) if os.path.lexists(path) else RotationRegistry()
 
 
 def _require_known(installation: Installation, registry: RotationRegistry, key: str, purpose: str) -> None:
@@ -264,13 +272,6 @@ def _require_agreement(installation: Installation, bundle: str, purpose: str, at
         raise Refused("rotation.certificate_older", **params)
     if begins - at > policy.registry_lag_days * _DAY:
         raise Refused("rotation.certificate_newer", **params)
-
-
-def require_readable(read: Mapping[str, Registry]) -> None:
-    """Raise what kept a registry from being read."""
-    for registry in read.values():
-        if registry.error is not None:
-            raise Unavailable(registry.error.code, **registry.error.params) from registry.error
 
 
 def _account() -> str:

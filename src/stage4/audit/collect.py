@@ -16,8 +16,8 @@ from stage4.audit.reading import Place, problem_of
 from stage4.clock import Clock
 from stage4.config import CORE, Installation
 from stage4.errors import Stage4Error
-from stage4.security.rotation import RotationRegistry
-from stage4.security.rotation_journal import journal_path
+from stage4.security.rotation import RotationRegistry, shown
+from stage4.security.rotation_journal import backed_up_keys, journal_path
 
 
 def collect(
@@ -40,6 +40,7 @@ def collect(
     tls = installation.settings.runtime.metrics_service.tls
     if tls.private_key_path:
         key_paths.append(installation.path(tls.private_key_path))
+    key_paths += backed_up_keys(installation.root)
     public_paths = [path for role, path in material.items() if not role.endswith("_key")]
     registry_paths = {
         "tls": installation.path(installation.settings.execution.mtls.rotation_registry),
@@ -84,7 +85,7 @@ def _registry(place: Place, name: str, path: Path) -> RegistryFacts:
         registry = RotationRegistry.load(path)
     except Stage4Error as error:
         return RegistryFacts(name, place.shown(path), problem_of(error, place))
-    bad_rows = tuple((problem.row, problem.reason) for problem in registry.problems)
+    bad_rows = tuple((shown(problem.row), problem.reason) for problem in registry.problems)
     return RegistryFacts(name, place.shown(path), rows=dict(registry.rotated_at), bad_rows=bad_rows)
 
 

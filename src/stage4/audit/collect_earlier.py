@@ -22,7 +22,7 @@ from stage4.errors import Stage4Error
 from stage4.security import certificates
 from stage4.security.rotation_journal import CERTIFICATES, backup_file, backup_instant, backups_directory
 
-_LOOK_BACK: Final = 16  # reports, where one of another bundle or without certificates stands in between
+_LOOK_BACK: Final = 8  # reports, where one of another bundle or without certificates stands in between
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 

@@ -14,7 +14,7 @@ import click
 from stage4.cli import _run
 from stage4.cli.root import Session
 from stage4.clock import SystemClock, format_instant, parse_instant
-from stage4.errors import ExitCode, UsageError
+from stage4.errors import ExitCode, Refused, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -237,14 +237,18 @@ def _verdict(table: Sequence[Row], read: dict[str, Registry], journal: Journal |
 
 
 def _say_problems(session: Session, read: dict[str, Registry], journal: Journal | None) -> None:
+    from stage4.security.rotation import shown
+    from stage4.security.rotation_journal import journal_path
+
     for each in read.values():
         if each.error is not None:
             _run.say_error(each.error, session.language)
         for problem in () if each.content is None else each.content.problems:
             reason = session.text(problem.reason)
-            _run.say(session.text("rotation.bad_row", path=each.path, row=problem.row, reason=reason))
+            _run.say(session.text("rotation.bad_row", path=each.path, row=shown(problem.row), reason=reason))
     if journal is not None:
-        _run.say(session.text("rotation.unfinished", bundle=journal.bundle, path=f"rotation.{journal.bundle}.json"))
+        path = journal_path(session.installation.root, journal.bundle)
+        _run.say_error(Refused("rotation.unfinished", bundle=journal.bundle, path=path), session.language)
 
 
 def _say_plan(session: Session, meant: Bundle, asked: Plan) -> None:

@@ -51,7 +51,7 @@ from stage4.security.rotation_journal import (
 )
 
 ORDER: Final = ("server_key", "client_key", "ca", "server", "client")
-__all__ = ["ORDER", "Outcome", "Plan", "Renewal", "journal_path", "plan", "renew"]
+__all__ = ["ORDER", "Outcome", "Plan", "Renewal", "journal_path", "plan", "renew", "require_own"]
 
 
 class Outcome(StrEnum):
@@ -107,7 +107,7 @@ def plan(bundle: Bundle) -> Plan:
     if journal is not None and journal.phase is not Phase.PREPARING:
         return Plan(journal.old, (), (), "", journal)
     for path in (*bundle.paths.values(), bundle.registry):
-        _require_own(path)
+        require_own(path)
     found = {role: certificates.load_certificates(bundle.paths[role]) for role in CERTIFICATES}
     for role, chain in found.items():
         if not demo_pki.is_demo(chain[0]):
@@ -162,10 +162,23 @@ def _renewed(bundle: Bundle, asked: Plan, clock: Clock, record: Callable[[Renewa
         rows={f"tls_{role}": rows.get((bundle.name.lower(), f"tls_{role}")) for role in CERTIFICATES},
     )
     write_journal(bundle.root, journal)
+    try:
+        new = _made_aside(bundle, asked, journal, clock)
+    except (OSError, Stage4Error):
+        with suppress(OSError):
+            _clear(bundle, journal)
+        raise
+    journal = replace(journal, phase=Phase.INSTALLING, new=new)
+    write_journal(bundle.root, journal)
+    return _installed(bundle, journal, record, Outcome.ROTATED)
+
+
+def _made_aside(bundle: Bundle, asked: Plan, journal: Journal, clock: Clock) -> Mapping[str, str]:
+    """Steps 2 and 3; the fingerprints of the new bundle, which is complete and sound."""
     _back_up(bundle, journal)
     made = demo_pki.make_bundle(
         bundle.name,
-        begins,
+        journal.at,
         server_names=asked.server_names,
         client_names=asked.client_names,
         client_common_name=asked.client_common_name,
@@ -176,14 +189,8 @@ def _renewed(bundle: Bundle, asked: Plan, clock: Clock, record: Callable[[Renewa
         _write_new(_next(bundle.paths[role]), content, mode)
     _sync(bundle)
     staged = {role: _next(path) for role, path in bundle.paths.items()}
-    try:
-        _require_sound(staged, clock.now())
-    except Stage4Error:
-        _clear(bundle, journal)
-        raise
-    journal = replace(journal, phase=Phase.INSTALLING, new=_fingerprints(staged))
-    write_journal(bundle.root, journal)
-    return _installed(bundle, journal, record, Outcome.ROTATED)
+    _require_sound(staged, clock.now())
+    return _fingerprints(staged)
 
 
 def _resumed(bundle: Bundle, journal: Journal, clock: Clock, record: Callable[[Renewal], None]) -> Renewal:
@@ -328,7 +335,7 @@ def _registry(path: Path) -> RotationRegistry:
     return RotationRegistry.load(path) if os.path.lexists(path) else RotationRegistry()
 
 
-def _require_own(path: Path) -> None:
+def require_own(path: Path) -> None:
     """Raise Refused where replacing `path` would take it away from others, or leave the real file as it is."""
     if path.is_symlink():
         raise Refused("rotation.link", path=path)

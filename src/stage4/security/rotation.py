@@ -21,6 +21,7 @@ from stage4.clock import format_instant, parse_instant
 from stage4.errors import UsageError
 
 SEPARATOR: Final = "::"
+_LONGEST_NAME: Final = 128
 _MODE: Final = 0o644
 _LAST: Final = datetime.max.replace(microsecond=0, tzinfo=UTC)
 
@@ -87,7 +88,7 @@ class RotationRegistry:
 
     def record(self, key: str, purpose: str, at: datetime) -> RotationRegistry:
         """The registry with one more rotation, which replaces an earlier one of the same key and purpose."""
-        if SEPARATOR in key or SEPARATOR in purpose or not key or not purpose:
+        if not _is_name(key) or not _is_name(purpose):
             raise UsageError("security.registry_bad_name", key=key, purpose=purpose)
         name = (key.lower(), purpose.lower())
         # A row of the same key that could not be read, or stood twice, is replaced with it.
@@ -130,6 +131,16 @@ def judge(last: datetime | None, interval_days: float, warn_days: float, now: da
     return Rotation(RotationState.FRESH, due_at, left)
 
 
+def shown(row: str) -> str:
+    """The name of a row that could not be read, as it may stand in a message: one line, no control characters."""
+    printable = "".join(letter if letter.isprintable() else "\ufffd" for letter in row)
+    return printable if len(printable) <= _LONGEST_NAME else printable[:_LONGEST_NAME] + "…"
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_NAME and text.isprintable() and SEPARATOR not in text
+
+
 def _name(row: str) -> tuple[str, str]:
     key, _, purpose = row.partition(SEPARATOR)
     return key.lower(), purpose.lower()
@@ -138,7 +149,7 @@ def _name(row: str) -> tuple[str, str]:
 def _add(rotated_at: dict[tuple[str, str], datetime], row: str, value: object) -> str | None:
     """Put one row in, or say by a code why it cannot be read."""
     key, separator, purpose = row.partition(SEPARATOR)
-    if not separator or not key or not purpose or SEPARATOR in purpose:
+    if not separator or not _is_name(key) or not _is_name(purpose):
         return "security.registry_row_name"
     name = (key.lower(), purpose.lower())
     if name in rotated_at:

@@ -26,6 +26,7 @@ SCHEMA: Final = "stage4.rotation_journal/1"
 CERTIFICATES: Final = ("ca", "server", "client")
 _HOME: Final = Path("var/security")
 _BUNDLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LOOKED_AT: Final = 16
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
@@ -64,6 +65,15 @@ def backups_directory(root: Path) -> Path:
 def backup_file(root: Path, backup: str, role: str) -> Path:
     """The file of `role` in a backup."""
     return backups_directory(root) / backup / f"{role.replace('_', '-')}.pem"
+
+
+def backed_up_keys(root: Path) -> list[Path]:
+    """The private keys in the newest backups: they were in use until a moment ago, and are still to be kept secret."""
+    try:
+        backups = sorted(backups_directory(root).iterdir(), reverse=True)[:_LOOKED_AT]
+    except OSError:
+        return []
+    return [path for backup in backups for path in sorted(backup.glob("*-key.pem"))]
 
 
 def backup_instant(name: str, bundle: str) -> datetime | None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from stage4.security.certificates import CertificateFacts
 
 _DAY = timedelta(days=1)
+# A registry that is nonsense from end to end must not make a report that nobody can read.
+_SHOWN = 20
 
 
 def readable(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -24,13 +26,15 @@ def readable(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
         if registry.problem is not None:
             yield of_problem(registry.path, registry.problem)
             continue
-        for row, code in registry.bad_rows:
+        for row, code in registry.bad_rows[:_SHOWN]:
             yield failed(f"{registry.path}#{row}", "audit.registry_row", path=registry.path, row=row, reason=code)
         ahead = [name for name, at in registry.rows.items() if at > now]
-        for key, purpose in ahead:
+        for key, purpose in ahead[:_SHOWN]:
             at = format_instant(registry.rows[key, purpose])
             row = f"{key}{SEPARATOR}{purpose}"
             yield failed(f"{registry.path}#{row}", "audit.rotation_future", row=row, at=at)
+        if (more := len(registry.bad_rows[_SHOWN:]) + len(ahead[_SHOWN:])) > 0:
+            yield failed(registry.path, "rotation.more_rows", path=registry.path, count=more)
         if not registry.bad_rows and not ahead:
             yield passed(registry.path, "audit.registry_readable", path=registry.path, count=len(registry.rows))
 
