@@ -12,7 +12,7 @@ from cryptography import x509
 
 from stage4.errors import Conflict, Refused, Stage4Error, Unavailable, UsageError
 from stage4.security import certificates, rotating
-from stage4.security.demo_pki import bundle_paths, create_bundle
+from stage4.security.demo_pki import bundle_paths, create_bundle, make_bundle
 from stage4.security.rotating import Bundle, Outcome, Renewal
 from stage4.security.rotation import RotationRegistry
 from stage4.security.rotation_journal import (
@@ -44,6 +44,10 @@ def bundle(tmp_path: Path) -> Bundle:
 def renew(bundle: Bundle) -> tuple[Renewal, list[Renewal]]:
     told: list[Renewal] = []
     return rotating.renew(bundle, LATER, told.append), told
+
+
+def busy_log(_: Renewal) -> None:
+    raise Unavailable("log.busy", path="log", seconds=2)
 
 
 def leaf(path: Path) -> x509.Certificate:
@@ -181,11 +185,9 @@ def test_a_second_rotation_at_the_same_time_is_refused(bundle: Bundle) -> None:
 
 
 def test_a_log_that_takes_no_entry_leaves_a_rotation_that_the_next_call_finishes(bundle: Bundle) -> None:
-    def full(_: Renewal) -> None:
-        raise Unavailable("log.busy", path="log", seconds=2)
-
-    with pytest.raises(Unavailable, match=r"log\.busy"):
-        rotating.renew(bundle, LATER, full)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match=r"log\.busy"):
+            rotating.renew(bundle, LATER, busy_log)
     made = contents(bundle)
     done, told = renew(bundle)
 
@@ -193,12 +195,62 @@ def test_a_log_that_takes_no_entry_leaves_a_rotation_that_the_next_call_finishes
     assert contents(bundle) == made
 
 
-def test_where_neither_bundle_can_be_had_it_is_said_and_everything_is_left(bundle: Bundle) -> None:
-    def full(_: Renewal) -> None:
-        raise Unavailable("log.busy", path="log", seconds=2)
+def test_a_file_that_does_not_answer_is_no_reason_to_give_the_new_bundle_up(bundle: Bundle) -> None:
+    with pytest.raises(Unavailable, match=r"log\.busy"):
+        rotating.renew(bundle, LATER, busy_log)
+    path = bundle.paths["server"]
+    aside = path.with_name("aside")
+    path.rename(aside)
+    path.mkdir()
 
+    with pytest.raises(Unavailable, match=r"files\.unreadable"):
+        renew(bundle)
+    path.rmdir()
+    aside.rename(path)
+
+    assert renew(bundle)[0].outcome is Outcome.FINISHED
+
+
+def test_a_clock_that_was_set_back_does_not_undo_a_rotation(bundle: Bundle) -> None:
     with pytest.raises(Unavailable):
-        rotating.renew(bundle, LATER, full)
+        rotating.renew(bundle, LATER, busy_log)
+
+    assert rotating.renew(bundle, CLOCK, lambda _: None).outcome is Outcome.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([x509.DNSName("*.desk.example")], ("DNS:*.desk.example",)),
+        (
+            [x509.UniformResourceIdentifier("spiffe://desk/metrics"), x509.DNSName("metrics.desk")],
+            ("URI:spiffe://desk/metrics", "DNS:metrics.desk"),
+        ),
+        ([x509.UniformResourceIdentifier("spiffe://desk/metrics")], None),
+    ],
+)
+def test_a_name_of_any_kind_is_carried_over(
+    names: list[x509.GeneralName], expected: tuple[str, ...] | None, bundle: Bundle
+) -> None:
+    made = make_bundle(
+        "core-oem",
+        CLOCK.now(),
+        server_names=names,
+        client_names=[x509.DNSName("desk-client")],
+        client_common_name="desk-client",
+    )
+    for role, (content, _) in made.items():
+        bundle.paths[role].write_bytes(content)
+    if expected is None:
+        refused(bundle, Refused, "rotation.no_names")
+    else:
+        renew(bundle)
+        assert certificates.facts_of(leaf(bundle.paths["server"])).sans == expected
+
+
+def test_where_neither_bundle_can_be_had_it_is_said_and_everything_is_left(bundle: Bundle) -> None:
+    with pytest.raises(Unavailable):
+        rotating.renew(bundle, LATER, busy_log)
     journal = read_journal(bundle.root, "core-oem")
     assert journal is not None
     bundle.paths["server"].write_bytes(bundle.paths["client"].read_bytes())
@@ -217,11 +269,8 @@ def test_where_neither_bundle_can_be_had_it_is_said_and_everything_is_left(bundl
     "change", [{"phase": "dancing"}, {"backup": "../../../secrets"}, {"bundle": "other"}, {"old": 7}, {"at": None}]
 )
 def test_a_journal_that_nobody_wrote_is_not_followed(change: dict[str, object], bundle: Bundle) -> None:
-    def full(_: Renewal) -> None:
-        raise Unavailable("log.busy", path="log", seconds=2)
-
     with pytest.raises(Unavailable):
-        rotating.renew(bundle, LATER, full)
+        rotating.renew(bundle, LATER, busy_log)
     path = journal_path(bundle.root, "core-oem")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
 

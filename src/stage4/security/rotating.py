@@ -51,6 +51,7 @@ from stage4.security.rotation_journal import (
 )
 
 ORDER: Final = ("server_key", "client_key", "ca", "server", "client")
+_LEAVES: Final[tuple[certificates.Purpose, ...]] = ("server", "client")
 __all__ = ["ORDER", "Outcome", "Plan", "Renewal", "journal_path", "plan", "renew", "require_own"]
 
 
@@ -103,11 +104,11 @@ def plan(bundle: Bundle) -> Plan:
     Raises Refused `rotation.foreign_authority`, `rotation.several_authorities`, `rotation.link`, `rotation.not_owner`
     or `rotation.no_names`, and what reading certificates, registry and journal raises.
     """
+    for path in (*bundle.paths.values(), bundle.registry):
+        require_own(path)
     journal = read_journal(bundle.root, bundle.name)
     if journal is not None and journal.phase is not Phase.PREPARING:
         return Plan(journal.old, (), (), "", journal)
-    for path in (*bundle.paths.values(), bundle.registry):
-        require_own(path)
     found = {role: certificates.load_certificates(bundle.paths[role]) for role in CERTIFICATES}
     for role, chain in found.items():
         if not demo_pki.is_demo(chain[0]):
@@ -116,7 +117,7 @@ def plan(bundle: Bundle) -> Plan:
         raise Refused("rotation.several_authorities", path=bundle.paths["ca"], n=len(found["ca"]))
     _registry(bundle.registry)
     server, client = found["server"][0], found["client"][0]
-    if not list(_hosts(server)):
+    if not _hosts(server):
         raise Refused("rotation.no_names", path=bundle.paths["server"])
     common = client.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return Plan(
@@ -141,7 +142,7 @@ def renew(bundle: Bundle, clock: Clock, record: Callable[[Renewal], None]) -> Re
         try:
             if asked.unfinished is not None:
                 if asked.unfinished.phase is not Phase.PREPARING:
-                    return _resumed(bundle, asked.unfinished, clock, record)
+                    return _resumed(bundle, asked.unfinished, record)
                 _clear(bundle, asked.unfinished)
             return _renewed(bundle, asked, clock, record)
         except OSError as error:
@@ -163,7 +164,7 @@ def _renewed(bundle: Bundle, asked: Plan, clock: Clock, record: Callable[[Renewa
     )
     write_journal(bundle.root, journal)
     try:
-        new = _made_aside(bundle, asked, journal, clock)
+        new = _made_aside(bundle, asked, journal)
     except (OSError, Stage4Error):
         with suppress(OSError):
             _clear(bundle, journal)
@@ -173,7 +174,7 @@ def _renewed(bundle: Bundle, asked: Plan, clock: Clock, record: Callable[[Renewa
     return _installed(bundle, journal, record, Outcome.ROTATED)
 
 
-def _made_aside(bundle: Bundle, asked: Plan, journal: Journal, clock: Clock) -> Mapping[str, str]:
+def _made_aside(bundle: Bundle, asked: Plan, journal: Journal) -> Mapping[str, str]:
     """Steps 2 and 3; the fingerprints of the new bundle, which is complete and sound."""
     _back_up(bundle, journal)
     made = demo_pki.make_bundle(
@@ -189,20 +190,34 @@ def _made_aside(bundle: Bundle, asked: Plan, journal: Journal, clock: Clock) -> 
         _write_new(_next(bundle.paths[role]), content, mode)
     _sync(bundle)
     staged = {role: _next(path) for role, path in bundle.paths.items()}
-    _require_sound(staged, clock.now())
+    _require_sound(staged, journal.at)
     return _fingerprints(staged)
 
 
-def _resumed(bundle: Bundle, journal: Journal, clock: Clock, record: Callable[[Renewal], None]) -> Renewal:
+def _resumed(bundle: Bundle, journal: Journal, record: Callable[[Renewal], None]) -> Renewal:
     if journal.phase is Phase.INSTALLING:
-        there = {role: _next(path) if _next(path).exists() else path for role, path in bundle.paths.items()}
-        with suppress(Stage4Error):
-            _require_sound(there, clock.now())
-            if _fingerprints(there) == journal.new:
-                return _installed(bundle, journal, record, Outcome.FINISHED)
+        if _is_there(bundle, journal):
+            return _installed(bundle, journal, record, Outcome.FINISHED)
         journal = replace(journal, phase=Phase.ROLLING_BACK)
         write_journal(bundle.root, journal)
     return _rolled_back(bundle, journal, record)
+
+
+def _is_there(bundle: Bundle, journal: Journal) -> bool:
+    """
+    Whether what was installed and what still waits make up the new bundle.
+
+    Judged as of its beginning, because a clock that was set back is no reason to give it up; raises Unavailable
+    `files.unreadable` where a file does not answer, because that says nothing about the bundle.
+    """
+    there = {role: _next(path) if _next(path).exists() else path for role, path in bundle.paths.items()}
+    try:
+        _require_sound(there, journal.at)
+        return _fingerprints(there) == journal.new
+    except Stage4Error as error:
+        if error.code == "files.unreadable":
+            raise
+        return False
 
 
 def _installed(bundle: Bundle, journal: Journal, record: Callable[[Renewal], None], outcome: Outcome) -> Renewal:
@@ -299,17 +314,14 @@ def _free_backup(bundle: Bundle, at: datetime) -> str:
 def _require_sound(paths: Mapping[str, Path], now: datetime) -> None:
     """Raise Refused `rotation.unsound` unless each side would accept the other."""
     found = {role: certificates.load_certificates(paths[role]) for role in CERTIFICATES}
-    for role, purpose in (("server", "server"), ("client", "client")):
-        leaf, *others = found[role]
-        if not certificates.key_matches(leaf, certificates.load_private_key(paths[f"{role}_key"])):
-            raise Refused("rotation.unsound", role=role, reason="key_mismatch")
-        hosts = list(_hosts(leaf)) if purpose == "server" else [None]
-        for host in hosts:
-            verdict = certificates.verify_chain(
-                leaf, others, found["ca"], purpose="server" if host else "client", host=host, now=now
-            )
+    for purpose in _LEAVES:
+        leaf, *others = found[purpose]
+        if not certificates.key_matches(leaf, certificates.load_private_key(paths[f"{purpose}_key"])):
+            raise Refused("rotation.unsound", role=purpose, reason="key_mismatch")
+        for host in _hosts(leaf) if purpose == "server" else (None,):
+            verdict = certificates.verify_chain(leaf, others, found["ca"], purpose=purpose, host=host, now=now)
             if not verdict.ok:
-                raise Refused("rotation.unsound", role=role, reason=verdict.reason.value)
+                raise Refused("rotation.unsound", role=purpose, reason=verdict.reason.value)
 
 
 def _fingerprints(paths: Mapping[str, Path]) -> dict[str, str]:
