@@ -248,11 +248,13 @@ def test_a_reason_is_needed_and_is_one_line(reason: str, root: Path, answer: Ans
 
 
 def test_without_the_log_nothing_is_recorded_and_nothing_renewed(root: Path, answer: Answers) -> None:
-    (root / "secrets/decision_log/keyring.json").unlink()
-    before = everything(root)
-    answer("mark", "core-oem", "metrics-token", *REASON, code=3)
-    answer("rotate", code=3)
-    assert everything(root) == before
+    next((root / "secrets/decision_log").glob("*.key")).unlink()
+    for _ in range(2):
+        before = everything(root)
+        answer("mark", "core-oem", "metrics-token", *REASON, code=3)
+        answer("rotate", code=3)
+        assert everything(root) == before
+        (root / "secrets/decision_log/keyring.json").unlink(missing_ok=True)
 
 
 def test_a_dry_run_shows_the_plan_and_changes_nothing(root: Path, answer: Answers) -> None:

@@ -16,9 +16,11 @@ from stage4.clock import Clock, format_instant
 from stage4.config import Installation
 from stage4.decisionlog import reading, traces
 from stage4.decisionlog.entry import ROTATION, SECURITY_CATEGORY, Draft
-from stage4.decisionlog.open import open_log
+from stage4.decisionlog.open import load_keyring, open_log
+from stage4.decisionlog.writer import DecisionLog
 from stage4.errors import Refused, Stage4Error, Unavailable, UsageError
 from stage4.security import certificates, demo_pki, rotating
+from stage4.security.keyring import KeyRing
 from stage4.security.rotating import Bundle, Outcome, Plan, Renewal
 from stage4.security.rotation import SEPARATOR, RotationRegistry
 from stage4.security.rotation_journal import locked, read_journal, require_bundle_name
@@ -118,10 +120,7 @@ def renew(installation: Installation, bundle: str, clock: Clock, environ: Mappin
     """
     meant, _ = plan(installation, bundle)
     log = open_log(installation, clock, environ)
-    # Asked first: a bundle that was replaced and cannot be told of would stay unfinished.
-    trace = traces.find(log.path)
-    if log.in_force() is None and trace is not None:
-        raise Unavailable("log.vanished", path=log.path, trace=trace)
+    _require_willing(log, load_keyring(installation, environ))
     numbers: list[int] = []
 
     def record(renewal: Renewal) -> None:
@@ -140,6 +139,15 @@ def renew(installation: Installation, bundle: str, clock: Clock, environ: Mappin
 
     done = rotating.renew(meant, clock, record)
     return done, numbers[-1]
+
+
+def _require_willing(log: DecisionLog, ring: KeyRing) -> None:
+    """Raise what keeps the log from taking an entry: a bundle that was replaced and not told of stays unfinished."""
+    if log.in_force() is None:
+        trace = traces.find(log.path)
+        if trace is not None:
+            raise Unavailable("log.vanished", path=log.path, trace=trace)
+        ring.active_key().secret_for("rotation", "")
 
 
 def entry_of(installation: Installation, renewal: Renewal) -> Draft:
