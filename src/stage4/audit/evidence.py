@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stage4.audit.evidence_live import Live
     from stage4.security.certificates import CertificateFacts
 
 
@@ -250,6 +251,7 @@ class Evidence:
     log: LogFacts
     notices: tuple[SettingNotice, ...] = ()
     inputs: tuple[Input, ...] = ()
+    live: Live | None = None  # None: the running service was not probed
 
     def registry(self, name: str) -> RegistryFacts | None:
         return next((registry for registry in self.registries if registry.name == name), None)
