@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -223,16 +224,31 @@ def test_a_service_that_hangs_after_the_handshake_is_cut_too(installation: Insta
     assert probed.seconds < 1.5
 
 
-def test_a_service_that_sends_a_byte_now_and_then_is_cut_too(installation: Installation) -> None:
-    def dripping(connection: socket.socket) -> None:
-        while True:
-            connection.sendall(b"\x16")
-            time.sleep(0.05)
+def drip(connection: socket.socket, whole: bytes) -> None:
+    """Send a byte now and then, for longer than a connection may take."""
+    ended = threading.Event()
+    for byte in whole:
+        connection.sendall(bytes([byte]))
+        ended.wait(0.05)
 
-    with servers.listening(dripping) as port:
+
+def test_a_handshake_that_comes_byte_by_byte_is_cut_too(installation: Installation) -> None:
+    record = b"\x16\x03\x03\x40\x00" + bytes(200)  # a record of 16 KB, as far as it comes
+    with servers.listening(lambda connection: drip(connection, record)) as port:
         probed = probe(installation, port, seconds=1)
 
     assert probed.outcomes == CANNOT_TELL
+    assert probed.outcome("certificate", "TLSv1.3") == "timeout"
+    assert probed.seconds < 1.5
+
+
+def test_a_greeting_that_comes_byte_by_byte_is_cut_too(installation: Installation) -> None:
+    serve = servers.tls(installation, greeting=servers.SETTINGS, send=drip)
+    with servers.listening(serve) as port:
+        probed = probe(installation, port, seconds=1)
+
+    assert probed.outcomes == CANNOT_TELL
+    assert probed.outcome("certificate", "TLSv1.3") == "timeout"
     assert probed.seconds < 1.5
 
 

@@ -88,6 +88,7 @@ def tls(
     leaf: tuple[Path, Path] | None = None,
     versions: tuple[str, str] = ("TLSv1_2", "TLSv1_3"),
     demands: bool = True,
+    send: Callable[[socket.socket, bytes], None] = socket.socket.sendall,
 ) -> Serve:
     """A TLS server that says `greeting`; with `demands` only to clients of the bundle's CA."""
     files = paths(installation)
@@ -106,7 +107,7 @@ def tls(
         connection.settimeout(20)
         with context.wrap_socket(connection, server_side=True) as secured:
             if greeting:
-                secured.sendall(greeting)
+                send(secured, greeting)
             while secured.recv(4096):
                 pass
 

@@ -193,6 +193,8 @@ def _answer(stream: socket.socket, stop: Deadline) -> bytes:
         try:
             stream.settimeout(stop.left)
             piece = stream.recv(_FRAME_HEADER - len(received))
+        except TimeoutError:
+            raise
         except OSError:
             if not received:
                 raise
