@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import socket
+import struct
 import tempfile
 import threading
 import time
@@ -183,10 +184,48 @@ def test_a_service_in_plain_text_fails_and_nothing_else_can_be_told(installation
     assert {"probe.speaks_plaintext", "probe.plaintext_spoken"} <= probed.codes
 
 
-@pytest.mark.parametrize("greeting", [servers.HTTP_1, b"220 mail\r\n", b"\0"])
-def test_a_plaintext_port_of_something_else_cannot_tell(installation: Installation, greeting: bytes) -> None:
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        servers.HTTP_1,
+        b"220 mail\r\n",
+        b"\0",
+        b"\0\0\0\4\1\0\0\0\0",  # the acknowledgement of SETTINGS, which nobody may send first
+        b"\0\0\7\4\0\0\0\0\0",  # SETTINGS of a length that no SETTINGS has
+        b"\0\0\0\4\0\0\0\0\1",  # SETTINGS on a stream
+        b"\0\0\10\7\0\0\0\0\0" + bytes(8),  # GOAWAY
+        b"\x15\x03\x01\0\x02\x02\x46",  # the TLS alert protocol_version, to everybody
+        b"\x16\x03\x03\0\x04\x0e\0\0\0",  # a handshake that begins with its end
+        b"",
+    ],
+)
+def test_a_port_of_something_else_cannot_tell(installation: Installation, greeting: bytes) -> None:
     with servers.listening(servers.plain(greeting)) as port:
         assert probe(installation, port).outcomes == CANNOT_TELL
+
+
+def test_a_port_that_resets_cannot_tell(installation: Installation) -> None:
+    def reset(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with servers.listening(reset) as port:
+        assert probe(installation, port).outcomes == CANNOT_TELL
+
+
+def test_a_service_that_goes_away_under_the_probe_cannot_tell(installation: Installation) -> None:
+    serve = servers.tls(installation)
+    met: list[socket.socket] = []
+
+    def twice(connection: socket.socket) -> None:
+        met.append(connection)
+        if len(met) <= 2:  # the positive control over both versions
+            serve(connection)
+
+    with servers.listening(twice) as port:
+        probed = probe(installation, port)
+
+    assert probed.outcomes == CANNOT_TELL
+    assert "probe.went_away" in probed.codes
 
 
 def test_a_dead_port_cannot_tell(installation: Installation) -> None:

@@ -88,7 +88,7 @@ def tls(
     leaf: tuple[Path, Path] | None = None,
     versions: tuple[str, str] = ("TLSv1_2", "TLSv1_3"),
     demands: bool = True,
-    send: Callable[[socket.socket, bytes], None] = socket.socket.sendall,
+    send: Callable[[socket.socket, bytes], None] = lambda stream, whole: stream.sendall(whole),
 ) -> Serve:
     """A TLS server that says `greeting`; with `demands` only to clients of the bundle's CA."""
     files = paths(installation)
