@@ -373,6 +373,15 @@ def test_openssl_that_demands_a_certificate_and_believes_any_fails(installation:
     }
 
 
+def test_openssl_that_does_not_ask_what_a_certificate_is_for_fails(installation: Installation) -> None:
+    flags = ("-Verify", "2", "-verify_return_error", "-purpose", "any")
+    with servers.openssl_server(installation, *flags) as port:
+        probed = probe(installation, port)
+
+    assert probed.outcomes == HEALTHY | NO_CALLS | {"LIVE-03": "fail"}
+    assert {"probe.server_in", "probe.foreign_out"} <= probed.codes
+
+
 def test_openssl_that_only_asks_fails(installation: Installation) -> None:
     with servers.openssl_server(installation, "-verify", "2") as port:
         assert probe(installation, port).outcomes == HEALTHY | NO_CALLS | {"LIVE-02": "fail", "LIVE-03": "fail"}

@@ -27,14 +27,10 @@ def foreign_pair(client: x509.Certificate | None, now: datetime) -> Iterator[tup
     """
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = client.issuer if client else _name("stage4 probe CA")
-    authority = (
-        _builder(issuer, issuer, authority_key, now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(authority_key, hashes.SHA256())
-    )
+    authority = _builder(issuer, issuer, authority_key, now, signs=True).sign(authority_key, hashes.SHA256())
+    subject = client.subject if client else _name("stage4 probe")
     leaf = (
-        _builder(client.subject if client else _name("stage4 probe"), issuer, key, now)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        _builder(subject, issuer, key, now, signs=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(_names(client), critical=False)
         .sign(authority_key, hashes.SHA256())
@@ -52,8 +48,19 @@ def foreign_pair(client: x509.Certificate | None, now: datetime) -> Iterator[tup
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, *, signs: bool
 ) -> x509.CertificateBuilder:
+    usage = x509.KeyUsage(
+        digital_signature=not signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -62,6 +69,8 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _DAY)
         .not_valid_after(now + _DAY)
+        .add_extension(x509.BasicConstraints(ca=signs, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
     )
 
 
