@@ -97,14 +97,26 @@ def test_old_versions_and_plain_text_are_held_to_the_same_rule(outcome: str) -> 
         assert said is (Outcome.FAIL if outcome == "settings" else expected)
 
 
-def test_a_version_over_which_nobody_gets_in_is_no_question() -> None:
-    refused = {(shown, "TLSv1.3"): "alert:protocol_version" for shown in ("certificate", *STRANGERS)}
-    live = seen({**refused, ("certificate_again", "TLSv1.3"): "settings"}, negotiated=None)
+@pytest.mark.parametrize(
+    ("again", "expected"),
+    [
+        ((Attempt("certificate", "TLSv1.3", "alert:protocol_version"),), "skipped"),
+        ((Attempt("certificate", "TLSv1.3", "timeout"),), "unknown"),
+        ((Attempt("certificate", "TLSv1.3", "eof", negotiated="TLSv1.3"),), "unknown"),
+        ((Attempt("certificate", "TLSv1.3", "settings", negotiated="TLSv1.3"),), "pass"),
+        ((), "unknown"),
+    ],
+    ids=["again", "timeout", "spoken", "it was chance", "not tried again"],
+)
+def test_a_version_over_which_nobody_gets_in_twice_is_no_question(again: tuple[Attempt, ...], expected: str) -> None:
+    refused = {(shown, "TLSv1.3"): "eof" for shown in ("certificate", *STRANGERS)}
+    live = seen(refused, negotiated=None)
+    live = dataclasses.replace(live, attempts=(*live.attempts, *again))
 
-    by_subject = {f.subject: f.outcome for f in found(live, "LIVE-02", "LIVE-03")}
+    by_subject = {f.subject: str(f.outcome) for f in found(live, "LIVE-02", "LIVE-03")}
 
-    assert {s: str(o) for s, o in by_subject.items()} == {
-        f"{live.target} {shown} {version}": "skipped" if version == "TLSv1.3" else "pass"
+    assert by_subject == {
+        f"{live.target} {shown} {version}": expected if version == "TLSv1.3" else "pass"
         for shown in STRANGERS
         for version in CURRENT
     }

@@ -90,6 +90,9 @@ def collect(
     calls = tuple(Call(shown, NOT_TRIED) for shown in (TOKEN, NO_TOKEN, WRONG_TOKEN))
     if opened is not None:
         pair = paths["client"], paths["client_key"]
+        # Once more where it did not get in: one broken connection must not look like a version that is not spoken.
+        closed = [a for a in attempts if a.shown == CERTIFICATE and a.protocol in CURRENT and a.outcome != SETTINGS]
+        attempts += [probing.attempt(Offer(CERTIFICATE, attempt.protocol, pair)) for attempt in closed]
         again = probing.attempt(Offer(CERTIFICATE_AGAIN, opened, pair, trusted=paths["ca"]))
         attempts.append(again)
         if again.outcome == UNTRUSTED:

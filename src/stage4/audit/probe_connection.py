@@ -160,14 +160,12 @@ def _converse(
             problem = Problem("probe.pair_unusable", params, undecided=True)
             tried.attempt = replace(tried.attempt, outcome=NOT_TRIED, problem=problem)
             return
-    stream = stack.enter_context(_connected(addresses, stop))
-    if context is not None:
+    stream = stack.enter_context(_connected(context, host, addresses, stop))
+    if isinstance(stream, ssl.SSLSocket):
         stream.settimeout(stop.left)
-        secured = context.wrap_socket(stream, server_hostname=host, do_handshake_on_connect=False)
-        stream = stack.enter_context(secured)
-        secured.do_handshake()
-        leaf = secured.getpeercert(binary_form=True)
-        tried.attempt = replace(tried.attempt, negotiated=secured.version(), served=_served(leaf) if leaf else None)
+        stream.do_handshake()
+        leaf = stream.getpeercert(binary_form=True)
+        tried.attempt = replace(tried.attempt, negotiated=stream.version(), served=_served(leaf) if leaf else None)
     # A peer that has already turned us away takes nothing more, but what it said is still there to read.
     stream.settimeout(stop.left)
     with suppress(OSError):
@@ -175,14 +173,22 @@ def _converse(
     tried.came_back(_judged(_answer(stream, stop), plain=context is None))
 
 
-def _connected(addresses: list[Address], stop: Deadline) -> socket.socket:
-    """The first address that takes us; raises what the last one said."""
+def _connected(context: ssl.SSLContext | None, host: str, addresses: list[Address], stop: Deadline) -> socket.socket:
+    """The first address that takes us, the handshake still to be made; raises what the last one said."""
     last: OSError = OSError()
     for address in addresses:
+        stream = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
         try:
-            return socket.create_connection(address[:2], timeout=stop.left)
+            # Wrapped before it is connected: the ssl module loses a socket that is reset in between.
+            if context is not None:
+                stream = context.wrap_socket(stream, server_hostname=host, do_handshake_on_connect=False)
+            stream.settimeout(stop.left)
+            stream.connect(address)
         except OSError as error:
+            stream.close()
             last = error
+        else:
+            return stream
     raise last
 
 

@@ -150,8 +150,6 @@ def foreign(evidence: Evidence, live: Live) -> Iterator[Opinion]:
 
 
 def _strangers(live: Live, shown: str) -> Iterator[Opinion]:
-    # Whom the service lets in over the other version it cannot have turned away for anything but the version.
-    unspoken = {good.protocol for good in live.of(CERTIFICATE) if good.turned_away and good.negotiated is None}
     attempts = {attempt.protocol: attempt for attempt in live.of(shown)}
     for version in CURRENT:
         attempt = attempts.get(version, Attempt(shown, version, NOT_TRIED))
@@ -160,7 +158,7 @@ def _strangers(live: Live, shown: str) -> Iterator[Opinion]:
         let_in, kept_out = _STRANGERS[shown]
         if attempt.outcome == SETTINGS:
             yield failed(subject, let_in, **params)
-        elif version in unspoken:
+        elif _unspoken(live, version):
             yield skipped(subject, "probe.version_unspoken", **params)
         elif attempt.problem is not None:
             yield unknown(subject, attempt.problem.code, **attempt.problem.params)
@@ -168,6 +166,12 @@ def _strangers(live: Live, shown: str) -> Iterator[Opinion]:
             yield passed(subject, kept_out, **params)
         else:
             yield unknown(subject, "probe.unclear", **params)
+
+
+def _unspoken(live: Live, version: str) -> bool:
+    """Whether the good certificate, which gets in over another version, was twice turned away before a handshake."""
+    good = [attempt for attempt in live.of(CERTIFICATE) if attempt.protocol == version]
+    return len(good) > 1 and all(attempt.turned_away and attempt.negotiated is None for attempt in good)
 
 
 def tokens(evidence: Evidence, live: Live) -> Iterator[Opinion]:
