@@ -115,6 +115,15 @@ def test_the_foreign_certificate_is_gone_after_the_probe(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_proxy_of_the_shell_is_never_used(telemetry: TelemetryProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_ports(1)}")
+    for name in ("no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert probe(telemetry.installation, telemetry.endpoint.port).outcomes == HEALTHY
+
+
 def test_without_the_good_token_the_certificates_are_judged_and_the_tokens_are_not(
     telemetry: TelemetryProcess,
 ) -> None:
