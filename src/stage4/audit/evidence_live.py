@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from stage4.audit.evidence import Problem
 from stage4.clock import format_instant
-
-if TYPE_CHECKING:
-    from stage4.audit.evidence import Problem
 
 PLAINTEXT: Final = "plaintext"
 CURRENT: Final = ("TLSv1.3", "TLSv1.2")
