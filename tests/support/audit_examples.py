@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from stage4.audit.evidence import (
@@ -21,9 +21,11 @@ from stage4.audit.evidence import (
     SigningKey,
 )
 from stage4.audit.finding import Outcome
-from stage4.audit.policy import Policy, RequiredRotation
+from stage4.audit.policy import RequiredRotation
 from support import audits
+from support.audit_example import Example
 from support.audits import BUNDLE, GOOD, LOG, NOW, POLICY, ROTATED, TOKENS, certificate_file, token
+from support.live_examples import LIVE_EXAMPLES
 
 FAIL, WARN, UNKNOWN = Outcome.FAIL, Outcome.WARN, Outcome.UNKNOWN
 ASKED = replace(POLICY, check_paths=True)
@@ -33,18 +35,6 @@ LOCKED = Problem("files.unreadable", {"path": "x", "reason": "denied"}, undecide
 UNSET = Problem("security.token_env_missing", {"token_id": "metrics", "variable": "METRICS"})
 WEAK = Secret(bits=40.0, placeholder=False, tag="weak")
 PLACEHOLDER = Secret(bits=200.0, placeholder=True, tag="placeholder")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One thing that is wrong, and what the control says of it."""
-
-    control: str
-    name: str
-    evidence: Evidence
-    outcome: Outcome
-    code: str
-    policy: Policy = POLICY
 
 
 def metrics(**changes: object) -> Evidence:
@@ -439,6 +429,7 @@ EXAMPLES = (
         WARN,
         "audit.setting_unknown",
     ),
+    *LIVE_EXAMPLES,
 )
 # A disabled service is not judged; the service that is not there at all is another thing.
 DISABLED = ServiceFacts("metrics_service", False, False, False)

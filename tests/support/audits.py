@@ -31,6 +31,7 @@ from stage4.audit.evidence import (
 from stage4.audit.policy import Policy, RequiredRotation
 from stage4.security.certificates import CertificateFacts
 from stage4.testing.clock import ManualClock
+from support.live import LIVE
 
 NOW = datetime(2026, 11, 23, 9, 42, tzinfo=UTC)
 ROTATED = NOW - timedelta(days=10)
@@ -145,6 +146,7 @@ GOOD = Evidence(
         )
         for role, digit in (("ca", "7"), ("server", "8"), ("client", "9"))
     ),
+    live=LIVE,
 )
 # What an audit would hold that found nothing at all.
 EMPTY = Evidence(

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stage4.audit.evidence_live import Live
     from stage4.security.certificates import CertificateFacts
 
 
@@ -263,6 +264,7 @@ class Evidence:
     inputs: tuple[Input, ...] = ()
     earlier: tuple[EarlierCertificate, ...] = ()
     unfinished: str | None = None  # the journal of a rotation of the bundle that was interrupted
+    live: Live | None = None  # None: the running service was not probed
 
     def registry(self, name: str) -> RegistryFacts | None:
         return next((registry for registry in self.registries if registry.name == name), None)
