@@ -17,6 +17,7 @@ from stage4.audit.controls import CONTROLS
 from stage4.audit.evidence import DirectoryFacts
 from stage4.audit.finding import Outcome
 from stage4.audit.reading import is_there
+from stage4.errors import ExitCode
 from support import audits
 from support.audit_rooms import Room, copied
 from support.audits import NOW, POLICY, demo_installation
@@ -121,7 +122,7 @@ def test_a_registry_without_end_is_not_read_to_its_end(room: Room) -> None:
 
     answer = room.audit("--check-paths")
 
-    assert answer.code == 1
+    assert answer.code == ExitCode.CANNOT_TELL
     assert {f[2] for f in answer.results("fail", "unknown") if f[0] == "ROT-01"} == {"files.too_large"}
 
 
