@@ -73,3 +73,9 @@ def test_a_template_that_nobody_filled_in_is_a_placeholder(secret: str) -> None:
 def test_chance_alone_is_never_called_a_placeholder() -> None:
     for _ in range(2000):
         assert not strength.is_placeholder(base64.b64encode(CHANCE.randbytes(32)).decode())
+
+
+def test_a_uuid_has_the_bits_that_its_standard_leaves_it() -> None:
+    assert strength.bits("f47ac10b-58cc-4372-a567-0e02b2c3d479") == 122.0
+    assert strength.bits("{F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6}") == 60.0
+    assert strength.bits("f47ac10b-58cc-4372-a567-0e02b2c3d479" + CHANCE.randbytes(8).hex()) >= 128

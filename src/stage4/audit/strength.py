@@ -74,8 +74,18 @@ COMMON: Final = (
 _TEMPLATE: Final = re.compile(r"\$\{.*\}|\$\(.*\)|\$[A-Za-z_]\w*|\{\{.*\}\}|<[^<>]*>|%\w+%|__\w+__", re.DOTALL)
 
 
+# RFC 9562: of 128 bits six are fixed, and only version 4 draws the others; time and place are in the rest.
+_UUID: Final = re.compile(
+    r"\{?[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\}?", re.IGNORECASE
+)
+_UUID_BITS: Final = 122.0
+_UUID_OF_TIME_BITS: Final = 60.0
+
+
 def bits(secret: str) -> float:
     """An upper bound of the guessing work, in bits; 0 for nothing."""
+    if uuid := _UUID.fullmatch(secret):
+        return _UUID_BITS if uuid.group(1) == "4" else _UUID_OF_TIME_BITS
     unit = secret[: _period(secret)]
     if not unit:
         return 0.0
