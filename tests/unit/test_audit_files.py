@@ -102,6 +102,13 @@ def test_what_says_who_may_do_what_is_not_for_others_to_change(room: Room, relat
     assert {("FS-02", relative, "audit.writable"), ("FS-02", directory, "audit.directory_open")} <= room.wrong("FS")
 
 
+@pytest.mark.parametrize("relative", ["var/runtime/overrides", "var/runtime"])
+def test_where_stops_lie_nobody_else_may_write(room: Room, relative: str) -> None:
+    (room.root / relative).chmod(0o1777)
+
+    assert room.wrong("FS") == {("FS-02", relative, "audit.directory_open")}
+
+
 def test_a_directory_or_a_pipe_in_the_place_of_a_secret_fails_and_nobody_waits(room: Room) -> None:
     for number, make in enumerate((Path.mkdir, os.mkfifo)):
         path = room.root / ("secrets/detector.token", "secrets/alertmanager.token")[number]

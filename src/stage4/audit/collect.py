@@ -63,7 +63,7 @@ def collect(
         files=collect_files.collect(
             installation,
             collect_files.secret_paths(installation, key_paths),
-            (*public_paths, *registry_paths.values(), *collect_files.public_paths(installation)),
+            (*public_paths, *registry_paths.values(), *collect_files.public_paths(installation, config)),
             environ,
         ),
         services=collect_tokens.services(installation),

@@ -20,6 +20,8 @@ from stage4.config import CORE, Installation
 
 _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 _GIT_SECONDS: Final = 5.0
+# The stop of everything and what the gate latched: whoever may write there stops the desk, or starts it.
+_STOPS: Final = ("var/runtime/overrides/multi_strategy_disable.json", "var/runtime/gate.json")
 # So many at a time, because the system limits the length of a command.
 _GIT_PATHS: Final = 500
 
@@ -73,10 +75,15 @@ def secret_paths(installation: Installation, key_files: Iterable[Path]) -> Itera
         yield environment
 
 
-def public_paths(installation: Installation) -> Iterator[Path]:
-    """Files that everybody may read and nobody else may change: who may do what is written in them."""
+def public_paths(installation: Installation, config: Path | None = None) -> Iterator[Path]:
+    """
+    Files that everybody may read and nobody else may change: who may do what is written in them, or what was decided.
+
+    `config` is the settings file in use where it is not the installation's own.
+    """
     operations = installation.settings.operations
-    named = (CORE, operations.operators_file, operations.oncall_file, operations.support_playbook)
+    named = (operations.operators_file, operations.oncall_file, operations.support_playbook, *_STOPS)
+    yield config.absolute() if config else installation.path(CORE)
     yield from (installation.path(name) for name in named)
     yield installation.decision_log_path
 
