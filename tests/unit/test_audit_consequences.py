@@ -38,6 +38,17 @@ def test_a_consequence_without_its_cause_is_read_out() -> None:
     assert consequences.causes([lonely, failed]) == (failed,)
 
 
+def test_a_missing_file_is_named_by_the_control_of_what_should_be_in_it() -> None:
+    def gone(control: str, path: str) -> Finding:
+        return Finding(control, path, Outcome.FAIL, "files.missing", {"path": path})
+
+    of_files, of_content, other = gone("FS-01", "k"), gone("X509-01", "k"), gone("FS-05", "other")
+
+    assert consequences.causes([of_files, of_content, other]) == (of_content, other)
+    waived = Finding("X509-01", "k", Outcome.SKIPPED, "files.missing", {"path": "k"})
+    assert consequences.causes([of_files, waived]) == (of_files, waived)
+
+
 def test_one_consequence_is_no_cause_of_another() -> None:
     first = finding("ROT-02", Outcome.UNKNOWN, "audit.registry_unread")
     second = finding("ROT-03", Outcome.UNKNOWN, "audit.rotation_undated")

@@ -167,9 +167,11 @@ def test_a_missing_secret_is_named_by_the_control_of_what_is_in_it(room: Room) -
     (room.root / KEY).unlink()
     (room.root / "secrets/detector.token").unlink()
 
-    named = {(control, subject) for control, subject, code in room.wrong() if code == "files.missing"}
+    answer = room.audit("--check-paths")
 
+    named = {(f["check"], f["subject"]) for f in answer.document["issues"] if f["code"] == "files.missing"}
     assert named == {("X509-01", KEY), ("RBAC-03", "operations/detector")}
+    assert {("FS-01", KEY, "files.missing"), ("FS-05", KEY, "files.missing")} <= answer.results("fail")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from stage4.audit.finding import Finding, Outcome
 _NAMED: Final = frozenset({Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN})
 _BUNDLE: Final = ("X509-01", "X509-02")
 _TOKENS: Final = ("RBAC-01", "RBAC-02", "RBAC-03", "RBAC-05")
+_MISSING: Final = "files.missing"
+_OF_FILES: Final = "FS-"
 # The code of a finding, and the controls that name its cause.
 _FOLLOWS: Final[Mapping[str, tuple[str, ...]]] = {
     "audit.pair_unreadable": _BUNDLE,
@@ -44,7 +46,27 @@ def causes(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """`findings` in their order, without those that only follow from another one of them."""
     listed = tuple(findings)
     named = {f.control for f in listed if f.outcome in _NAMED and f.code not in _FOLLOWS and f.code != _NOTHING}
-    return tuple(finding for finding in listed if named.isdisjoint(_behind(finding)))
+    missing = _by_missing_path(listed)
+    return tuple(
+        finding
+        for finding in listed
+        if named.isdisjoint(_behind(finding)) and missing.get(_missing_path(finding), finding) is finding
+    )
+
+
+def _by_missing_path(findings: Iterable[Finding]) -> Mapping[str | None, Finding]:
+    """Who names a missing file: the control of what should be in it before the one of files as such."""
+    first: dict[str | None, Finding] = {}
+    for finding in sorted(findings, key=lambda finding: finding.control.startswith(_OF_FILES)):
+        first.setdefault(_missing_path(finding), finding)
+    first.pop(None, None)
+    return first
+
+
+def _missing_path(finding: Finding) -> str | None:
+    if finding.code != _MISSING or finding.outcome not in _NAMED:
+        return None
+    return str(finding.params.get("path"))
 
 
 def _behind(finding: Finding) -> tuple[str, ...]:

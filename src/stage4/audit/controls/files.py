@@ -29,13 +29,10 @@ _GRAVEST = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN, Outcome.PASS)
 
 def private_files(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """FS-01: secret files belong to the installation's account and nobody else reads or writes them."""
-    named = _missing_elsewhere(evidence)
     for file in evidence.files.facts:
         if not file.secret:
             continue
-        if file.problem is not None and file.path in named:
-            yield skipped(file.path, "audit.missing_elsewhere", path=file.path)
-        elif file.problem is not None:
+        if file.problem is not None:
             yield of_problem(file.path, file.problem)
         elif file.mode is None:
             yield unknown(file.path, "audit.mode_unknown", path=file.path)
@@ -45,16 +42,6 @@ def private_files(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
             yield failed(file.path, "audit.owner_foreign", path=file.path, owner=file.owner)
         else:
             yield passed(file.path, "audit.mode_private", path=file.path, mode=f"{file.mode:04o}")
-
-
-def _missing_elsewhere(evidence: Evidence) -> frozenset[str]:
-    """The missing files that the control of what should be in them names already."""
-    problems = [file.problem for file in evidence.bundle.files]
-    problems += [token.problem for token in evidence.tokens]
-    problems += [registry.problem for registry in evidence.registries]
-    problems += [evidence.log.ring_problem, evidence.log.router_problem]
-    missing = (problem for problem in problems if problem is not None and problem.code == "files.missing")
-    return frozenset(str(problem.params.get("path")) for problem in missing)
 
 
 def closed_directories(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -133,11 +120,8 @@ def paths_exist(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[O
     if not policy.check_paths:
         yield skipped("paths", "audit.paths_not_asked")
         return
-    named = _missing_elsewhere(evidence)
     for file in evidence.files.referred:
-        if file.problem is not None and file.path in named:
-            yield skipped(file.path, "audit.missing_elsewhere", path=file.path)
-        elif file.problem is not None:
+        if file.problem is not None:
             yield of_problem(file.path, file.problem)
         else:
             yield passed(file.path, "audit.path_exists", path=file.path)
