@@ -179,13 +179,25 @@ def test_a_secret_in_the_place_of_its_source_is_not_repeated(room: Room, source:
 
 
 @pytest.mark.parametrize(
-    "name", ["METRICS_SERVICE_AUTH_TOKEN", "LIVE_DECISION_LOG_HMAC", "scheduler_token", "TOKEN_9999", "detector"]
+    "name",
+    [
+        "METRICS_SERVICE_AUTH_TOKEN",
+        "LIVE_DECISION_LOG_HMAC",
+        "scheduler_token",
+        "TOKEN_9999",
+        "detector",
+        "MetricsReader2026",
+        "schedulerReader01",
+        "coreschedulertoken2026",
+    ],
 )
 def test_a_name_that_people_give_is_shown(name: str) -> None:
     assert shown_name(name) == name
 
 
-@pytest.mark.parametrize("name", [STRONG, "5f4dcc3b5aa765d61d8327deb882cf99", "JBSWY3DPEHPK3PXPJBSWY3DP", "a" * 25])
+@pytest.mark.parametrize(
+    "name", [STRONG, "5f4dcc3b5aa765d61d8327deb882cf99", "JBSWY3DPEHPK3PXPJBSWY3DPEE", "a" * 25, "vL2xW8rT5yB1nM7c"]
+)
 def test_a_name_that_seems_to_be_drawn_is_hidden(name: str) -> None:
     assert shown_name(name) == HIDDEN
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -14,13 +15,12 @@ from stage4.errors import Stage4Error, Unavailable
 # Plain facts, although for a service they mean "not available": absent, blank, in conflict, of a wrong form. A
 # file that is there and does not answer leaves the question open.
 _PLAIN: Final = frozenset({"files.missing", "keyring.secret_differs", "keyring.secret_malformed"})
-
-
 _SURELY_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 # What stands in the place of a name that seems to be the secret itself.
 HIDDEN: Final = "?"
 _BARE_NAME: Final = 16
 _LONG_WORD: Final = 24
+_MIXED: Final = 0.3
 
 
 def printable(name: str) -> str:
@@ -39,12 +39,16 @@ def shown_name(name: str) -> str:
 def seems_drawn(name: str) -> bool:
     """Whether a part of `name` looks as if chance had made it; the parts of a UUID are too short for that."""
     parts = re.split(r"[^A-Za-z0-9]+", name) if name.isascii() else re.split(r"[\W_]+", name)
-    for part in parts:
-        kinds = {_kind(character) for character in part}
-        drawn = (len(part) >= _BARE_NAME // 2 and len(kinds) > 2) or (len(part) >= _BARE_NAME and len(kinds) > 1)
-        if len(name) >= _BARE_NAME and (drawn or len(part) > _LONG_WORD):
-            return True
-    return False
+    return len(name) >= _BARE_NAME and any(_is_drawn(part) for part in parts)
+
+
+def _is_drawn(part: str) -> bool:
+    kinds = [_kind(character) for character in part]
+    changes = sum(a != b for a, b in pairwise(kinds))
+    # People write words and numbers one after the other, chance mixes their characters.
+    mixed = changes > _MIXED * len(part)
+    enough = len(part) >= (_BARE_NAME // 2 if len(set(kinds)) > 2 else _BARE_NAME)
+    return (mixed and enough) or len(part) > _LONG_WORD
 
 
 def _kind(character: str) -> str:
