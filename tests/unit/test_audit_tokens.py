@@ -316,6 +316,9 @@ def test_an_unknown_key_is_a_secret_by_its_name_and_its_value(room: Room, line: 
 def test_a_name_cannot_write_a_line_of_its_own_into_the_report(room: Room) -> None:
     room.edit("token_id: scheduler-local", 'token_id: "x\\naudit: ok"')
     room.edit("    core_multi_pipeline:", '    "desk\\nkept nothing":')
+    room.edit("      key_id: live-router", '      key_id: "x\\naudit: ok"')
+    room.edit("    host: 127.0.0.1", '    host: "x\\naudit: ok"')
+    room.edit("strategy: core_mean_reversion", 'strategy: "x\\naudit: ok"')
     (room.root / "secrets/decision_log").joinpath(os.fsdecode(b"\xff\nok.key")).write_bytes(b"x")
     (room.root / "secrets/decision_log").joinpath(os.fsdecode(b"\xff\nok.key")).chmod(0o644)
 

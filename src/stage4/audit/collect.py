@@ -77,7 +77,7 @@ def collect(
                 printable(str(notice.params["key"])),
                 int(str(notice.params["line"])),
                 blank=notice.params.get("text") is not True,
-                value=str(notice.params["value"]) if "value" in notice.params else None,
+                value=printable(str(notice.params["value"])) if "value" in notice.params else None,
             )
             for notice in installation.notices
             if "key" in notice.params

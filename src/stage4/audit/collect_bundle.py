@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from stage4 import files
 from stage4.audit.evidence import AuthorityProfile, Bundle, CertificateFile, Chain, KeyFile, Pair
-from stage4.audit.reading import Place, problem_of
+from stage4.audit.reading import Place, printable, problem_of
 from stage4.config import Installation
 from stage4.config.settings import MetricsService
 from stage4.errors import Stage4Error
@@ -148,7 +148,7 @@ def _matches(chain: list[x509.Certificate] | None, key: PrivateKeyTypes | None) 
 
 def _host(bound: str) -> str:
     # A service that listens everywhere is reached by name; this is the one that every host answers to.
-    return "localhost" if bound in _ANYWHERE else bound
+    return "localhost" if bound in _ANYWHERE else printable(bound)
 
 
 def _hosts(services: Mapping[str, MetricsService], roles: Sequence[str]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from stage4 import files
 from stage4.audit import store
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.evidence import LogFacts, LogVerdict, OtherSecret, Problem, Secret, SigningKey
-from stage4.audit.reading import Place, is_there, problem_of, shown_name
+from stage4.audit.reading import Place, is_there, printable, problem_of, shown_name
 from stage4.clock import Clock
 from stage4.config import Installation
 from stage4.decisionlog import archives
@@ -52,7 +52,7 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
         verdict=verdict,
         problem=problem,
         router_sources=key.sources,
-        router_key_id=router.key_id,
+        router_key_id=router.key_id and printable(router.key_id),
         router_reference=key.reference,
         router_secret=key.secret,
         router_short=key.short,
