@@ -31,7 +31,11 @@ def outcome_text(code: str, params: Mapping[str, object], lang: Language) -> str
 
 
 def _text_or_code(code: str, params: Mapping[str, object], lang: Language) -> str:
-    return words.text(code, lang, **params) if words.has(code) else code
+    try:
+        return words.text(code, lang, **params)
+    except KeyError:
+        # Recorded by another version, which said it with other words or parameters.
+        return code
 
 
 def _panel_state(state: str, lang: Language) -> str:
