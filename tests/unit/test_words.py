@@ -22,8 +22,15 @@ CODE = re.compile(
 BUILT = (
     "alerts.",
     "audit.control_",
+    "audit.group_",
     "audit.outcome_",
     "audit.summary_",
+    "audit.why_",
+    "audit_report.changed_",
+    "audit_report.kind_",
+    "audit_report.next_",
+    "audit_report.severity_",
+    "audit_report.waiver_state_",
     "checkpoint.note_",
     "checkpoint.proof_",
     "console.alert_",
@@ -61,7 +68,7 @@ BUILT = (
     "stop.word_",
 )
 # Areas that one function speaks for, so that the source says the name without the area.
-SHORT = ("console", "demo", "document", "event")
+SHORT = ("audit_report", "console", "demo", "document", "event")
 FORMS = {"pl": {"one", "few", "many"}, "en": {"one", "other"}}
 
 
