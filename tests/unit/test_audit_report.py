@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,8 @@ from stage4.audit.comparison import compare
 from stage4.audit.controls import CONTROLS
 from stage4.audit.evidence import Evidence, Pair, SettingNotice
 from stage4.audit.finding import Control
-from stage4.audit.report import Report, document, judge, lines
+from stage4.audit.report import Report, judge, lines
+from stage4.audit.report_document import Origin, document
 from stage4.errors import ExitCode, UsageError
 from support import audits
 from support.audits import EMPTY, GOOD, NOW, POLICY
@@ -29,10 +31,8 @@ def written(evidence: Evidence, controls: tuple[Control, ...] = CONTROLS) -> dic
         report_of(evidence, controls),
         evidence,
         POLICY,
+        Origin(Path("/srv/stage4"), Path("/srv/stage4/config/core.yaml"), "desk-1"),
         schema="stage4.audit/1",
-        root="/srv/stage4",
-        config="/srv/stage4/config/core.yaml",
-        installation_id="desk-1",
         now=NOW,
     )
 
@@ -79,8 +79,9 @@ def test_people_read_the_verdict_first_and_then_the_next_step() -> None:
     said = list(lines(report_of(BROKEN), "pl"))
 
     assert said[0].startswith("audyt: BŁĄD")
-    assert said[1].startswith("BŁĄD X509-03 server: ")
-    assert said[2].startswith("  -> ")
+    assert said[1].startswith("od 2026-11-22T09:42:00Z: nowe błędy ")
+    assert said[2].startswith("BŁĄD X509-03 server: ")
+    assert said[3].startswith("  -> ")
 
 
 def test_a_new_fault_is_new_and_its_repair_is_a_fix() -> None:

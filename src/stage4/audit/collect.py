@@ -10,10 +10,12 @@ from pathlib import Path
 from stage4 import files
 from stage4.audit import collect_bundle, collect_files, collect_log, collect_tokens
 from stage4.audit.collect_tokens import Marker
-from stage4.audit.evidence import Evidence, Input, RegistryFacts, SettingNotice
+from stage4.audit.comparison import Summary
+from stage4.audit.evidence import Evidence, Input, Problem, RegistryFacts, SettingNotice
 from stage4.audit.reading import Place, problem_of
+from stage4.audit.waivers import WAIVERS, Waiver, waivers_of
 from stage4.clock import Clock
-from stage4.config import CORE, Installation
+from stage4.config import CORE, Installation, read_yaml
 from stage4.errors import Stage4Error
 from stage4.security.rotation import RotationRegistry
 
@@ -27,8 +29,11 @@ def collect(
     clock: Clock,
     pepper: bytes,
     config: Path | None = None,
+    earlier: Summary | None = None,
 ) -> Evidence:
     """Everything the controls judge, as it stands; `pepper` (fresh chance, 16 bytes or more) hides equal secrets.
+
+    `earlier` is the report that the findings will be compared with.
 
     Raises nothing for what is absent, unreadable or malformed: that is evidence too.
     """
@@ -47,6 +52,8 @@ def collect(
     found = collect_bundle.collect(installation, bundle, now)
     # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
     certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
+    waivers, waivers_problem = _waivers(place)
+    granted = [installation.root / WAIVERS] if waivers or waivers_problem else []
     return Evidence(
         collected_at=now,
         installation=installation.settings.operations.installation,
@@ -68,9 +75,23 @@ def collect(
         ),
         inputs=tuple(
             _input(place, path)
-            for path in (config or installation.root / CORE, *certificates, *registry_paths.values())
+            for path in (config or installation.root / CORE, *certificates, *registry_paths.values(), *granted)
         ),
+        waivers=waivers,
+        waivers_problem=waivers_problem,
+        earlier=earlier,
     )
+
+
+def _waivers(place: Place) -> tuple[tuple[Waiver, ...], Problem | None]:
+    """All waivers of the installation or, where one is malformed or the file does not answer, none and the reason."""
+    path = place.root / WAIVERS
+    try:
+        return waivers_of(read_yaml(path)), None
+    except Stage4Error as error:
+        if error.code == "files.missing":
+            return (), None
+        return (), problem_of(error, place)
 
 
 def _registry(place: Place, name: str, path: Path) -> RegistryFacts:

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from stage4.cli import _audit
 
     summary = (__doc__ or "").strip().splitlines()[0]
-    command = _audit.Command("audit_stage4_compliance.py", summary, SCHEMA, _audit_meant)
+    command = _audit.Command("audit_stage4_compliance.py", summary, SCHEMA, _audit_meant, compares=True)
     return _run.guarded(SCHEMA, lambda: _audit.run(command, argv, SystemClock()))
 
 
