@@ -554,6 +554,15 @@ def test_an_audit_is_judged_again_from_what_it_kept(place: Place) -> None:
     assert "X509-07" in findings(later.document, "fail")
 
 
+def test_a_replay_can_be_compared_with_another_report(place: Place) -> None:
+    first, second = place.run(), place.run()
+    evidence = str(Path(second.document["stored"]).with_name("evidence.json"))
+
+    again = place.run("--evidence", evidence, "--compare", first.document["stored"], at=False)
+
+    assert again.document["comparison"]["with"] == first.document["stored"]
+
+
 def test_a_replay_is_never_the_earlier_report(place: Place) -> None:
     first = place.run()
     place.run("--evidence", str(Path(first.document["stored"]).with_name("evidence.json")))
@@ -737,6 +746,17 @@ def test_a_waiver_accepts_what_it_names_and_is_shown(place: Place) -> None:
     assert {(r["outcome_before_waiver"], r["waiver"]["expires"]) for r in waived} == {("fail", "2026-12-20")}
     assert "until the migration" in answer.err
     assert "ops/waivers.yaml" in {i["path"] for i in answer.document["inputs"]}
+
+
+def test_waivers_that_others_may_write_are_a_fault_that_they_cannot_waive(place: Place) -> None:
+    waive(place, "FS-02", "*")
+    (place.root / "ops/waivers.yaml").chmod(0o666)
+
+    answer = place.run()
+
+    assert answer.code == 1
+    failed = [(r["control"], r["subject"]) for r in answer.document["results"] if r["outcome"] == "fail"]
+    assert failed == [("FS-02", "ops/waivers.yaml")]
 
 
 def test_a_malformed_file_of_waivers_fails_and_waives_nothing(place: Place) -> None:

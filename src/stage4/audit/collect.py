@@ -61,7 +61,7 @@ def collect(
         files=collect_files.collect(
             installation,
             collect_files.secret_paths(installation, key_paths),
-            (*public_paths, *registry_paths.values()),
+            (*public_paths, *registry_paths.values(), *granted),
             environ,
         ),
         services=collect_tokens.services(installation),

@@ -117,11 +117,9 @@ class Comparison:
             "lost": len(self.no_longer_evaluated),
         }
 
-    def kind_of(self, control: str, subject: str) -> str | None:
-        """The kind of the subject's change, None where it was and is well."""
-        return next(
-            (kind for kind in KINDS for c in getattr(self, kind) if (c.control, c.subject) == (control, subject)), None
-        )
+    def kinds(self) -> Mapping[tuple[str, str], str]:
+        """The kind of the change by control and subject; what was and is well has none."""
+        return {(change.control, change.subject): kind for kind in KINDS for change in getattr(self, kind)}
 
     def document(self) -> dict[str, object]:
         """As JSON values."""

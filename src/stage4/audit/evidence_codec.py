@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stage4 import __version__, files
+from stage4.audit.comparison import Summary
 from stage4.audit.evidence import Evidence
 from stage4.clock import format_instant, parse_instant
 from stage4.errors import Stage4Error, UsageError
@@ -50,6 +51,10 @@ class StoredEvidence:
     bundle: str
     strong_from_bits: float
     evidence: Evidence
+
+    def compared_with(self, earlier: Summary | None) -> StoredEvidence:
+        """The same beside another report than the one that the audit was compared with."""
+        return dataclasses.replace(self, evidence=dataclasses.replace(self.evidence, earlier=earlier))
 
 
 def encoded(stored: StoredEvidence) -> bytes:

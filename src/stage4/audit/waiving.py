@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from stage4.audit.finding import Control, Finding, Outcome
-from stage4.audit.waivers import Waiver, WaiverState
+from stage4.audit.waivers import WAIVERS, Waiver, WaiverState
 
 _WAIVED: Final = (Outcome.FAIL, Outcome.WARN)
 
@@ -38,7 +38,7 @@ def waived(
     The findings with every waiver in force applied, and what each waiver was used for.
 
     Only a warn or a fail of a control that may be waived is accepted: what cannot be told stays so. The first waiver of
-    the file that covers a finding counts.
+    the file that covers a finding counts, and none covers what is said of the file itself.
     """
     waivable = {control.id for control in controls if control.waivable}
     in_force = [each for each in waivers if each.state(now) is WaiverState.IN_FORCE and each.control in waivable]
@@ -46,7 +46,7 @@ def waived(
     judged = []
     for finding in findings:
         waiver = None
-        if finding.outcome in _WAIVED:
+        if finding.outcome in _WAIVED and finding.subject != str(WAIVERS):
             waiver = next((each for each in in_force if each.covers(finding.control, finding.subject)), None)
         if waiver is not None:
             used[waiver].append(finding.subject)

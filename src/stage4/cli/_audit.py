@@ -120,6 +120,8 @@ def _audited(
     strict = arguments.fail_on == "warn"
     if arguments.evidence is not None:
         stored = evidence_codec.load(arguments.evidence)
+        if audit.compared and arguments.compare is not None:
+            stored = stored.compared_with(_earlier(audit, arguments, root))
         run = auditing.replayed(audit, stored, policy, at=arguments.at, fail_on_warn=strict)
     else:
         run = auditing.audited(

@@ -21,7 +21,6 @@ from stage4.words import Language
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _KINDS: Final = {"pass": ("pass", "none"), "skipped": ("notApplicable", "none"), "warn": ("fail", "warning")}
 _FAILS: Final = ("fail", "error")
-_STATES: Final = {"new": "new", "unchanged": "unchanged"}
 # How consumers sort findings of security: a number out of ten.
 _WEIGHTS: Final = {Severity.CRITICAL: "9.5", Severity.HIGH: "8.0", Severity.MEDIUM: "5.5", Severity.LOW: "2.0"}
 
@@ -29,7 +28,8 @@ _WEIGHTS: Final = {Severity.CRITICAL: "9.5", Severity.HIGH: "8.0", Severity.MEDI
 def render(report: Report, document: Mapping[str, object], lang: Language) -> bytes:
     """UTF-8 JSON; in English."""
     places = {control.id: place for place, control in enumerate(report.controls)}
-    results = [_result(report, finding, places) for finding in report.findings]
+    changed = report.comparison.kinds() if report.comparison is not None else {}
+    results = [_result(report, finding, places, changed) for finding in report.findings]
     if report.comparison is not None:
         results += [_absent(change, places) for change in _gone(report.comparison)]
     installation, tool = document["installation"], document["tool"]
@@ -75,7 +75,9 @@ def _rule(control: Control) -> dict[str, object]:
     }
 
 
-def _result(report: Report, finding: Finding, places: Mapping[str, int]) -> dict[str, Any]:
+def _result(
+    report: Report, finding: Finding, places: Mapping[str, int], changed: Mapping[tuple[str, str], str]
+) -> dict[str, Any]:
     outcome = finding.before or finding.outcome
     kind, level = _KINDS.get(outcome, _FAILS)
     step = remedy(finding, "en")
@@ -87,7 +89,8 @@ def _result(report: Report, finding: Finding, places: Mapping[str, int]) -> dict
         **({"remediation": step} if step else {}),
     }
     if report.comparison is not None:
-        result["baselineState"] = _state(report.comparison, finding)
+        name = (finding.control, finding.subject)
+        result["baselineState"] = _state(name in report.comparison.before, changed.get(name))
     if finding.waiver is not None:
         waiver = finding.waiver.document()
         result["suppressions"] = [
@@ -115,13 +118,11 @@ def _base(control: str, subject: str, kind: str, level: str, text: str, places: 
     return result
 
 
-def _state(comparison: Comparison, finding: Finding) -> str:
-    kind = comparison.kind_of(finding.control, finding.subject)
-    if kind is None:
-        return "unchanged" if (finding.control, finding.subject) in comparison.before else "new"
-    if kind == "new" and (finding.control, finding.subject) in comparison.before:
-        return "updated"
-    return _STATES.get(kind, "updated")
+def _state(before: bool, kind: str | None) -> str:
+    # A pass that became a fail is new to those who look for fails only.
+    if not before or kind == "new":
+        return "new"
+    return "unchanged" if kind in (None, "unchanged") else "updated"
 
 
 def _gone(comparison: Comparison) -> Iterator[Change]:
