@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -140,6 +142,25 @@ def test_what_is_no_evidence_is_refused(spoil: object, tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="not_evidence"):
         evidence_codec.load(path)
+
+
+def facts(kind: Any, found: set[type]) -> set[type]:
+    """Every dataclass that evidence may hold, by the types of the fields."""
+    for argument in typing.get_args(kind):
+        facts(argument, found)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and kind not in found:
+        found.add(kind)
+        for hint in evidence_codec.types_of(kind).values():
+            facts(hint, found)
+    return found
+
+
+def test_every_fact_of_the_evidence_has_a_spelling() -> None:
+    found = facts(Evidence, set())
+
+    assert {"Evidence", "CertificateFacts", "Secret", "Waiver", "Summary"} <= {kind.__name__ for kind in found}
+    hidden = {(kind.__name__, f.name) for kind in found for f in dataclasses.fields(kind) if not f.repr}
+    assert hidden == set(evidence_codec.HIDDEN)
 
 
 def test_a_secret_field_that_the_codec_does_not_know_is_never_written() -> None:

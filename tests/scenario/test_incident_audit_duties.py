@@ -10,14 +10,16 @@ import pytest
 
 from stage4.audit import store
 from stage4.incidents.incident import StepState
+from stage4.incidents.wording import outcome_text
 from support.world import World
 
 SINCE = "2020-01-01T00:00:00Z"
+RESULT = {"subject": "s", "outcome": "warn", "message": "due"}
 
 
 def results(*faults: str) -> dict[str, object]:
     """The members of an audit's document; each of `faults` is a control that warns."""
-    listed = [{"control": each, "subject": "s", "outcome": "warn", "message": each} for each in faults]
+    listed = [RESULT | {"control": each} for each in faults]
     return {"status": "warn" if faults else "ok", "warnings": [], "results": listed, "checked_at": SINCE}
 
 
@@ -66,17 +68,21 @@ def test_warnings_go_to_the_next_rung_where_nobody_is_on_duty(tmp_path: Path, ab
 def test_the_earlier_report_is_this_incidents_l1_2_report(tmp_path: Path) -> None:
     with World(tmp_path) as w:
         kept(w, timedelta(hours=-1), 1)
-        w.commands.answers["audit_stage4_compliance.py"] = (0, results())
+        w.commands.answers["audit_stage4_compliance.py"] = (0, results("ROT-03"))
         incident = w.opened()
         kept(w, timedelta(), 2)
         w.fast_forward(minutes=5)
         w.expect_notice("l2")
-        w.commands.answers["audit_stage4_compliance.py"] = (0, results() | {"checked_at": "fresh"})
+        better = results() | {"checked_at": "fresh", "results": [RESULT | {"control": "ROT-03", "outcome": "pass"}]}
+        w.commands.answers["audit_stage4_compliance.py"] = (0, better)
         w.engine.confirm_escalation(incident, "l2-marek")
         w.settle()
 
-        assert w.step(incident, "L2.1").state is StepState.ACCEPTED
+        record = w.step(incident, "L2.1")
+        assert record.state is StepState.ACCEPTED
         assert since(w, incident) == SINCE
+        said = outcome_text(str(record.outcome), record.params, "en")
+        assert said.startswith(f"since {SINCE}: 0 new fails, 1 fixed, 0 not evaluated")
 
 
 @pytest.mark.playbook("L2.1", accepted=True)

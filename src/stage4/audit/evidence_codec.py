@@ -33,7 +33,7 @@ from stage4.errors import Stage4Error, UsageError
 SCHEMA: Final = "stage4.evidence/1"
 LIMIT: Final = 64 << 20
 # (class, field) -> the name in the file, and what it is: a strength, the tag of a secret, tags of its digests.
-_HIDDEN: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
+HIDDEN: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("Secret", "bits"): ("strong", "strength"),
     ("Secret", "tag"): ("group", "tag"),
     ("Secret", "hashed_tags"): ("hashed_groups", "tags"),
@@ -88,7 +88,7 @@ def _tags(value: object) -> Iterator[str]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for f in dataclasses.fields(value):
             held = getattr(value, f.name)
-            if _HIDDEN.get((type(value).__name__, f.name), ("", ""))[1] == "tag":
+            if HIDDEN.get((type(value).__name__, f.name), ("", ""))[1] == "tag":
                 if held is not None:
                     yield held
             else:
@@ -126,7 +126,7 @@ class _Spelling:
 
     def _member(self, owner: object, field: dataclasses.Field[Any]) -> tuple[str, object]:
         held = getattr(owner, field.name)
-        hidden = _HIDDEN.get((type(owner).__name__, field.name))
+        hidden = HIDDEN.get((type(owner).__name__, field.name))
         if hidden is None:
             if not field.repr:
                 raise TypeError(f"{type(owner).__name__}.{field.name} is secret and has no spelling")
@@ -179,11 +179,11 @@ def _read_members(kind: Any, value: Any) -> Any:
         raise TypeError(f"{kind.__name__}: expected an object")
     members: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
-        hidden = _HIDDEN.get((kind.__name__, field.name))
+        hidden = HIDDEN.get((kind.__name__, field.name))
         name = hidden[0] if hidden else field.name
         if name in value:
             held = value[name]
-            members[field.name] = _revealed(hidden[1], held) if hidden else _read(_types(kind)[field.name], held)
+            members[field.name] = _revealed(hidden[1], held) if hidden else _read(types_of(kind)[field.name], held)
     return kind(**members)
 
 
@@ -225,7 +225,7 @@ def _list(value: Any) -> list[Any]:
 
 
 @cache
-def _types(kind: Any) -> Mapping[str, Any]:
+def types_of(kind: Any) -> Mapping[str, Any]:
     """The types of a dataclass's fields; facts that only type checkers import are looked up where they come from."""
     from stage4.security import certificates
 

@@ -31,7 +31,7 @@ from stage4.audit.waivers import WAIVERS, Waiver, WaiverState
 
 COMPLETE = "AUD-01"
 # A control that says so was left out by the caller, who sees it in the policy of the report.
-_NOT_ASKED = "_not_asked"
+_NOT_ASKED = "not_asked"
 
 
 def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -104,9 +104,7 @@ def continued(findings: Sequence[Finding], comparison: Comparison) -> Iterator[O
     since = comparison.since
     answered = {finding.control for finding in findings if finding.outcome is not Outcome.SKIPPED}
     not_asked = {finding.control for finding in findings if finding.code.endswith(_NOT_ASKED)}
-    gone = {change.control for change in comparison.no_longer_evaluated} - answered
-    if comparison.policy_changed:
-        gone -= not_asked
+    gone = {change.control for change in comparison.no_longer_evaluated} - answered - not_asked
     for control in sorted(gone):
         yield warned(control, "audit_report.control_gone", control=control, since=since)
     if comparison.catalogue_changed:

@@ -15,6 +15,7 @@ from stage4.incidents.incident import Answer, Incident, Scalar, StepRecord, Step
 from stage4.incidents.ports import Content
 from stage4.incidents.steps.l1_2_audit import AUDIT_CODES
 from stage4.incidents.steps.rule import Kept, Observation, Outcome, Scene, audit_verdict, kept_documents
+from stage4.incidents.wording import CHANGES
 
 _OWNER: Final = re.compile(r"\b(?:owner|właściciel(?:ka|em|ką)?)\b\s*[:=–-]?\s*([\w.@-]*\w)", re.IGNORECASE)
 # How much of names and diagnoses stands in the record; whole they are in the report and in the entries of the answers.
@@ -39,12 +40,12 @@ class CompareAudits:
     def observe(self, scene: Scene) -> Observation:
         result = scene.run()
         kept = kept_documents(result, "report", "compliance.json")
-        compared = _comparison(scene.earlier_audit, result.document)
-        return Observation((result,), kept + compared, {"compared": bool(compared)})
+        compared, facts = _comparison(scene.earlier_audit, result.document)
+        return Observation((result,), kept + compared, {"compared": bool(compared), **facts})
 
     def judge(self, incident: Incident, seen: Observation) -> Outcome:
         verdict, warnings = audit_verdict(seen.commands[0])
-        params: dict[str, Scalar] = {"n": warnings}
+        params: dict[str, Scalar] = {"n": warnings, **_changes(seen.facts)}
         if verdict.failing:
             return Outcome(StepState.NOT_ACCEPTED, AUDIT_CODES[verdict], params, audit=verdict)
         if warnings:
@@ -74,8 +75,10 @@ class CompareAudits:
         }
         if waiting:
             code = "step.diagnosis_without_owner" if ownerless else "step.warnings_undiagnosed"
-            return Outcome(StepState.WAITING, code, {"n": len(waiting), "which": _listed(waiting)}, facts)
-        params: dict[str, Scalar] = {"n": facts["diagnose"], "diagnoses": " | ".join(diagnoses)[:_DIAGNOSES]}
+            left: dict[str, Scalar] = {"n": len(waiting), "which": _listed(waiting), **_changes(record.params)}
+            return Outcome(StepState.WAITING, code, left, facts)
+        told = " | ".join(diagnoses)[:_DIAGNOSES]
+        params: dict[str, Scalar] = {"n": facts["diagnose"], "diagnoses": told, **_changes(record.params)}
         return Outcome(StepState.ACCEPTED, "step.warnings_diagnosed", params, facts)
 
 
@@ -104,13 +107,22 @@ def _meant(line: str, waiting: Sequence[str]) -> set[str]:
     return set(waiting) if len(waiting) == 1 else set()
 
 
-def _comparison(earlier: Mapping[str, object] | None, fresh: Mapping[str, object] | None) -> tuple[Kept, ...]:
+def _changes(known: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """What changed since the earlier report, which the step's outcome says first."""
+    return {name: value for name, value in known.items() if name.startswith(CHANGES)}
+
+
+def _comparison(
+    earlier: Mapping[str, object] | None, fresh: Mapping[str, object] | None
+) -> tuple[tuple[Kept, ...], dict[str, Scalar]]:
     if earlier is None or fresh is None:
-        return ()
+        return (), {}
     from stage4.audit.comparison import compare
 
     try:
-        document = compare(earlier, fresh).document()
+        found = compare(earlier, fresh)
     except UsageError:
-        return ()
-    return (Kept("comparison", Content("comparison.json", files.json_bytes(document))),)
+        return (), {}
+    facts: dict[str, Scalar] = {f"{CHANGES}{name}": count for name, count in found.counts.items()}
+    facts[f"{CHANGES}since"] = found.since
+    return (Kept("comparison", Content("comparison.json", files.json_bytes(found.document()))),), facts
