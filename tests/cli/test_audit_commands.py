@@ -719,6 +719,20 @@ def test_formats_lie_beside_the_report_or_where_they_were_asked_for(place: Place
     assert markdown.startswith("# audyt: ")
 
 
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_an_audit_that_fails_to_run_says_so_in_every_format(place: Place, name: str) -> None:
+    output = place.root.parent / "result"
+    output.write_text("all is well", encoding="utf-8")
+    place.settings("port: 8741", "port: many")
+
+    answer = place.run("--format", f"{name}={output}")
+
+    content = output.read_text(encoding="utf-8")
+    assert answer.code == 2
+    assert "port" in content
+    assert {"sarif": '"executionSuccessful": false', "junit": 'errors="1"', "markdown": "CANNOT TELL"}[name] in content
+
+
 def test_a_format_that_cannot_be_written_is_no_ok(place: Place) -> None:
     answer = place.run("--format", f"junit={place.root}")
 

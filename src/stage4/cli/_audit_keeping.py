@@ -134,9 +134,10 @@ def write_formats(outcome: Outcome, formats: Sequence[Formatted], conversation: 
     from stage4.audit.formats import FORMATS
 
     for each in formats:
-        if each.path is not None and outcome.run is not None:
+        if each.path is not None:
+            report = outcome.run.report if outcome.run is not None else None
             try:
-                content = FORMATS[each.name].render(outcome.run.report, outcome.document, conversation.lang)
+                content = FORMATS[each.name].render(report, outcome.document, conversation.lang)
                 files.atomic_write(each.path, content, 0o600)
             except Stage4Error as error:
                 not_kept(outcome, error, conversation)

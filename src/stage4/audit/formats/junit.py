@@ -41,6 +41,21 @@ def render(report: Report, document: Mapping[str, object], lang: Language) -> by
             totals[name] += count
     for name, count in totals.items():
         root.set(name, str(count))
+    return _bytes(root)
+
+
+def failure(document: Mapping[str, object], error: Mapping[str, object], lang: Language) -> bytes:
+    """One case with one error."""
+    counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0"}
+    root = Xml.Element("testsuites", {"name": _clean(str(document["schema"])), **counts})
+    suite = Xml.SubElement(root, "testsuite", {"name": "AUD", "timestamp": str(document["started_at"]), **counts})
+    case = Xml.SubElement(suite, "testcase", classname="stage4.AUD-01", name="audit")
+    said = _clean(str(error.get("message")))
+    Xml.SubElement(case, "error", type=_clean(str(error.get("code"))), message=said).text = said
+    return _bytes(root)
+
+
+def _bytes(root: Xml.Element) -> bytes:
     Xml.indent(root)
     content: bytes = Xml.tostring(root, encoding="utf-8", xml_declaration=True)
     return content + b"\n"

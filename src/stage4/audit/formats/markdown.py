@@ -38,6 +38,19 @@ def render(report: Report, document: Mapping[str, object], lang: Language) -> by
     return ("\n".join(lines).rstrip() + "\n").encode("utf-8", "backslashreplace")
 
 
+def failure(document: Mapping[str, object], error: Mapping[str, object], lang: Language) -> bytes:
+    """The error in the place of the verdict; what to do is to mend it, to call people, and to look again."""
+    code, params = str(error.get("code")), error.get("params")
+    told = dict(params) if isinstance(params, Mapping) else {}
+    lines = [
+        f"# {_plain(_say('summary_none', lang))}",
+        f"1. {_plain(words.text(code, lang, **told))}. {_plain(words.hint(code, lang, **told) or '')}".rstrip(),
+        f"2. {_say('next_fail', lang)}",
+        f"3. {_say('next_again', lang, command=_code(_script(document)))}",
+    ]
+    return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+
+
 def _next(report: Report, document: Mapping[str, object], lang: Language) -> Iterator[str]:
     """Three lines: the first thing to mend, whom to tell, how to look again."""
     first = next((f for f in report.by_weight if f.outcome in (Outcome.FAIL, Outcome.UNKNOWN)), None)

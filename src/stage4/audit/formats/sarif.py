@@ -53,6 +53,25 @@ def render(report: Report, document: Mapping[str, object], lang: Language) -> by
         "results": results,
         "properties": {"verdict": report.verdict, "catalogue_sha256": report.catalogue},
     }
+    return _log(run)
+
+
+def failure(document: Mapping[str, object], error: Mapping[str, object], lang: Language) -> bytes:
+    """A run that was not successful, with a notification that says why (SARIF 3.20.14, 3.20.21)."""
+    notification = {
+        "level": "error",
+        "message": {"text": str(error.get("message"))},
+        "descriptor": {"id": str(error.get("code"))},
+    }
+    invocation = {
+        "executionSuccessful": False,
+        "exitCode": document["exit_code"],
+        "toolExecutionNotifications": [notification],
+    }
+    return _log({"tool": {"driver": {"name": "stage4"}}, "invocations": [invocation], "results": []})
+
+
+def _log(run: Mapping[str, object]) -> bytes:
     return files.json_bytes({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
