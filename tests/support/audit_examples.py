@@ -437,7 +437,7 @@ EXAMPLES = (
     Example(
         "AUD-02",
         "other settings than before",
-        replace(GOOD, earlier=Summary("2026-11-22T09:42:00Z", (), config="1" * 64)),
+        replace(GOOD, earlier_report=Summary("2026-11-22T09:42:00Z", (), config="1" * 64)),
         WARN,
         "audit_report.settings_changed",
     ),

@@ -53,7 +53,7 @@ SPOILT = replace(
         waiver("ROT-03", "nothing*", owner="l2-ewa", line=10),
         waiver("RBAC-08", "*", expires=NOW.date() - timedelta(days=1), line=18),
     ),
-    earlier=EARLIER,
+    earlier_report=EARLIER,
 )
 
 

@@ -137,7 +137,7 @@ GOOD = Evidence(
     ),
     log=LOG,
     inputs=(Input("config/core.yaml", "0" * 64),),
-    earlier=Summary("2026-11-22T09:42:00Z", (), config="0" * 64),
+    earlier_report=Summary("2026-11-22T09:42:00Z", (), config="0" * 64),
 )
 # What an audit would hold that found nothing at all.
 EMPTY = Evidence(

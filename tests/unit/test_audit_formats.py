@@ -116,7 +116,7 @@ def test_sarif_has_all_that_the_standard_requires() -> None:
 
 
 def test_sarif_without_an_earlier_report_has_no_baseline_state() -> None:
-    run = sarif(replace(GOOD, earlier=None))
+    run = sarif(replace(GOOD, earlier_report=None))
 
     assert {result.get("baselineState") for result in run["results"]} == {None}
 

@@ -79,7 +79,7 @@ def collect(
         ),
         waivers=waivers,
         waivers_problem=waivers_problem,
-        earlier=earlier,
+        earlier_report=earlier,
     )
 
 

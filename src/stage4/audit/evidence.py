@@ -255,7 +255,7 @@ class Evidence:
     inputs: tuple[Input, ...] = ()  # the settings first
     waivers: tuple[Waiver, ...] = ()
     waivers_problem: Problem | None = None  # why none of the file's waivers holds
-    earlier: Summary | None = None  # the report that this audit is compared with
+    earlier_report: Summary | None = None  # the report that this audit is compared with
 
     @property
     def config_sha256(self) -> str | None:

@@ -105,8 +105,8 @@ def judge(controls: Sequence[Control], evidence: Evidence, policy: Policy, now: 
     findings += _own(self_audit.COMPLETE, self_audit.used(idle, controls, catalogue.CONTROLS, now))
     findings += _own(self_audit.COMPLETE, [self_audit.complete(findings)])
     comparison = None
-    if evidence.earlier is not None:
-        comparison = changes(evidence.earlier, summary(findings, evidence, policy, now, digest))
+    if evidence.earlier_report is not None:
+        comparison = changes(evidence.earlier_report, summary(findings, evidence, policy, now, digest))
         if any(control.id == CONTINUITY for control in controls):
             findings += _own(CONTINUITY, self_audit.continued(findings, comparison))
     findings.sort(key=lambda finding: _RANK.index(finding.outcome))
@@ -128,10 +128,15 @@ def summary(findings: Iterable[Finding], evidence: Evidence, policy: Policy, now
 def demands(policy: Policy) -> dict[str, object]:
     """The policy as JSON values; the rotations that it requires are those of the settings."""
     members = {field.name: getattr(policy, field.name) for field in fields(policy) if field.name != "rotations"}
-    return {
-        name: value if isinstance(value, str | int | float) or value is None else sorted(map(str, value))
-        for name, value in members.items()
-    }
+    return {name: _plain(value) for name, value in members.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | frozenset):
+        return sorted(map(str, value))
+    return value if isinstance(value, str | int | float) or value is None else str(value)
 
 
 def since(comparison: Comparison, lang: Language) -> str:

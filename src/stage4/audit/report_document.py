@@ -69,10 +69,10 @@ def document(
 
 def compared(report: Report, evidence: Evidence) -> dict[str, object] | None:
     """The comparison as JSON values, `with` the path of the earlier report; None where there is none."""
-    if report.comparison is None or evidence.earlier is None:
+    if report.comparison is None or evidence.earlier_report is None:
         return None
     line = since(report.comparison, "en")
-    return {"with": evidence.earlier.path, "line": line, **report.comparison.document()}
+    return {"with": evidence.earlier_report.path, "line": line, **report.comparison.document()}
 
 
 def _short(finding: Finding) -> dict[str, object]:

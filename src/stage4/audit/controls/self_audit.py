@@ -51,7 +51,7 @@ def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Itera
 
 def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """AUD-02: the settings are those that the earlier report judged."""
-    earlier = evidence.earlier
+    earlier = evidence.earlier_report
     if earlier is None:
         yield skipped("earlier report", "audit_report.nothing_earlier")
     elif earlier.config is None or evidence.config_sha256 is None:
