@@ -216,7 +216,7 @@ def test_without_the_ring_a_report_says_why_it_is_not_signed_and_is_no_better_fo
 
     answer = place.run()
 
-    assert (answer.code, answer.document["status"]) == (1, "fail")
+    assert (answer.code, answer.document["status"]) == (3, "fail")
     assert answer.document["summary_signature"] is None
     assert answer.document["not_signed"]["code"] == "keyring.secret_missing"
     verified = place.run("--verify-report", answer.document["stored"])

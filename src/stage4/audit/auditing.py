@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from stage4.audit.comparison import Summary
 from stage4.audit.controls import BASELINE, CONTROLS
 from stage4.audit.evidence import Evidence
 from stage4.audit.evidence_codec import StoredEvidence
+from stage4.audit.evidence_live import Live
 from stage4.audit.finding import Control
 from stage4.audit.policy import Policy
 from stage4.audit.report import Report
@@ -65,10 +66,11 @@ def audited(
     at: datetime | None = None,
     earlier: Summary | None = None,
     fail_on_warn: bool = False,
+    live: Live | None = None,
 ) -> Run:
     """Collect and judge as of `at` (default: now), beside the `earlier` report where there is one.
 
-    `config` is the settings file that was named instead of the installation's own.
+    `config` is the settings file that was named instead of the installation's own, `live` what a probe saw.
     """
     now = at or clock.now()
     evidence = collect(
@@ -81,6 +83,7 @@ def audited(
         config=config,
         earlier=earlier,
     )
+    evidence = replace(evidence, live=live)
     settings = str(config or installation.root / CORE)
     named = installation.settings.operations.installation_id
     stored = StoredEvidence(named, str(installation.root), settings, policy.bundle, policy.min_secret_bits, evidence)
@@ -132,6 +135,8 @@ def _judged(
         replayed=replayed,
         fail_on_warn=fail_on_warn,
     )
+    if stored.evidence.live is not None:
+        document["probe"] = stored.evidence.live.document()
     if audit.sections is not None:
         document |= audit.sections(judged, stored.evidence, policy)
     return Run(judged, document, stored)

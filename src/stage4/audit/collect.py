@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from stage4 import files
-from stage4.audit import collect_bundle, collect_files, collect_log, collect_tokens
+from stage4.audit import collect_bundle, collect_earlier, collect_files, collect_log, collect_tokens
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.comparison import Summary
 from stage4.audit.evidence import Evidence, Input, Problem, RegistryFacts, SettingNotice
@@ -17,7 +18,8 @@ from stage4.audit.waivers import WAIVERS, Waiver, waivers_of
 from stage4.clock import Clock
 from stage4.config import CORE, Installation, read_yaml
 from stage4.errors import Stage4Error
-from stage4.security.rotation import RotationRegistry
+from stage4.security.rotation import RotationRegistry, shown
+from stage4.security.rotation_journal import backed_up_keys, journal_path
 
 
 def collect(
@@ -43,6 +45,7 @@ def collect(
     tls = installation.settings.runtime.metrics_service.tls
     if tls.private_key_path:
         key_paths.append(installation.path(tls.private_key_path))
+    key_paths += backed_up_keys(installation.root)
     public_paths = [path for role, path in material.items() if not role.endswith("_key")]
     registry_paths = {
         "tls": installation.path(installation.settings.execution.mtls.rotation_registry),
@@ -54,6 +57,8 @@ def collect(
     certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
     waivers, waivers_problem = _waivers(place)
     granted = [installation.root / WAIVERS] if waivers or waivers_problem else []
+    registries = tuple(_registry(place, name, path) for name, path in registry_paths.items())
+    journal = journal_path(installation.root, bundle)
     return Evidence(
         collected_at=now,
         installation=installation.settings.operations.installation,
@@ -66,7 +71,7 @@ def collect(
         ),
         services=collect_tokens.services(installation),
         tokens=collect_tokens.collect(installation, environ, marker),
-        registries=tuple(_registry(place, name, path) for name, path in registry_paths.items()),
+        registries=registries,
         log=collect_log.collect(installation, environ, marker, clock),
         notices=tuple(
             SettingNotice(str(notice.params["key"]), int(str(notice.params["line"])))
@@ -80,6 +85,8 @@ def collect(
         waivers=waivers,
         waivers_problem=waivers_problem,
         earlier_report=earlier,
+        earlier=collect_earlier.collect(installation.root, bundle, found, registries[0]),
+        unfinished=place.shown(journal) if os.path.lexists(journal) else None,
     )
 
 
@@ -99,7 +106,7 @@ def _registry(place: Place, name: str, path: Path) -> RegistryFacts:
         registry = RotationRegistry.load(path)
     except Stage4Error as error:
         return RegistryFacts(name, place.shown(path), problem_of(error, place))
-    bad_rows = tuple((problem.row, problem.reason) for problem in registry.problems)
+    bad_rows = tuple((shown(problem.row), problem.reason) for problem in registry.problems)
     return RegistryFacts(name, place.shown(path), rows=dict(registry.rotated_at), bad_rows=bad_rows)
 
 

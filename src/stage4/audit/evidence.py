@@ -16,6 +16,7 @@ from stage4.audit.comparison import Summary
 from stage4.audit.waivers import Waiver
 
 if TYPE_CHECKING:
+    from stage4.audit.evidence_live import Live
     from stage4.security.certificates import CertificateFacts
 
 
@@ -186,6 +187,17 @@ class RegistryFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierCertificate:
+    """The certificate that `role` had at an earlier time, as a kept report or a backup shows it."""
+
+    role: str
+    source: str  # the report or the backed-up file
+    at: datetime
+    spki_sha256: str
+    replaced: bool = False  # a backup: a rotation at `at` took its place
+
+
+@dataclass(frozen=True, slots=True)
 class SigningKey:
     """The active key of the ring."""
 
@@ -256,6 +268,9 @@ class Evidence:
     waivers: tuple[Waiver, ...] = ()
     waivers_problem: Problem | None = None  # why none of the file's waivers holds
     earlier_report: Summary | None = None  # the report that this audit is compared with
+    earlier: tuple[EarlierCertificate, ...] = ()
+    unfinished: str | None = None  # the journal of a rotation of the bundle that was interrupted
+    live: Live | None = None  # None: the running service was not probed
 
     @property
     def config_sha256(self) -> str | None:

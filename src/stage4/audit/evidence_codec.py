@@ -251,7 +251,7 @@ def _list(value: Any) -> list[Any]:
 @cache
 def types_of(kind: Any) -> Mapping[str, Any]:
     """The types of a dataclass's fields; facts that only type checkers import are looked up where they come from."""
-    from stage4.audit import evidence
+    from stage4.audit import evidence, evidence_live
     from stage4.security import certificates
 
-    return typing.get_type_hints(kind, localns={**vars(certificates), **vars(evidence)})
+    return typing.get_type_hints(kind, localns={**vars(certificates), **vars(evidence_live), **vars(evidence)})

@@ -67,8 +67,8 @@ class Report:
         return not any(f.outcome in answers for f in self.findings if not f.control.startswith("AUD-"))
 
     def exit_code(self, fail_on_warn: bool = False) -> ExitCode:
-        """0 for ok and warn, 1 for fail, 3 when there was nothing to judge."""
-        if self.nothing_judged:
+        """0 for ok and warn, 1 for fail, 3 where nothing failed but something could not be told."""
+        if self.verdict == CANNOT_TELL:
             return ExitCode.CANNOT_TELL
         refused = self.status == "fail" or (fail_on_warn and self.status == "warn")
         return ExitCode.NO if refused else ExitCode.DONE

@@ -62,9 +62,26 @@ def document(
         "warnings": [_short(f) for f in report.findings if f.outcome is Outcome.WARN],
         "waivers": [use.document() for use in report.waivers],
         "results": [_result(report, f) for f in report.findings],
+        "certificates": certificates(evidence),
         "inputs": [{"path": read.path, "sha256": read.sha256} for read in evidence.inputs],
         "comparison": compared(report, evidence),
     }
+
+
+def certificates(evidence: Evidence) -> list[dict[str, object]]:
+    """The public facts of each certificate, by which a later audit tells whether a rotation changed the key."""
+    return [
+        {
+            "role": file.role,
+            "path": file.path,
+            "fingerprint": file.certificates[0].fingerprint,
+            "spki_sha256": file.certificates[0].spki_sha256,
+            "not_before": format_instant(file.certificates[0].not_before),
+            "not_after": format_instant(file.certificates[0].not_after),
+        }
+        for file in evidence.bundle.certificates
+        if file.certificates
+    ]
 
 
 def compared(report: Report, evidence: Evidence) -> dict[str, object] | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from stage4 import words
 from stage4.cli import _audit_keeping as keeping
-from stage4.cli import _run
+from stage4.cli import _audit_probe, _run
 from stage4.cli._audit_keeping import Conversation, Formatted, Outcome
 from stage4.clock import Clock, parse_instant
 from stage4.errors import Stage4Error
@@ -34,6 +34,7 @@ class Command:
     schema: str
     audit: Callable[[], Audit]
     compares: bool = False  # its reports with one another
+    probes: bool = False
 
 
 def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
@@ -134,6 +135,7 @@ def _audited(
             at=arguments.at,
             earlier=_earlier(audit, arguments, root),
             fail_on_warn=strict,
+            live=_audit_probe.probed(arguments, installation, clock),
         )
     for line in lines(run.report, conversation.lang):
         conversation.say(line)
@@ -184,6 +186,10 @@ def _arguments(command: Command, argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, help="the installation (default: STAGE4_ROOT, or the nearest parent)")
     parser.add_argument("--lang", choices=words.languages, help="language of what is said on stderr")
     parser.add_argument("--print", action="store_true", help="print the document on stdout, which is always done")
+    if command.probes:
+        _audit_probe.add_options(parser)
+    else:
+        parser.set_defaults(probe=None)
     return parser.parse_args(argv)
 
 
