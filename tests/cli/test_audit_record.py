@@ -125,6 +125,7 @@ def test_a_replay_is_never_the_earlier_report(place: Place) -> None:
         (("--compare", "var"), 2, "audit_report.no_report"),
         (("--compare", "config/core.yaml"), 2, "files.bad_json"),
         (("--compare", "var/security/tls_rotation.json"), 2, "audit.not_a_report"),
+        (("--evidence", "x.json", "--probe", "localhost:1"), 2, "arguments.malformed"),
         (("--format", "pdf"), 2, "audit_report.format_unknown"),
         (("--format", "sarif="), 2, "audit_report.format_unknown"),
         (("--explain", "X509-99"), 2, "audit_report.control_unknown"),
@@ -209,6 +210,17 @@ def test_a_report_is_signed_and_a_change_is_found(place: Place, main: Main) -> N
 
     assert (forged.code, forged.document["code"]) == (1, "audit_report.signature_differs")
     assert next(iter(forged.document)) == "schema"
+
+
+def test_an_earlier_report_that_was_changed_is_a_warning(place: Place) -> None:
+    first = place.run()
+    path = Path(first.document["stored"])
+    assert "AUD-02" not in findings(place.run("--compare", str(path)).document, "warn")
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"config_sha256": None}), encoding="utf-8")
+
+    answer = place.run("--compare", str(path))
+
+    assert ("AUD-02", "audit_report.earlier_forged") in {(w["check"], w["code"]) for w in answer.document["warnings"]}
 
 
 def test_without_the_ring_a_report_says_why_it_is_not_signed_and_is_no_better_for_it(place: Place) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from stage4 import files, ids
-from stage4.audit import baseline, report, report_document, store
+from stage4.audit import baseline, report, report_document, report_signature, store
 from stage4.audit.collect import collect
 from stage4.audit.comparison import Summary
 from stage4.audit.controls import BASELINE, CONTROLS
@@ -22,7 +22,8 @@ from stage4.audit.report import Report
 from stage4.audit.report_document import Origin
 from stage4.clock import Clock
 from stage4.config import CORE, Installation
-from stage4.errors import UsageError
+from stage4.errors import ExitCode, Stage4Error, UsageError
+from stage4.security.keyring import KeyRing
 
 Sections = Callable[[Report, Evidence, Policy], dict[str, object]]
 
@@ -142,19 +143,31 @@ def _judged(
     return Run(judged, document, stored)
 
 
-def newest_report(root: Path, *, what_if: bool) -> Summary | None:
+def newest_report(installation: Installation, environ: Mapping[str, str], *, what_if: bool) -> Summary | None:
     """The newest kept report of the same sort, or None; one that is no report to compare with does not count."""
-    found = store.newest(root, what_if=what_if)
+    found = store.newest(installation.root, what_if=what_if)
     if found is None:
         return None
     path, kept = found
     try:
-        return Summary.of(kept, str(path.relative_to(root)))
+        summary = Summary.of(kept, str(path.relative_to(installation.root)))
     except UsageError:
         return None
+    return replace(summary, forged=_forged(kept, installation, environ))
 
 
-def named_report(path: Path, schema: str) -> Summary:
+def _forged(document: Mapping[str, object], installation: Installation, environ: Mapping[str, str]) -> bool:
+    """Whether a report that is signed is another than the installation signed; False where that cannot be told."""
+    operations = installation.settings.operations
+    try:
+        ring = KeyRing.load(installation.path(operations.decision_log.keyring), environ)
+    except Stage4Error:
+        return False
+    answer = report_signature.checked(document, ring, operations.installation_id)
+    return answer.exit_code is ExitCode.NO and answer.code != report_signature.UNSIGNED
+
+
+def named_report(path: Path, schema: str, installation: Installation, environ: Mapping[str, str]) -> Summary:
     """
     The report of the same audit (`schema`) in `path`.
 
@@ -166,4 +179,4 @@ def named_report(path: Path, schema: str) -> Summary:
     content = files.read_json(path, store.REPORT_LIMIT)
     if not isinstance(content, dict) or content.get("schema") != schema:
         raise UsageError("audit.not_a_report", schema=content.get("schema") if isinstance(content, dict) else None)
-    return Summary.of(content, str(path))
+    return replace(Summary.of(content, str(path)), forged=_forged(content, installation, environ))

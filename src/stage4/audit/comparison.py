@@ -40,6 +40,7 @@ class Summary:
     config: str | None = None
     policy: Mapping[str, object] = field(default_factory=dict)
     path: str | None = None  # where it was kept
+    forged: bool = False  # it is signed, and is not what was signed
 
     @classmethod
     def of(cls, report: Mapping[str, object], path: str | None = None) -> Summary:

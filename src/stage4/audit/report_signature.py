@@ -24,6 +24,7 @@ from stage4.security.keyring import ALGORITHMS, Key, KeyRing, KeyState
 
 PURPOSE: Final = "audit-report"
 SIGNATURE: Final = "summary_signature"
+UNSIGNED: Final = "audit_report.unsigned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def checked(document: Mapping[str, object], ring: KeyRing, installation_id: str)
     """
     given = document.get(SIGNATURE)
     if not isinstance(given, dict) or not all(isinstance(given.get(name), str) for name in ("key_id", "value")):
-        return Checked(ExitCode.NO, "audit_report.unsigned")
+        return Checked(ExitCode.NO, UNSIGNED)
     params = {"key_id": given["key_id"]}
     key = ring.key(given["key_id"])
     if key is None or given.get("algorithm") != key.algorithm:

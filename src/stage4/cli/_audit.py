@@ -17,12 +17,13 @@ from stage4.cli import _audit_keeping as keeping
 from stage4.cli import _audit_probe, _run
 from stage4.cli._audit_keeping import Conversation, Formatted, Outcome
 from stage4.clock import Clock, parse_instant
-from stage4.errors import Stage4Error
+from stage4.errors import Stage4Error, UsageError
 from stage4.words import Language
 
 if TYPE_CHECKING:
     from stage4.audit.auditing import Audit
     from stage4.audit.comparison import Summary
+    from stage4.config import Installation
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,12 @@ def _audited(
     )
     strict = arguments.fail_on == "warn"
     if arguments.evidence is not None:
+        if arguments.probe is not None:
+            reason = "--probe looks at a service, --evidence at a file"
+            raise UsageError("arguments.malformed", program=audit.schema, reason=reason)
         stored = evidence_codec.load(arguments.evidence)
         if audit.compared and arguments.compare is not None:
-            stored = stored.compared_with(_earlier(audit, arguments, root))
+            stored = stored.compared_with(_earlier(audit, arguments, installation))
         run = auditing.replayed(audit, stored, policy, at=arguments.at, fail_on_warn=strict)
     else:
         run = auditing.audited(
@@ -133,7 +137,7 @@ def _audited(
             environ=os.environ,
             clock=clock,
             at=arguments.at,
-            earlier=_earlier(audit, arguments, root),
+            earlier=_earlier(audit, arguments, installation),
             fail_on_warn=strict,
             live=_audit_probe.probed(arguments, installation, clock),
         )
@@ -142,15 +146,15 @@ def _audited(
     return Outcome(run.document, run, installation)
 
 
-def _earlier(audit: Audit, arguments: argparse.Namespace, root: Path) -> Summary | None:
+def _earlier(audit: Audit, arguments: argparse.Namespace, installation: Installation) -> Summary | None:
     """The report to compare with: the one that was named, else the newest that was kept before this run."""
     from stage4.audit import auditing
 
     if not audit.compared:
         return None
     if arguments.compare is None or arguments.compare == _LATEST:
-        return auditing.newest_report(root, what_if=arguments.at is not None)
-    return auditing.named_report(Path(arguments.compare), audit.schema)
+        return auditing.newest_report(installation, os.environ, what_if=arguments.at is not None)
+    return auditing.named_report(Path(arguments.compare), audit.schema, installation, os.environ)
 
 
 def _arguments(command: Command, argv: Sequence[str]) -> argparse.Namespace:

@@ -50,11 +50,14 @@ def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Itera
 
 
 def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """AUD-02: the settings are those that the earlier report judged."""
+    """AUD-02: the earlier report is what the installation signed, and it judged the settings that are judged now."""
     earlier = evidence.earlier_report
     if earlier is None:
         yield skipped("earlier report", "audit_report.nothing_earlier")
-    elif earlier.config is None or evidence.config_sha256 is None:
+        return
+    if earlier.forged:
+        yield warned("earlier report", "audit_report.earlier_forged", path=earlier.path)
+    if earlier.config is None or evidence.config_sha256 is None:
         yield skipped("settings", "audit_report.settings_not_compared", since=earlier.checked_at)
     elif earlier.config != evidence.config_sha256:
         yield warned("settings", "audit_report.settings_changed", since=earlier.checked_at)

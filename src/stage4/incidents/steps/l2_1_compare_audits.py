@@ -17,7 +17,7 @@ from stage4.incidents.steps.l1_2_audit import AUDIT_CODES
 from stage4.incidents.steps.rule import Kept, Observation, Outcome, Scene, audit_verdict, kept_documents
 from stage4.incidents.wording import CHANGES
 
-_OWNER: Final = re.compile(r"\b(?:owner|właściciel(?:ka|em|ką)?)\b\s*[:=–-]?\s*([\w.@-]*\w)", re.IGNORECASE)
+_OWNER: Final = re.compile(r"\b(?:owner|w[łl]a[śs]ciciel(?:ka|em|ką)?)\b\s*[:=–-]?\s*([\w.@-]*\w)", re.IGNORECASE)
 # How much of names and diagnoses stands in the record; whole they are in the report and in the entries of the answers.
 _NAMED: Final = 5
 _DIAGNOSIS: Final = 200
