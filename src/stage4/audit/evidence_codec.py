@@ -16,7 +16,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -32,16 +32,12 @@ from stage4.errors import Stage4Error, UsageError
 
 SCHEMA: Final = "stage4.audit_evidence/1"
 LIMIT: Final = 64 << 20
-# (class, field) -> the name in the file, and what it is: a strength, the tag of a secret, tags by which it is known in
-# other forms, or a plain value, which says no more of the secret than on which side of a demand it falls.
+# (class, field) -> the name in the file, and what it is: a strength, the tag of a secret, or tags of its digests.
 HIDDEN: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("Secret", "bits"): ("strong", "strength"),
     ("Secret", "tag"): ("group", "tag"),
     ("Secret", "hashed_tags"): ("hashed_groups", "tags"),
-    ("Secret", "other_tags"): ("other_groups", "tags"),
-    ("Secret", "short"): ("too_short_for_hmac", "plain"),
     ("TokenFacts", "hash_tag"): ("hash_group", "tag"),
-    ("LogFacts", "ring_secrets"): ("ring_secrets", "plain"),
 }
 
 
@@ -63,7 +59,10 @@ class StoredEvidence:
 
 def encoded(stored: StoredEvidence) -> bytes:
     """The file's bytes, with no secret, digest or length of one; raises TypeError for what it has no spelling of."""
-    spelled = _Spelling(stored.strong_from_bits, _groups(stored.evidence)).value(stored.evidence)
+    groups: dict[str, int] = {}
+    for tag in _tags(stored.evidence):
+        groups.setdefault(tag, len(groups) + 1)
+    spelled = _Spelling(stored.strong_from_bits, groups).value(stored.evidence)
     members = {f.name: getattr(stored, f.name) for f in dataclasses.fields(stored)} | {"evidence": spelled}
     return files.json_bytes({"schema": SCHEMA, "version": __version__, **members})
 
@@ -84,37 +83,17 @@ def load(path: Path) -> StoredEvidence:
     return stored
 
 
-def _groups(evidence: Evidence) -> dict[str, int]:
-    """
-    A small number for each tag: first of the secrets themselves, in order of the evidence, then of the forms that
-    several have.
-
-    A tag is another one in every collection, so the numbers follow from where the tags stand and from nothing else.
-    """
-    groups: dict[str, int] = {}
-    places: dict[str, list[int]] = {}
-    for place, (kind, tags) in enumerate(_tags(evidence)):
-        for tag in tags:
-            if kind == "tag":
-                groups.setdefault(tag, len(groups) + 1)
-            else:
-                places.setdefault(tag, []).append(place)
-    shared = sorted((where, tag) for tag, where in places.items() if len(where) > 1 and tag not in groups)
-    return groups | {tag: number for number, (_, tag) in enumerate(shared, len(groups) + 1)}
-
-
-def _tags(value: object) -> Iterator[tuple[str, Iterable[str]]]:
-    """The tags of secrets and of their other forms, each with its kind, in the order of the evidence."""
+def _tags(value: object) -> Iterator[str]:
+    """The tags of secrets, in the order of the evidence; those of digests count only where a token has the same."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for f in dataclasses.fields(value):
             held = getattr(value, f.name)
-            kind = HIDDEN.get((type(value).__name__, f.name), ("", "plain"))[1]
-            if kind == "plain":
+            if HIDDEN.get((type(value).__name__, f.name), ("", ""))[1] != "tag":
                 yield from _tags(held)
-            elif kind != "strength" and held is not None:
-                yield kind, (held,) if isinstance(held, str) else held
-    elif isinstance(value, tuple | Mapping):
-        for each in value.values() if isinstance(value, Mapping) else value:
+            elif held is not None:
+                yield held
+    elif isinstance(value, tuple):
+        for each in value:
             yield from _tags(each)
 
 
@@ -152,8 +131,6 @@ class _Spelling:
                 raise TypeError(f"{type(owner).__name__}.{field.name} is secret and has no spelling")
             return field.name, self.value(held)
         name, kind = hidden
-        if kind == "plain":
-            return name, self.value(held)
         if kind == "strength":
             return name, held >= self.strong_from_bits
         if kind == "tags":
@@ -205,14 +182,12 @@ def _read_members(kind: Any, value: Any) -> Any:
         name = hidden[0] if hidden else field.name
         if name in value:
             held = value[name]
-            plain = hidden is None or hidden[1] == "plain"
-            members[field.name] = _read(types_of(kind)[field.name], held) if plain else _revealed(hidden, held)
+            members[field.name] = _revealed(hidden[1], held) if hidden else _read(types_of(kind)[field.name], held)
     return kind(**members)
 
 
-def _revealed(hidden: tuple[str, str] | None, held: Any) -> Any:
+def _revealed(kind: str, held: Any) -> Any:
     """What stands for the hidden fact: beyond any demand or below it, and a tag that is equal for an equal group."""
-    kind = hidden[1] if hidden else ""
     if kind == "strength":
         return math.inf if _scalar(bool, held) else 0.0
     if kind == "tags":
