@@ -403,6 +403,21 @@ def test_reading_from_an_entry_leaves_out_what_stands_before_it(room: LogRoom, f
     assert read(room.path, from_seq=61) == ([], [])
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_first_number_is_told_of_the_file_that_is_read(room: LogRoom, form: str) -> None:
+    lines = room.lines()
+    (path,) = cut(room.path, [20], [form])
+    with open_input(room.path, ManualClock(), from_seq=5) as source:
+        if not form:
+            archive(room.path, lines[:20], "zst")
+            path.unlink()
+        rotate(room.path)
+        assert source.first_number() == 0
+        assert [line for block in source.blocks() for line in block.lines()] == lines[5:]
+    with open_input(room.path, ManualClock(), from_seq=25) as source:
+        assert source.first_number() == 20
+
+
 def test_a_stream_is_read_from_an_entry_on(room: LogRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = room.lines()
     for number in (0, 30, 60, 61):

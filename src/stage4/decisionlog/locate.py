@@ -122,7 +122,13 @@ def start_of(path: Path, descriptor: int, end: int, seq: int) -> int:
 
 def first_seq(path: Path, descriptor: int, end: int) -> int | None:
     """The number that the first line of a plain file states, -1 for a line of a v2 prefix; None where none does."""
-    return next((number for _, line in _lines(path, descriptor, 0, end) if (number := seq_of(line)) is not None), None)
+    return first_number(plain_blocks(path, descriptor, 0, end, size=_NEAR))
+
+
+def first_number(blocks: Iterable[Block]) -> int | None:
+    """The number that the first line of `blocks` states, as `first_seq` tells it."""
+    lines = (line for block in blocks for line in block.lines())
+    return next((number for line in lines if (number := seq_of(line)) is not None), None)
 
 
 def skip_to(blocks: Generator[Block, None, bytes], seq: int) -> Generator[Block, None, tuple[int, bytes]]:

@@ -9,20 +9,16 @@ read, and the verdict says so. Where the entry is not there or does not fit, the
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stage4 import files
 from stage4.clock import Clock
 from stage4.decisionlog import locate
-from stage4.decisionlog.blocks import Block, plain_blocks
-from stage4.decisionlog.canonical import MAX_LINE
 from stage4.decisionlog.checkpoints.facts import FORWARD, CheckpointFacts, origin_of
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, VerifierKey
 from stage4.decisionlog.checkpoints.tree import leaf
-from stage4.decisionlog.decompression import archive_blocks
 from stage4.decisionlog.reading import entry_of
 from stage4.decisionlog.verification.input import Input, open_input
 from stage4.decisionlog.verification.trail import Given, Trail
@@ -138,19 +134,5 @@ def _entry(path: Path, checkpoint: Checkpoint) -> tuple[Start, int] | None:
 
 def _lines_before(source: Input, seq: int) -> int:
     """How many lines of the first part stand before entry `seq`: one an entry, unless lines of version 2 come first."""
-    path = source.parts[0].path
-    blocks: Iterable[Block] = (
-        () if path is None else archive_blocks(path) if source.parts[0].compression else _first_block(path)
-    )
-    first = next(
-        (number for block in blocks for line in block.lines() if (number := locate.seq_of(line)) is not None), -1
-    )
-    return source.lines_left_out() if first < 0 else seq - first
-
-
-def _first_block(path: Path) -> Iterator[Block]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield from plain_blocks(path, descriptor, 0, os.fstat(descriptor).st_size, size=MAX_LINE)
-    finally:
-        os.close(descriptor)
+    first = source.first_number()
+    return source.lines_left_out() if first is None or first < 0 else seq - first

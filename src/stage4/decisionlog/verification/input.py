@@ -139,6 +139,19 @@ class Input:
             self._left_out = locate.count_lines(plain.path, plain.descriptor, plain.start) if plain else 0
         return self._left_out
 
+    def first_number(self) -> int | None:
+        """The number that the first line of the first part states, -1 for a line of a v2 prefix; None where none does.
+
+        Read from the open file, so it speaks of the same file as `blocks`.
+        """
+        plain, part = self._plain.get(0), self.parts[0]
+        if plain is not None:
+            return locate.first_seq(plain.path, plain.descriptor, plain.end)
+        with contextlib.ExitStack() as held:
+            opened = None if part.path is None else self._opened(part, held)
+            blocks = () if opened is None else stream_blocks(until_broken(*opened, []), part=0)
+            return locate.first_number(blocks)
+
     def blocks(self) -> Iterator[Block]:
         """Every line in order, in blocks of whole lines; bytes after the last LF of an earlier part are a problem.
 
