@@ -16,6 +16,7 @@ import pytest
 from stage4.cli import _verify
 from stage4.cli import main as stage4
 from stage4.cli.verify_decision_log import main
+from stage4.decisionlog.verification.requirements import Count
 from stage4.errors import UsageError
 from stage4.testing.clock import ManualClock
 from support import v2_logs
@@ -113,14 +114,18 @@ def test_the_required_number_is_of_what_the_filters_let_through(
 @pytest.mark.parametrize("text", ["", "..", "x", "1.5", "-1", "5..4", "1..2..3", "٣", "9" * 30])
 def test_what_is_no_number_of_entries(text: str) -> None:
     with pytest.raises(UsageError, match=r"verify\.bad_count"):
-        _verify.Count.parse(text)
+        Count.parse(text)
 
 
 def test_an_unexpected_key(room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     options = (room.path, "--keyring", room.ring.path, "--expected-key-id")
     assert answer(capsys, *options, room.ring.active, "--expected-key-id", "other")[0] == 0
+    code, document, said = answer(capsys, *options, "other")
+    assert (code, document["findings"], [each["code"] for each in document["unmet"]]) == (1, [], ["verify.unmet_key"])
+    assert said.startswith("NOT AS REQUIRED")
+    room.ring.path.with_name(f"{room.ring.active}.key").unlink()
     code, document, _ = answer(capsys, *options, "other")
-    assert (code, document["findings"][0]["code"]) == (1, "log.key_unexpected")
+    assert (code, [each["code"] for each in document["unmet"]]) == (1, ["verify.unmet_key_unjudged"])
     old = v2_logs.put(tmp_path / "old.jsonl", v2_logs.lines(3))
     options = (old, "--hmac-key-file", v2_logs.key_file(tmp_path), "--expected-key-id")
     assert answer(capsys, *options, v2_logs.KEY_ID)[0] == 0

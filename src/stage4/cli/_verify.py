@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from stage4.decisionlog.checkpoints.note import VerifierKey
     from stage4.decisionlog.verification.filter import Filter
     from stage4.decisionlog.verification.trail import Given
-    from stage4.decisionlog.verification.v2 import V2Judge
-    from stage4.decisionlog.verification.verdict import Unmet, Verdict
+    from stage4.decisionlog.verification.verdict import Verdict
     from stage4.decisionlog.verification.walk import Task
     from stage4.security.keyring import KeyRing
 
@@ -102,6 +101,7 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     """Verify as the options say; `lang` None means the installation's. Raises UsageError and Unavailable."""
     from stage4.decisionlog.verification import report
+    from stage4.decisionlog.verification.requirements import Requirements
     from stage4.decisionlog.verification.trail import Trail
     from stage4.decisionlog.verification.v2 import V2Judge, load_secret
     from stage4.decisionlog.verification.verdict import Mode
@@ -109,8 +109,7 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
 
     _require_sense(arguments)
     wanted = _filter(arguments)
-    count = None if arguments.require_event_count is None else Count.parse(arguments.require_event_count)
-    expected = frozenset(arguments.expected_key_id)
+    required = Requirements.of(arguments.require_event_count, arguments.expected_key_id)
     installation = _installation(arguments)
     path = arguments.path if arguments.path is not None else _configured(installation)
     lang = lang or _run.language(configured=None if installation is None else installation.settings.operations.language)
@@ -123,7 +122,7 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     # The checkpoints are read before the end of the log is fixed: what is appended meanwhile is newer than they are.
     given = tuple(_given(arguments, path, installation, notes))
     pins = tuple(_pins(arguments, path, installation))
-    task = Task(Trail(given, pins), v2, wanted, expected, arguments.partial)
+    task = Task(Trail(given, pins), v2, wanted, arguments.partial)
     progress = Progress(clock, sys.stderr, lang)
     began = clock.monotonic_ns()
     try:
@@ -138,7 +137,7 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
         if not incremental.save(arguments.save_checkpoint, verdict, task.trail):
             notes.add("verify.not_saved", path=arguments.save_checkpoint)
     seconds = (clock.monotonic_ns() - began) / 1e9
-    verdict = replace(verdict, unmet=tuple(_unmet(verdict, count, expected, v2)))
+    verdict = replace(verdict, unmet=tuple(required.unmet(verdict)))
     document = report.document(verdict, path) | {
         "root": None if installation is None else str(installation.root),
         "notes": notes.said,
@@ -180,34 +179,6 @@ def _judge(
         return incremental.verify_after(kept, path, ring, clock, task, workers=workers, progress=progress)
     with open_input(None if _is_stdin(path) else path, clock, lock_timeout=_LOCK_TIMEOUT_S) as source:
         return verify_input(source, ring, clock, task, workers=workers, progress=progress)
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many entries the caller wants: `least` and `most`, each None where it is open."""
-
-    text: str
-    least: int | None
-    most: int | None
-
-    @classmethod
-    def parse(cls, text: str) -> Count:
-        """`N` exactly, `N..` at least, `..M` at most, `N..M`; raises UsageError `verify.bad_count`."""
-        first, dots, last = text.partition("..")
-        if not dots:
-            last = first
-        if not (first or last) or any(part and not (part.isascii() and part.isdigit()) for part in (first, last)):
-            raise UsageError("verify.bad_count", text=text)
-        if len(first) > 18 or len(last) > 18:
-            raise UsageError("verify.bad_count", text=text)
-        least, most = (int(part) if part else None for part in (first, last))
-        if least is not None and most is not None and least > most:
-            raise UsageError("verify.bad_count", text=text)
-        return cls(text, least, most)
-
-    def fits(self, n: int) -> bool:
-        """Whether `n` entries are as many as wanted."""
-        return (self.least is None or self.least <= n) and (self.most is None or n <= self.most)
 
 
 class Progress:
@@ -266,18 +237,6 @@ def _filter(arguments: argparse.Namespace) -> Filter | None:
         until=None if arguments.until is None else parse_instant(arguments.until),
     )
     return None if wanted == Filter() else wanted
-
-
-def _unmet(verdict: Verdict, count: Count | None, expected: frozenset[str], v2: V2Judge | None) -> Iterator[Unmet]:
-    from stage4.decisionlog.verification.verdict import Unmet
-
-    if count is not None:
-        n = verdict.entries + verdict.v2_entries if verdict.matched is None else verdict.matched
-        if not count.fits(n):
-            yield Unmet("verify.unmet_count", {"n": n, "wanted": count.text})
-    # An unexpected key of version 3 is a finding; that of version 2 is named in the entries without being signed.
-    if expected and v2 is not None and verdict.v2_entries and v2.key_id not in expected:
-        yield Unmet("verify.unmet_key", {"n": verdict.v2_entries, "key_id": v2.key_id or ""})
 
 
 def _installation(arguments: argparse.Namespace) -> Installation | None:

@@ -146,7 +146,7 @@ class Verdict:
     the RFC 6962 tree head (base64) over the entries 0 to `last_seq`, None where the log is broken before its end.
     `matched` counts the entries that the caller's filters let through, None without filters. `first_read` is the
     first entry that was read in INCREMENTAL mode. `key_ids` counts the entries that verify by the id of their key,
-    those of v2 without an id under "".
+    those of v2 without an id under ""; `unjudged_key_ids` are named by entries that no secret was there to judge.
     """
 
     log_id: str | None
@@ -170,6 +170,7 @@ class Verdict:
     parts: tuple[Part, ...] = ()
     matched: int | None = None
     key_ids: Mapping[str, int] = field(default_factory=dict)
+    unjudged_key_ids: tuple[str, ...] = ()
     unmet: tuple[Unmet, ...] = field(default=())
 
     @property

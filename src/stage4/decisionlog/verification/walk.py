@@ -68,14 +68,12 @@ class Start:
 class Task:
     """What the caller wants besides the judgement of every line.
 
-    `partial`: entries may be missing before the first one. Keys outside `expected_key_ids` are findings, unless it is
-    empty.
+    `partial`: entries may be missing before the first one.
     """
 
     trail: Trail = field(default_factory=Trail)
     v2: V2Judge | None = None
     wanted: Filter | None = None
-    expected_key_ids: frozenset[str] = frozenset()
     partial: bool = False
     start: Start | None = None
 
@@ -193,6 +191,7 @@ class Walk:
             parts=tuple(Part(part.name, *counts) for part, counts in zip(self._parts, self._passed, strict=False)),
             matched=None if self._task.wanted is None else self._matched + proven_matched + opening.matched,
             key_ids=+(self._entries + Counter({opening.key_id: opening.entries})),
+            unjudged_key_ids=self._unjudged.key_ids,
         )
 
     def _begin_after(self, start: Start) -> None:
@@ -278,7 +277,6 @@ class Walk:
 
     def _attach(self, run: Run) -> None:
         """Set a run in its place, which is after the last entry."""
-        self._expect_key(run.key_id, run.first_seq, self._next())
         self._uses.add(run.key_id, run.first_seq, run.last_seq, self._next())
         self._entries[run.key_id] += run.count
         self._matched += run.matched
@@ -300,7 +298,6 @@ class Walk:
         assert entry is not None
         if blame is not None:
             self._report_once(entry.key_id, entry.seq, at, blame)
-        self._expect_key(entry.key_id, entry.seq, at)
         if entry.seq <= self._seq:
             self._close_island()
             self._gaps.displaced(at, entry.seq)
@@ -409,12 +406,6 @@ class Walk:
         if (blame.code, key_id) not in self._said and len(self._said) < KEPT:
             self._said.add((blame.code, key_id))
             self._ledger.report(at, seq, blame)
-
-    def _expect_key(self, key_id: str, seq: int, at: Position) -> None:
-        expected = self._task.expected_key_ids
-        if expected and key_id not in expected:
-            blame = Blame(Fault.KEY_MISUSE, "log.key_unexpected", {"key_id": key_id})
-            self._report_once(key_id, seq, at, blame)
 
     def _open_island(self, entry: Entry, at: Position) -> None:
         if self._island is None:
