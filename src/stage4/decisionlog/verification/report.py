@@ -158,6 +158,10 @@ def _step(verdict: Verdict) -> str | None:
 
 def _completeness(completeness: Completeness, lang: Language) -> Iterator[str]:
     coverage, uncovered = completeness.coverage, completeness.uncovered
+    if coverage is Coverage.UNKNOWN and not uncovered:
+        # Nobody vouches for nothing: there is no entry.
+        yield words.text("verify.no_entries", lang)
+        return
     n = uncovered if coverage is Coverage.UNKNOWN else completeness.covered
     yield words.text(f"verify.completeness_{coverage.value}", lang, n=n)
     if coverage is Coverage.COVERED:
