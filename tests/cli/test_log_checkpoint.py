@@ -160,6 +160,21 @@ def test_an_auditor_checks_an_entry_with_the_pin_alone(auditor: Path, capsys: py
     assert (document["forward"], document["entry"]["metadata"]["number"]) == (False, 1)
 
 
+def test_the_auditors_own_checkpoint_vouches_for_an_entry(
+    auditor: Path, room: LogRoom, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = ("log", "check-proof", "entry.proof", "--pin", "pin", "--checkpoint", "5.checkpoint")
+    code, out, _ = say(capsys, *check)
+    assert (code, "ask for a proof of yours" in out) == (1, True)
+    monkeypatch.chdir(room.path.parents[2])
+    assert say(capsys, "log", "prove", "--seq", "2", "--to", "5", "--output", str(auditor / "entry.proof"))[0] == 0
+    monkeypatch.chdir(auditor)
+    code, out, _ = say(capsys, *check)
+    assert (code, "Your own checkpoint vouches" in out, "stable key" in out) == (0, True, False)
+    code, document = answer(capsys, *check[1:])
+    assert (document["own"], document["size"]) == (True, 5)
+
+
 def test_an_auditor_checks_the_growth_from_an_own_checkpoint(auditor: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check = ("log", "check-proof", "growth.proof", "--pin", "pin")
     code, out, _ = say(capsys, *check, "--checkpoint", "5.checkpoint")
@@ -230,7 +245,8 @@ def test_an_empty_pin_is_exit_2_and_a_missing_file_exit_3(auditor: Path, capsys:
     [
         ((), 2, "give either --seq or --from"),
         (("--seq", "1", "--from", "5"), 2, "give either --seq or --from"),
-        (("--seq", "1", "--to", "5"), 2, "give either --seq or --from"),
+        (("--seq", "1", "--to", "6"), 2, "no checkpoint has 6 entries; the nearest: 5, 7, 9"),
+        (("--seq", "6", "--to", "5"), 2, "the checkpoint of 5 entries does not cover entry 6"),
         (("--to", "5"), 2, "give either --seq or --from"),
         (("--from", "6"), 2, "no checkpoint has 6 entries; the nearest: 5, 7, 9"),
         (("--from", "7", "--to", "5"), 2, "the older size 7 is larger than the newer one, 5"),

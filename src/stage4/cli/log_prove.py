@@ -19,9 +19,11 @@ _LIMIT = 1 << 20
 
 
 @click.command()
-@click.option("--seq", type=click.IntRange(0), help="Prove that this entry is in the log of its newest checkpoint.")
+@click.option("--seq", type=click.IntRange(0), help="Prove that this entry is in the log of its newest checkpoint …")
 @click.option("--from", "old", type=click.IntRange(1), help="Prove that the checkpoint of so many entries …")
-@click.option("--to", "new", type=click.IntRange(1), help="… begins the one of so many (default: the newest).")
+@click.option(
+    "--to", "new", type=click.IntRange(1), help="… or the one of so many entries: with --from, that it begins this one."
+)
 @click.option("--output", type=_FILE, help="Write the proof to a file.")
 @click.pass_obj
 def prove(session: Session, seq: int | None, old: int | None, new: int | None, output: Path | None) -> int:
@@ -32,12 +34,12 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
     from stage4.decisionlog.checkpoints.proof import Consistency, Inclusion
 
     path = session.installation.decision_log_path
-    if (seq is None) == (old is None) or (new is not None and old is None):
+    if (seq is None) == (old is None):
         raise UsageError("checkpoint.prove_what")
     proof: Inclusion | Consistency
     facts: dict[str, object]
     if seq is not None:
-        proof, facts = proving.prove_inclusion(path, seq), {"kind": "inclusion", "index": seq}
+        proof, facts = proving.prove_inclusion(path, seq, new), {"kind": "inclusion", "index": seq}
     else:
         proof, facts = proving.prove_consistency(path, old or 0, new), {"kind": "consistency", "old": old}
     content = proof.encode()
@@ -65,7 +67,7 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
 @click.command()
 @click.argument("file", type=_FILE)
 @click.option("--pin", required=True, type=_FILE, help="The keys that you keep, one a line.")
-@click.option("--checkpoint", "old", type=_FILE, help="Your own older checkpoint, where the proof begins with one.")
+@click.option("--checkpoint", "old", type=_FILE, help="Your own checkpoint: the proof's, or the one it begins with.")
 @click.option("--entry", type=_FILE, help="The line of the log that you hold, to be compared with the proof.")
 @click.pass_obj
 def check_proof(session: Session, file: Path, pin: Path, old: Path | None, entry: Path | None) -> int:
@@ -105,7 +107,7 @@ def _proven(
     line = given.line if entry is None else files.read_limited(entry, _LIMIT).removesuffix(b"\n")
     if line is None:
         raise UsageError("checkpoint.entry_needed", path=file)
-    return judging.judge_inclusion(given, line, pins)
+    return judging.judge_inclusion(given, line, pins, None if old is None else _note(session, old))
 
 
 def _note(session: Session, path: Path) -> Note:
@@ -155,7 +157,10 @@ def _say_proven(session: Session, proven: Proven) -> None:
             stage=entry.stage,
             status=entry.status,
         )
-    session.say("checkpoint.vouched_forward" if proven.forward else "checkpoint.vouched_stable", key=proven.key)
+    if proven.own:
+        session.say("checkpoint.vouched_own")
+    else:
+        session.say("checkpoint.vouched_forward" if proven.forward else "checkpoint.vouched_stable", key=proven.key)
 
 
 def _document(proven: Proven) -> dict[str, object]:
@@ -167,6 +172,7 @@ def _document(proven: Proven) -> dict[str, object]:
         "size": proven.size,
         "key": str(proven.key),
         "forward": proven.forward,
+        "own": proven.own,
     }
     if proven.entry is None:
         return document | {"kind": "consistency", "old": proven.old}
