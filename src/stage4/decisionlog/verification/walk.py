@@ -1,10 +1,9 @@
 """
 Walks a log line by line and says where it stops being what was written.
 
-State is the last entry in place: its number and digest. A line that is no entry of this log waits until the next
-one that is: that one's number tells whether the faulty lines stood in place of entries (edited) or were put
-between them (inserted), and how many entries are gone. A number that is missing is a deletion until it turns up
-later, which makes it a reordering; a number that was already seen is a replay. Memory is bounded.
+State is the last entry in place: its number and digest. A line that is no entry of this log is pending until the next
+one that is. A number that is missing is a deletion until it turns up later, which makes it a reordering; a number that
+was already seen is a replay. Memory is bounded.
 
 Lines that were judged in bulk are set in place as one run where they follow; the findings are the same.
 """
@@ -30,6 +29,7 @@ from stage4.decisionlog.verification.input import InputPart, InputProblem
 from stage4.decisionlog.verification.key_uses import KeyUses, Unjudged
 from stage4.decisionlog.verification.ledger import KEPT, Ledger, Position
 from stage4.decisionlog.verification.opening import Opening
+from stage4.decisionlog.verification.pending import Pending
 from stage4.decisionlog.verification.run import Judge, Run, Stretch
 from stage4.decisionlog.verification.succession import Succession
 from stage4.decisionlog.verification.trail import Trail
@@ -44,7 +44,6 @@ from stage4.decisionlog.verification.verdict import (
     Verdict,
 )
 
-_WAITING = 1000
 _SOUGHT_LINES = 1000
 _SOUGHT_BYTES = 1 << 20
 
@@ -78,15 +77,6 @@ class Task:
     start: Start | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A faulty line whose part in the log is not known yet; `claimed` is the number it gives itself."""
-
-    at: Position
-    claimed: int | None
-    blame: Blame
-
-
 class Walk:
     """Feed it every block in order, then ask for the verdict."""
 
@@ -118,8 +108,7 @@ class Walk:
         self._last, self._last_authentic = Position(0, 0, 0), True
         # The key in force while runs may be set in place, that is inside an island.
         self._key_id: str | None = None
-        self._waiting: list[_Waiting] = []
-        self._counted_early = 0
+        self._pending = Pending(self._ledger, self._gaps)
         self._island: tuple[int, int] | None = None
         self._entries: Counter[str] = Counter()
         self._matched = 0
@@ -148,7 +137,7 @@ class Walk:
         self._go_to(len(self._parts) - 1)
         self._release()
         self._close_island()
-        self._settle(None, self._next())
+        self._pending.settle(self._seq + 1, None, self._next())
         self._passed.append((self._line, self._offset))
         lines, size = sum(each for each, _ in self._passed), sum(each for _, each in self._passed)
         if fragment:
@@ -293,7 +282,7 @@ class Walk:
         entry, blame = examined.entry, examined.blame
         if blame is not None and not examined.authentic:
             self._close_island()
-            self._await(_Waiting(at, None if entry is None else entry.seq, blame))
+            self._pending.add(at, None if entry is None else entry.seq, blame, self._seq + 1)
             return
         assert entry is not None
         if blame is not None:
@@ -306,7 +295,7 @@ class Walk:
 
     def _place(self, entry: Entry, line: bytes, at: Position, *, authentic: bool, sound: bool) -> None:
         """Set an entry after the last one, and settle what stood between them."""
-        self._settle(entry, at)
+        self._pending.settle(self._seq + 1, entry.seq, at, partial=self._task.partial and self._seq < 0)
         follows = entry.seq == self._seq + 1
         if not follows:
             self._break()
@@ -366,40 +355,6 @@ class Walk:
         elif sealed is not None and sealed != prefix.seal():
             blame = Blame(Fault.EDIT, "log.prefix_edited", {"last": max(1, prefix.lines)})
             self._ledger.report(Position(0, 1, 0), None, blame)
-
-    def _await(self, waiting: _Waiting) -> None:
-        if len(self._waiting) < _WAITING:
-            self._waiting.append(waiting)
-            return
-        # A log this broken is not sorted out line by line: the oldest is taken to stand in its place.
-        oldest = self._waiting.pop(0)
-        self._counted_early += 1
-        self._ledger.report(oldest.at, self._seq + self._counted_early, oldest.blame)
-        self._waiting.append(waiting)
-
-    def _settle(self, following: Entry | None, at: Position) -> None:
-        """Decide what the waiting lines were, now that the entry after them is known (None: there is none)."""
-        expected = self._seq + 1 + self._counted_early
-        if self._task.partial and self._seq < 0 and following is not None:
-            # What stood before this file is not asked for; the faulty lines stood right before the first entry.
-            standing = sum(not waiting.blame.is_blank for waiting in self._waiting)
-            expected = max(expected, following.seq - standing)
-        for waiting in self._waiting:
-            blame, seq = waiting.blame, None
-            if following is None:
-                seq = waiting.claimed
-            elif expected < following.seq and not blame.is_blank:
-                claimed = waiting.claimed
-                seq = claimed if claimed is not None and expected <= claimed < following.seq else expected
-                self._gaps.open(expected, seq - 1, waiting.at)
-                expected = seq + 1
-            elif blame.fault is Fault.EDIT:
-                blame = replace(blame, fault=Fault.INSERTION, code="log.insertion")
-            self._ledger.report(waiting.at, seq, blame)
-        self._waiting.clear()
-        self._counted_early = 0
-        if following is not None:
-            self._gaps.open(expected, following.seq - 1, at)
 
     def _report_once(self, key_id: str, seq: int, at: Position, blame: Blame) -> None:
         """What holds for a key holds for all its lines: it is said at the first."""
