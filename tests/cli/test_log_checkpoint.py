@@ -149,13 +149,16 @@ def auditor(room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path, m
     return desk
 
 
-def test_an_auditor_checks_an_entry_with_the_pin_alone(auditor: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_pin_alone_does_not_tell_whether_todays_thief_made_the_proof(
+    auditor: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = say(capsys, "log", "check-proof", "entry.proof", "--pin", "pin")
-    assert (code, err) == (0, "")
-    assert "Proven: entry 2 belongs to log" in out
+    assert (code, err) == (3, "")
+    assert out.startswith("Cannot tell: entry 2 fits the checkpoint")
     assert "stage4_incident incident_note L1 recorded" in out
     assert "Only the stable key vouches" in out
     code, document = answer(capsys, "check-proof", "entry.proof", "--pin", "pin")
+    assert (code, document["exit_code"], document["proven"]) == (3, 3, None)
     assert (document["kind"], document["entry"]["seq"], document["size"]) == ("inclusion", 2, 9)
     assert (document["forward"], document["entry"]["metadata"]["number"]) == (False, 1)
 
@@ -211,13 +214,13 @@ def test_the_entry_that_the_auditor_holds_is_compared_with_the_proof(
 ) -> None:
     check = ("log", "check-proof", "entry.proof", "--pin", "pin", "--entry", "line")
     (auditor / "line").write_bytes(room.lines()[2] + b"\n")
-    assert say(capsys, *check)[0] == 0
+    assert say(capsys, *check)[0] == 3
     (auditor / "line").write_bytes(room.lines()[1] + b"\n")
     assert say(capsys, *check)[:2] == (1, "Not proven: the entry given is another one than in the proof.\n")
     proof = auditor / "entry.proof"
     proof.write_text("".join(line for line in proof.read_text().splitlines(True) if not line.startswith("extra")))
     (auditor / "line").write_bytes(room.lines()[2])
-    assert say(capsys, *check)[0] == 0
+    assert say(capsys, *check)[0] == 3
     code, _, err = say(capsys, *check[:-2])
     assert (code, "does not hold the entry" in err) == (2, True)
 

@@ -16,6 +16,7 @@ import pytest
 from stage4.cli import _verify
 from stage4.cli import main as stage4
 from stage4.cli.verify_decision_log import main
+from stage4.decisionlog import archive, archives
 from stage4.decisionlog.verification.requirements import Count
 from stage4.errors import UsageError
 from stage4.testing.clock import ManualClock
@@ -140,6 +141,39 @@ def test_a_part_of_a_log(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> N
     assert answer(capsys, *options)[1]["classes"] == {"deletion": 1}
     code, document, _ = answer(capsys, *options, "--partial")
     assert (code, document["first_seq"], document["entries"]) == (0, 4, 6)
+
+
+def test_archives_alone_are_a_part_of_a_log(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        archive.rotate(room.log())
+        room.log().append(draft(number))
+    room.path.unlink()
+    options = (room.path.parent, "--keyring", room.ring.path)
+    code, document, said = answer(capsys, *options)
+    assert (code, [each["code"] for each in document["findings"]]) == (1, ["input.live_missing"])
+    assert "the log went on after its last archive" in said
+    assert answer(capsys, *options, "--partial")[0] == 0
+    archives.segments(room.path)[0].copies[0].unlink()
+    code, document, _ = answer(capsys, *options)
+    assert {each["code"] for each in document["findings"]} == {
+        "input.live_missing",
+        "input.archive_missing",
+        "log.deletion",
+    }
+    assert answer(capsys, *options, "--partial")[0] == 0
+
+
+def test_lines_before_a_part_of_a_log_are_not_sealed_by_it(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    room.put([b'{"kind":"incident_approved","status":"approved"}', *room.lines()[4:]])
+    code, document, said = answer(capsys, room.path, "--keyring", room.ring.path, "--partial")
+    assert (code, [each["code"] for each in document["findings"]]) == (1, ["log.prefix_unsealed"])
+    assert "sealed: their bytes" not in said
+
+
+def test_a_log_of_blank_lines_is_empty(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    blank = v2_logs.put(tmp_path / "blank.jsonl", [b"", b" "])
+    code, document, _ = answer(capsys, blank, "--hmac-key-file", v2_logs.key_file(tmp_path))
+    assert (code, [each["code"] for each in document["findings"]]) == (1, ["log.empty"])
 
 
 def test_standard_input_a_folder_and_several_processes_answer_the_same(

@@ -131,11 +131,12 @@ def test_a_folder_is_read_as_its_one_log_whatever_else_lies_there(room: LogRoom)
     assert read(folder) == (lines, [])
 
 
-def test_a_folder_of_archives_needs_no_live_log(room: LogRoom) -> None:
+def test_a_folder_of_archives_is_read_and_its_live_log_is_missed(room: LogRoom) -> None:
     lines = room.lines()
     cut(room.path, [20, 25], ["zst", "gz"])
     room.path.unlink()
-    assert read(room.path.parent) == (lines[:45], [])
+    found, problems = read(room.path.parent)
+    assert (found, codes(problems)) == (lines[:45], [("live_missing", "runtime.jsonl")])
 
 
 def test_a_folder_with_several_logs_or_none_is_a_question_back(room: LogRoom, tmp_path: Path) -> None:
@@ -401,6 +402,21 @@ def test_reading_from_an_entry_leaves_out_what_stands_before_it(room: LogRoom, f
     paths[0].unlink()
     assert read(room.path, from_seq=20) == (lines[20:], [])
     assert read(room.path, from_seq=61) == ([], [])
+
+
+def test_a_plain_archive_that_is_compressed_while_it_is_read_is_held_against_the_manifest(room: LogRoom) -> None:
+    lines = room.lines()
+    (plain,) = cut(room.path, [20], [""])
+    copy = archive(room.path, lines[:20], "zst")
+    with open_input(room.path, ManualClock()) as source:
+        plain.unlink()
+        assert [line for block in source.blocks() for line in block.lines()] == lines
+        assert source.problems == []
+    plain.write_bytes(joined(lines[:20]))
+    with open_input(room.path, ManualClock()) as source:
+        copy.unlink()
+        assert [line for block in source.blocks() for line in block.lines()] == lines
+        assert source.problems == []
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -93,7 +93,11 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
         help="fail unless so many entries pass the filters: N, N.. (at least), ..M (at most), N..M",
     )
     add = parser.add_argument
-    add("--partial", action="store_true", help="the log may begin later than with its first entry")
+    add(
+        "--partial",
+        action="store_true",
+        help="the log may begin after its first entry and end with an archive",
+    )
     add("--workers", type=int, metavar="N", help="processes that judge lines (default: as many as it is worth)")
     return parser
 

@@ -71,7 +71,10 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
 @click.option("--entry", type=_FILE, help="The line of the log that you hold, to be compared with the proof.")
 @click.pass_obj
 def check_proof(session: Session, file: Path, pin: Path, old: Path | None, entry: Path | None) -> int:
-    """Check a proof: needs no installation, no log and no secret. Exit 0 proven, 1 not proven, 2 no proof at all."""
+    """Check a proof: needs no installation, no log and no secret.
+
+    Exit 0 proven, 1 not proven, 2 no proof at all, 3 where only a key that is still in use vouches for it.
+    """
     from stage4.decisionlog.checkpoints.proof import ProofError
 
     pins = _pins(session, pin)
@@ -83,9 +86,10 @@ def check_proof(session: Session, file: Path, pin: Path, old: Path | None, entry
             {"schema": "stage4.proof_check/1", "exit_code": int(ExitCode.NO), "proven": False, "reason": error.reason}
         )
         return int(ExitCode.NO)
+    code = ExitCode.DONE if proven.vouched else ExitCode.CANNOT_TELL
     _say_proven(session, proven)
-    session.emit(_document(proven))
-    return 0
+    session.emit(_document(proven, code))
+    return int(code)
 
 
 def _proven(
@@ -148,7 +152,8 @@ def _say_proven(session: Session, proven: Proven) -> None:
         session.say("checkpoint.proven_consistency", log_id=proven.log_id, old=proven.old, size=proven.size)
     else:
         entry = proven.entry
-        session.say("checkpoint.proven_inclusion", seq=entry.seq, log_id=proven.log_id, n=proven.size)
+        code = "checkpoint.proven_inclusion" if proven.vouched else "checkpoint.unvouched_inclusion"
+        session.say(code, seq=entry.seq, log_id=proven.log_id, n=proven.size)
         session.say(
             "checkpoint.proven_entry",
             timestamp=entry.timestamp,
@@ -163,11 +168,11 @@ def _say_proven(session: Session, proven: Proven) -> None:
         session.say("checkpoint.vouched_forward" if proven.forward else "checkpoint.vouched_stable", key=proven.key)
 
 
-def _document(proven: Proven) -> dict[str, object]:
+def _document(proven: Proven, code: ExitCode) -> dict[str, object]:
     document: dict[str, object] = {
         "schema": "stage4.proof_check/1",
-        "exit_code": 0,
-        "proven": True,
+        "exit_code": int(code),
+        "proven": True if proven.vouched else None,
         "log_id": proven.log_id,
         "size": proven.size,
         "key": str(proven.key),

@@ -29,6 +29,14 @@ class Proven:
     old: int | None = None
     own: bool = False
 
+    @property
+    def vouched(self) -> bool:
+        """Whether more vouches than a key that is still there: whoever takes the machine over has that one too.
+
+        The growth from a checkpoint that the auditor holds is proven by that checkpoint.
+        """
+        return self.forward or self.own or self.old is not None
+
 
 def pins_of(text: str) -> tuple[VerifierKey, ...]:
     """The keys that a pin file lists, one a line, `#` before comments; raises NoteError `key`."""

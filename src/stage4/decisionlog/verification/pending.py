@@ -44,6 +44,16 @@ class Pending:
             self.ledger.report(oldest.at, expected + self._placed, oldest.blame)
             self._placed += 1
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are so many that not every one is kept."""
+        return len(self._lines) >= _KEPT
+
+    def pass_over(self, lines: int, blank: int) -> None:
+        """More of them than are worth a look: `lines` that may have stood for entries, and `blank` ones."""
+        self._placed += lines
+        self.ledger.faults[Fault.FORMAT] += lines + blank
+
     def settle(self, expected: int, following: int | None, at: Position, *, partial: bool = False) -> None:
         """Report them now that entry `following` stands at `at` (None: there is none); `expected` as in `add`.
 

@@ -121,7 +121,7 @@ def sentences(verdict: Verdict, path: object, lang: Language) -> Iterator[str]:
         yield words.text("verify.incremental", lang, n=verdict.first_read, first=verdict.first_read)
     if verdict.v2_entries:
         yield words.text("verify.v2_judged", lang, n=verdict.v2_entries)
-    if verdict.prefix is not None and verdict.first_seq is not None:
+    if verdict.prefix is not None and verdict.first_seq == 0:
         yield words.text("verify.v2_sealed", lang, n=verdict.prefix.lines)
     if verdict.matched is not None:
         yield words.text("verify.matched", lang, n=verdict.matched)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from stage4.decisionlog.blocks import Block
+from stage4.decisionlog.canonical import MIN_LINE
 from stage4.decisionlog.chain import genesis_prev
 from stage4.decisionlog.checkpoints.tree import Frontier, leaf
 from stage4.decisionlog.entry import CHECKPOINT, GENESIS, Entry
@@ -25,7 +26,7 @@ from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.examine import Examiner
 from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.gaps import Gaps
-from stage4.decisionlog.verification.input import InputPart, InputProblem
+from stage4.decisionlog.verification.input import ARCHIVE_MISSING, LIVE_MISSING, InputPart, InputProblem
 from stage4.decisionlog.verification.key_uses import KeyUses, Unjudged
 from stage4.decisionlog.verification.ledger import KEPT, Ledger, Position
 from stage4.decisionlog.verification.opening import Opening
@@ -67,7 +68,7 @@ class Start:
 class Task:
     """What the caller wants besides the judgement of every line.
 
-    `partial`: entries may be missing before the first one.
+    `partial`: entries may be missing before the first one and after the last one.
     """
 
     trail: Trail = field(default_factory=Trail)
@@ -143,7 +144,7 @@ class Walk:
         if fragment:
             torn = Blame(Fault.TORN, "log.torn", {"size": length(fragment)})
             self._ledger.report(self._next(), self._seq + 1, torn)
-        elif lines == 0:
+        elif lines == 0 or (self._opening.judged and lines == self._opening.blank):
             self._ledger.report(Position(0, 1, 0), None, Blame(Fault.DELETION, "log.empty"))
         self._gaps.report_all()
         opening = self._opening
@@ -243,8 +244,19 @@ class Walk:
             if isinstance(stretch, Run):
                 self._through(lines[begin:index])
             else:
-                for line in lines[begin:index]:
-                    self._unusual(line)
+                self._slowly(lines[begin:index])
+
+    def _slowly(self, lines: Sequence[bytes]) -> None:
+        """Lines that are judged one by one, unless they are more rubbish where there was too much of it already."""
+        for start in range(0, len(lines), KEPT):
+            some = lines[start : start + KEPT]
+            if self._pending.is_full and self._ledger.is_full and max(map(len, some)) < MIN_LINE:
+                blank = sum(not line.strip() for line in some)
+                self._pending.pass_over(len(some) - blank, blank)
+                self._line, self._offset = self._line + len(some), self._offset + sum(map(len, some)) + len(some)
+                continue
+            for line in some:
+                self._unusual(line)
 
     def _through(self, lines: Sequence[bytes]) -> None:
         """The lines of a run that does not follow: one by one, until one is in its place, which the others follow."""
@@ -307,6 +319,8 @@ class Walk:
             self._ledger.report(at, entry.seq, misuse)
         if entry.seq == 0:
             self._judge_genesis(entry, at)
+        elif self._first is None:
+            self._judge_prefix(None)
         if self._first is None:
             self._first, self._log_id = entry.seq, entry.log_id
         hashed = leaf(line)
@@ -347,8 +361,11 @@ class Walk:
     def _judge_genesis(self, entry: Entry, at: Position) -> None:
         if entry.kind != GENESIS:
             self._ledger.report(at, 0, Blame(Fault.FORMAT, "log.format_genesis"))
+        self._judge_prefix(entry.metadata.get("sealed_prefix"))
+
+    def _judge_prefix(self, sealed: object) -> None:
+        """Hold the lines of version 2 against what the genesis entry says of them, None where nothing does."""
         prefix = self._opening.prefix
-        sealed = entry.metadata.get("sealed_prefix")
         if sealed is None and prefix.lines:
             blame = Blame(Fault.INSERTION, "log.prefix_unsealed", {"n": prefix.lines})
             self._ledger.report(Position(0, 1, 0), None, blame)
@@ -401,6 +418,8 @@ class Walk:
     def _report_problems(self, problems: Sequence[InputProblem]) -> list[str]:
         """Report what is wrong with the files as such; returns the names by which findings call the parts."""
         names = [part.name for part in self._parts]
+        if self._task.partial:
+            problems = [each for each in problems if each.code not in (LIVE_MISSING, ARCHIVE_MISSING)]
         for problem in problems:
             if problem.part not in names:
                 names.append(problem.part)
