@@ -11,7 +11,8 @@ import pytest
 
 from stage4.decisionlog import presentation
 from stage4.decisionlog.entry import Entry
-from stage4.decisionlog.presentation import Look, visible
+from stage4.decisionlog.presentation import Look
+from stage4.words import visible
 
 WARSAW = ZoneInfo("Europe/Warsaw")
 ENTRY = Entry(

@@ -32,8 +32,8 @@ def explain(reading: Reading, seq: int, raw: bool) -> int:
 
     Exit 1 where something there does not hold, 3 where it cannot be told. The rest of the log is not judged.
     """
-    from stage4.decisionlog.presentation import visible
     from stage4.decisionlog.verification.explaining import explain as explained
+    from stage4.words import visible
 
     found = explained(reading.path, seq, _keyring(reading), SystemClock())
     if found is None:
@@ -56,7 +56,7 @@ def explain(reading: Reading, seq: int, raw: bool) -> int:
 
 def _print_raw(line: bytes) -> None:
     """The bytes themselves, except on a terminal, which would act on some of them."""
-    from stage4.decisionlog.presentation import visible
+    from stage4.words import visible
 
     if sys.stdout.isatty():
         print(visible(line.decode("utf-8", "backslashreplace")))
