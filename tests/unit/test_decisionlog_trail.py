@@ -175,6 +175,18 @@ def test_a_note_of_the_stable_key_alone_accuses_but_does_not_vouch(log: Checkpoi
     assert codes(log, Trail(given(ahead), log.pins)) == [(66, "truncation", "truncated")]
 
 
+def test_the_same_note_from_two_places_is_one_note(log: CheckpointedLog) -> None:
+    twice = (*given(log.notes[3], source="beside"), *given(log.notes[3], source="outside"))
+    verdict, blames = follow(log.cut(50), Trail(twice, log.pins))
+    assert [blame.params["source"] for _, blame in blames] == ["beside, outside"]
+    assert verdict.completeness.coverage is Coverage.TRUNCATED
+    # Whoever vouches for it at one of the places vouches for it.
+    strange = log.note(52, SignerKey(origin_of(LOG_ID), b"x" * 32)).encode()
+    for order in (False, True), (True, False):
+        trail = Trail([Given("mine", strange, trusted) for trusted in order])
+        assert follow(log, trail)[1] == []
+
+
 def test_a_note_that_the_caller_vouches_for_needs_no_known_signature(log: CheckpointedLog) -> None:
     stranger = SignerKey(origin_of(LOG_ID), b"x" * 32)
 

@@ -74,6 +74,11 @@ class _Claim:
     note: Note
     checkpoint: Checkpoint
 
+    def joined(self, other: _Claim) -> _Claim:
+        """With what is said of the same note from another place."""
+        source = self.source if other.source == self.source else f"{self.source}, {other.source}"
+        return replace(self, source=source, trusted=self.trusted or other.trusted)
+
 
 class Trail:
     """Tell it every checkpoint entry in order and every entry that ends a tree of `sizes()`, then ask for the verdict.
@@ -106,12 +111,18 @@ class Trail:
             self.add(each)
 
     def add(self, given: Given) -> None:
-        """One more note to hold the log against."""
+        """One more note to hold the log against; the same note from two places is one note."""
         try:
             note = Note.parse(given.content)
-            self._claims.append(_Claim(given.source, given.trusted, note, Checkpoint.of(note)))
+            claim = _Claim(given.source, given.trusted, note, Checkpoint.of(note))
         except NoteError:
             self._blames.append(_checkpoint_blame("completeness.note_malformed", source=given.source))
+            return
+        for index, other in enumerate(self._claims):
+            if other.note == note:
+                self._claims[index] = other.joined(claim)
+                return
+        self._claims.append(claim)
 
     def begin_with(self, number: int) -> None:
         """The first checkpoint entry will be that `number`, of which the caller knows that it is the right one."""
