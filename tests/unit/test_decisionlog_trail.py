@@ -175,6 +175,25 @@ def test_a_note_of_the_stable_key_alone_accuses_but_does_not_vouch(log: Checkpoi
     assert codes(log, Trail(given(ahead), log.pins)) == [(66, "truncation", "truncated")]
 
 
+def test_a_note_ahead_of_a_log_cut_before_its_first_checkpoint_is_judged_by_known_keys(log: CheckpointedLog) -> None:
+    short, stranger = log.cut(9), SignerKey(origin_of(LOG_ID), b"x" * 32)
+    assert codes(short, Trail(given(log.notes[0]))) == [(9, "checkpoint", "note_ahead")]
+    assert codes(short, Trail(given(log.notes[0]), (), [log.stable_key.verifier])) == [(9, "truncation", "truncated")]
+    # A false key excuses nothing, and neither does one that is named after another log.
+    assert codes(short, Trail(given(log.notes[0]), (), [stranger.verifier])) == [(9, "checkpoint", "note_ahead")]
+    forged = Note(log.notes[0].text, (log.note(9, log.stable_key).signatures[0],))
+    assert codes(short, Trail(given(forged), (), [log.stable_key.verifier])) == [(9, "checkpoint", "note_signature")]
+
+
+def test_known_keys_vouch_for_nothing_and_excuse_nothing_that_is_there(log: CheckpointedLog) -> None:
+    stranger = SignerKey(origin_of(LOG_ID), b"x" * 32)
+    known = (stranger.verifier, *log.pins)
+    strange = log.note(60, stranger)
+    assert codes(log, Trail(given(strange), (), known)) == [(60, "checkpoint", "note_unknown")]
+    verdict, blames = follow(log, Trail(given(log.notes[3]), (), known))
+    assert (blames, verdict.proven_below, verdict.completeness.pinned) == ([], 0, False)
+
+
 def test_the_same_note_from_two_places_is_one_note(log: CheckpointedLog) -> None:
     twice = (*given(log.notes[3], source="beside"), *given(log.notes[3], source="outside"))
     verdict, blames = follow(log.cut(50), Trail(twice, log.pins))

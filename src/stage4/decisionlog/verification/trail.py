@@ -84,13 +84,14 @@ class Trail:
     """Tell it every checkpoint entry in order and every entry that ends a tree of `sizes()`, then ask for the verdict.
 
     `given` are notes kept beside the log or elsewhere, `pins` the keys that the caller trusts; without pins the first
-    key in the log is taken on trust. `start` is the checkpoint that an incremental verification begins after.
+    key in the log is taken on trust. `known` keys are said to be of this log; by them a note that saw more entries than
+    there are can be told to be genuine, which decides what the log is accused of, never whether it is.
     """
 
     def __init__(
-        self, given: Sequence[Given] = (), pins: Sequence[VerifierKey] = (), start: Mark | None = None
+        self, given: Sequence[Given] = (), pins: Sequence[VerifierKey] = (), known: Sequence[VerifierKey] = ()
     ) -> None:
-        self._pins = tuple(pins)
+        self._pins, self._known = tuple(pins), tuple(known)
         self._claims: list[_Claim] = []
         self._blames: list[Blame] = []
         self._log_id: str | None = None
@@ -281,10 +282,14 @@ class Trail:
 
     def _unsigned(self, claim: _Claim, ending: Mark | None, length: int) -> Blame | None:
         """The blame for a note that no known key signed; which place in the log it is of comes afterwards."""
-        size = claim.checkpoint.size
+        size, origin = claim.checkpoint.size, claim.checkpoint.origin
         facts: dict[str, object] = {"source": claim.source, "size": size}
+        keys = self._keys(origin, ending)
+        if size > length:
+            # Whatever they say of it, such a note remains an accusation, so a false key here excuses nothing.
+            keys += tuple(key for key in self._known if key.name in (origin, origin + FORWARD))
         try:
-            if claim.note.signed_by(self._keys(claim.checkpoint.origin, ending)):
+            if claim.note.signed_by(keys):
                 return None
         except NoteError:
             return _checkpoint_blame("completeness.note_signature", **facts)
