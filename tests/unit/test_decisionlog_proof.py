@@ -289,5 +289,5 @@ def test_the_note_of_a_proof_is_read_as_strictly_as_any_other(room: LogRoom) -> 
 def test_a_pin_file_holds_keys_and_comments_and_nothing_else(room: LogRoom) -> None:
     text = notary.pin_of(room.ring, room.log_id()) or ""
     assert judging.pins_of(f"# kept by the auditor\n\n{text}") == pins(room)
-    with pytest.raises(NoteError, match="key"):
-        judging.pins_of("not a key\n")
+    with pytest.raises(UsageError, match=r"verify\.bad_pin .*line=2"):
+        judging.pins_of("# kept by the auditor\nnot a key\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -18,20 +18,17 @@ from stage4 import words
 from stage4.cli import _run
 from stage4.cli._arguments import Parser
 from stage4.clock import Clock, SystemClock, parse_instant
-from stage4.errors import Unavailable, UsageError
+from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.words import Language
 
 if TYPE_CHECKING:
     from stage4.config import Installation
     from stage4.decisionlog.checkpoints.note import VerifierKey
     from stage4.decisionlog.verification.filter import Filter
-    from stage4.decisionlog.verification.trail import Given
     from stage4.decisionlog.verification.verdict import Verdict
     from stage4.decisionlog.verification.walk import Task
     from stage4.security.keyring import KeyRing
 
-_NOTE_LIMIT = 64 * 1024
-_PIN_LIMIT = 1 << 20
 # Below this a second process costs more than it saves.
 _WORTH_WORKERS = 16 << 20
 _MOST_WORKERS = 2
@@ -105,8 +102,8 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     """Verify as the options say; `lang` None means the installation's. Raises UsageError and Unavailable."""
     from stage4.decisionlog.verification import report
+    from stage4.decisionlog.verification.anchors import anchors_of
     from stage4.decisionlog.verification.requirements import Requirements
-    from stage4.decisionlog.verification.trail import Trail
     from stage4.decisionlog.verification.v2 import V2Judge, load_secret
     from stage4.decisionlog.verification.verdict import Mode
     from stage4.decisionlog.verification.walk import Task
@@ -124,13 +121,21 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     ring = _keyring(arguments.keyring, installation, notes, needed=v2 is None)
     clock = SystemClock()
     # The checkpoints are read before the end of the log is fixed: what is appended meanwhile is newer than they are.
-    given = tuple(_given(arguments, path, installation, notes))
-    pins = tuple(_pins(arguments, path, installation))
-    task = Task(Trail(given, pins), v2, wanted, arguments.partial)
+    anchors = anchors_of(
+        None if _is_stdin(path) else path,
+        installation,
+        os.environ,
+        notes=arguments.checkpoint,
+        pins=arguments.pin,
+        partial=arguments.partial,
+    )
+    for remark in anchors.remarks:
+        notes.add(remark.code, remark.cause, **remark.params)
+    task = Task(anchors.trail(), v2, wanted, arguments.partial)
     progress = Progress(clock, sys.stderr, lang)
     began = clock.monotonic_ns()
     try:
-        verdict = _judge(arguments, path, ring, clock, task, pins, progress if sys.stderr.isatty() else None)
+        verdict = _judge(arguments, path, ring, clock, task, anchors.pins, progress if sys.stderr.isatty() else None)
     finally:
         progress.clear()
     if arguments.from_checkpoint is not None and verdict.mode is not Mode.INCREMENTAL:
@@ -224,10 +229,14 @@ class _Notes:
         self.sentences: list[str] = []
         self.said: list[dict[str, object]] = []
 
-    def add(self, code: str, **facts: object) -> None:
-        params = {name: str(value) for name, value in facts.items()}
-        self.sentences.append(f"warning: {words.text(code, self._lang, **params)}")
-        self.said.append({"code": code, "message": words.text(code, "en", **params), "params": params})
+    def add(self, code: str, cause: Stage4Error | None = None, **facts: object) -> None:
+        """A catalogue code with its facts; `cause` is worded as `{reason}`, for people in their own language."""
+        from stage4.decisionlog.verification.anchors import Remark
+
+        remark = Remark(code, facts, cause)
+        english = remark.told("en")
+        self.sentences.append(f"warning: {words.text(code, self._lang, **remark.told(self._lang))}")
+        self.said.append({"code": code, "message": words.text(code, "en", **english), "params": english})
 
 
 def _filter(arguments: argparse.Namespace) -> Filter | None:
@@ -279,93 +288,8 @@ def _keyring(named: Path | None, installation: Installation | None, notes: _Note
         return KeyRing.load(path, os.environ)
     except Unavailable as error:
         if needed or named is not None:
-            notes.add("verify.no_keyring", reason=words.text(error.code, "en", **error.params))
+            notes.add("verify.no_keyring", error)
         return None
-
-
-def _given(
-    arguments: argparse.Namespace, path: Path, installation: Installation | None, notes: _Notes
-) -> Iterator[Given]:
-    """The notes that were named, the one beside the log, and those of the installation's places for its own log."""
-    from stage4 import files
-    from stage4.decisionlog.verification.trail import Given
-
-    for named in arguments.checkpoint:
-        yield Given(str(named), files.read_limited(named, _NOTE_LIMIT))
-    if arguments.partial or _is_stdin(path):
-        return
-    places = _outside(installation, notes) if installation is not None and _is_own(path, installation) else ()
-    for found in (*_beside(path), *places):
-        try:
-            yield Given(str(found), files.read_limited(found, _NOTE_LIMIT))
-        except Unavailable as error:
-            if error.code != "files.missing":
-                notes.add("verify.not_read", path=found, reason=words.text(error.code, "en", **error.params))
-
-
-def _beside(path: Path) -> Sequence[Path]:
-    """Where the newest checkpoint of a live log or of the logs in a folder lies."""
-    if path.is_dir():
-        return sorted(path.glob("*.jsonl.checkpoint"))
-    return (path.with_name(path.name + ".checkpoint"),)
-
-
-def _is_own(path: Path, installation: Installation) -> bool:
-    """Whether the log is the installation's, or the folder that it lies in."""
-    own = installation.decision_log_path.resolve()
-    return path.resolve() in (own, own.parent)
-
-
-def _outside(installation: Installation, notes: _Notes) -> Iterator[Path]:
-    """The newest note in each directory outside that the installation leaves its checkpoints in."""
-    from stage4.decisionlog.checkpoints.places import DirectoryPlace, configured, newest_file
-    from stage4.decisionlog.reading import entries
-
-    folders = [place.path for place in configured(installation, os.environ) if isinstance(place, DirectoryPlace)]
-    if not any(folder.is_dir() for folder in folders):
-        return
-    try:
-        first = next(entries(installation.decision_log_path), None)
-    except Unavailable:
-        first = None
-    for folder in folders:
-        # The id comes from a line that nobody has judged yet, so it must not lead out of the folder.
-        known = first is not None and Path(first.log_id).name == first.log_id
-        newest = newest_file(folder / first.log_id) if first is not None and known else None
-        if newest is not None:
-            yield newest
-        elif others := sorted(path.name for path in folder.glob("*/") if newest_file(path) is not None):
-            notes.add("verify.other_logs", path=folder, logs=", ".join(others))
-
-
-def _pins(arguments: argparse.Namespace, path: Path, installation: Installation | None) -> Iterator[VerifierKey]:
-    for named in arguments.pin:
-        yield from read_pins(named)
-    if not arguments.pin and installation is not None and _is_own(path, installation):
-        pin = installation.settings.operations.decision_log.checkpoints.pin
-        if pin is not None:
-            yield from read_pins(installation.path(pin))
-
-
-def read_pins(path: Path) -> Iterator[VerifierKey]:
-    """The verifier keys in a file, one a line, `#` before a remark.
-
-    Raises Unavailable `files.*`, UsageError `verify.bad_pin` and `verify.no_pin`.
-    """
-    from stage4 import files
-    from stage4.decisionlog.checkpoints.note import NoteError, VerifierKey
-
-    none = True
-    for number, line in enumerate(files.read_limited(path, _PIN_LIMIT).decode("utf-8", "replace").split("\n"), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        try:
-            yield VerifierKey.parse(line)
-        except NoteError:
-            raise UsageError("verify.bad_pin", path=path, line=number) from None
-        none = False
-    if none:
-        raise UsageError("verify.no_pin", path=path)
 
 
 def _is_stdin(path: Path) -> bool:

@@ -11,6 +11,7 @@ from stage4.decisionlog.checkpoints.proof import Consistency, Inclusion, ProofEr
 from stage4.decisionlog.checkpoints.tree import leaf
 from stage4.decisionlog.entry import Entry
 from stage4.decisionlog.reading import entry_of
+from stage4.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,20 @@ class Proven:
         return self.forward or self.own or self.old is not None
 
 
-def pins_of(text: str) -> tuple[VerifierKey, ...]:
-    """The keys that a pin file lists, one a line, `#` before comments; raises NoteError `key`."""
-    lines = [line.strip() for line in text.splitlines()]
-    return tuple(VerifierKey.parse(line) for line in lines if line and not line.startswith("#"))
+def pins_of(text: str, source: object = "-") -> tuple[VerifierKey, ...]:
+    """The keys that a pin file lists, one a line, `#` before a remark; raises UsageError `verify.bad_pin`.
+
+    `source` names the file for people.
+    """
+    pins = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            pins.append(VerifierKey.parse(line))
+        except NoteError:
+            raise UsageError("verify.bad_pin", path=source, line=number) from None
+    return tuple(pins)
 
 
 def judge_inclusion(proof: Inclusion, line: bytes, pins: Sequence[VerifierKey], own: Note | None = None) -> Proven:
