@@ -233,7 +233,7 @@ def test_a_file_that_is_none_of_its_kind_is_exit_2(
     file = "growth.proof" if name == "5.checkpoint" else "entry.proof"
     code, _, err = say(capsys, "log", "check-proof", file, "--pin", "pin", "--checkpoint", "5.checkpoint")
     assert code == 2
-    assert err.startswith(f"error: {name}: ")
+    assert err.startswith("error: pin, line 1: " if name == "pin" else f"error: {name}: ")
 
 
 def test_an_empty_pin_is_exit_2_and_a_missing_file_exit_3(auditor: Path, capsys: pytest.CaptureFixture[str]) -> None:

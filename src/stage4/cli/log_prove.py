@@ -76,8 +76,9 @@ def check_proof(session: Session, file: Path, pin: Path, old: Path | None, entry
     Exit 0 proven, 1 not proven, 2 no proof at all, 3 where only a key that is still in use vouches for it.
     """
     from stage4.decisionlog.checkpoints.proof import ProofError
+    from stage4.decisionlog.verification.anchors import read_pins
 
-    pins = _pins(session, pin)
+    pins = read_pins(pin)
     try:
         proven = _proven(session, file, pins, old, entry)
     except ProofError as error:
@@ -124,20 +125,6 @@ def _note(session: Session, path: Path) -> Note:
     except NoteError as error:
         raise _malformed(session, path, error) from None
     return note
-
-
-def _pins(session: Session, path: Path) -> tuple[VerifierKey, ...]:
-    from stage4 import files
-    from stage4.decisionlog.checkpoints.judging import pins_of
-    from stage4.decisionlog.checkpoints.note import NoteError
-
-    try:
-        pins = pins_of(files.read_limited(path, _LIMIT).decode("utf-8", "replace"))
-    except NoteError as error:
-        raise _malformed(session, path, error) from None
-    if not pins:
-        raise UsageError("checkpoint.pin_empty", path=path)
-    return pins
 
 
 def _malformed(session: Session, path: Path, error: ValueError) -> UsageError:
