@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stage4.app.incident_ports import VerifiedLog
 from stage4.cli.verify_decision_log import main
 from stage4.config import Installation, load
 from stage4.decisionlog import archive, key_changes
@@ -18,6 +19,7 @@ from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.verification.anchors import Anchors, anchors_of, read_pins
 from stage4.errors import Unavailable, UsageError
 from stage4.security.keyring import KeyRing
+from stage4.testing.clock import ManualClock
 from support.checkpointed import CheckpointedLog
 from support.decision_logs import LogRoom, draft
 from support.log_rooms import installed_log
@@ -65,7 +67,11 @@ def command_passes(_room: LogRoom) -> bool:
     return main([]) == 0
 
 
-READERS = pytest.mark.parametrize("passes", [command_passes])
+def closing_passes(_room: LogRoom) -> bool:
+    return VerifiedLog(here(), ManualClock(), os.environ).verify().intact
+
+
+READERS = pytest.mark.parametrize("passes", [command_passes, closing_passes])
 
 
 @READERS
