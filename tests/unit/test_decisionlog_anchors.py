@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from stage4.app.incident_ports import VerifiedLog
+from stage4.audit import collect_log
+from stage4.audit.collect_tokens import Marker
 from stage4.cli.verify_decision_log import main
 from stage4.config import Installation, load
 from stage4.decisionlog import archive, key_changes
@@ -71,7 +73,12 @@ def closing_passes(_room: LogRoom) -> bool:
     return VerifiedLog(here(), ManualClock(), os.environ).verify().intact
 
 
-READERS = pytest.mark.parametrize("passes", [command_passes, closing_passes])
+def audit_passes(_room: LogRoom) -> bool:
+    facts = collect_log.collect(here(), os.environ, Marker(b"p" * 32), ManualClock())
+    return facts.verdict is not None and facts.verdict.exit_code == 0
+
+
+READERS = pytest.mark.parametrize("passes", [command_passes, closing_passes, audit_passes])
 
 
 @READERS
@@ -120,6 +127,20 @@ def test_a_revoked_key_passes_everywhere_where_a_checkpoint_covers_its_entries(
         checkpoint=lambda ring: notary.make(room.log(), ring, room.clock),
     )
     assert passes(room)
+
+
+def test_a_note_that_cannot_be_read_is_said_and_lets_nothing_close(
+    room: LogRoom, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside = checkpoint_path(room.path)
+    beside.unlink()
+    beside.mkdir()
+    assert [remark.code for remark in anchors(room).remarks] == ["verify.not_read"]
+    verdict = VerifiedLog(here(), ManualClock(), os.environ).verify()
+    assert (verdict.intact, len(verdict.findings)) == (False, 1)
+    assert verdict.findings[0].startswith(f"files.unreadable (path={beside}, ")
+    facts = collect_log.collect(here(), os.environ, Marker(b"p" * 32), ManualClock())
+    assert (facts.verdict, facts.problem and facts.problem.code) == (None, "files.unreadable")
 
 
 def test_the_notes_and_pins_of_a_log_of_somebody_else_are_only_those_that_lie_beside_it(
