@@ -203,6 +203,22 @@ def test_a_note_that_lies_in_two_places_accuses_once_and_names_both(
     assert source == f"{checkpoint_path(room.path)}, {outside(room) / '9.checkpoint'}"
 
 
+@pytest.mark.parametrize("incremental", [True, False])
+def test_a_log_that_vanished_is_no_missing_file(
+    room: LogRoom, capsys: pytest.CaptureFixture[str], incremental: bool
+) -> None:
+    kept = outside(room) / "9.checkpoint"
+    archive.rotate(room.log())
+    room.path.unlink()
+    assert main(["--from-checkpoint", str(kept)] if incremental else []) == 3
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"]["code"] == "log.vanished"
+    assert "hint: " in said.err
+    assert "`stage4 log verify" in said.err
+    with pytest.raises(Unavailable, match=r"log\.vanished"):
+        VerifiedLog(here(), ManualClock(), os.environ).verify()
+
+
 def test_the_folder_of_a_log_that_vanished_is_known_by_its_first_archive(
     room: LogRoom, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stage4.decisionlog import archives
+from stage4.errors import Unavailable
 
 
 def checkpoint_path(log: Path) -> Path:
@@ -20,3 +21,11 @@ def find(log: Path) -> Path | None:
         if path.exists():
             return path
     return next((segment.copies[0] for segment in archives.segments(log)), None)
+
+
+def absent(log: Path) -> Unavailable:
+    """What there is to say of a log that is not there: that it vanished, or only that there is no such file."""
+    trace = find(log)
+    if trace is None:
+        return Unavailable("files.missing", path=log)
+    return Unavailable("log.vanished", path=log, trace=trace)

@@ -20,7 +20,7 @@ from typing import Any
 
 from stage4 import files
 from stage4.clock import Clock
-from stage4.decisionlog import archives, locate, logfile
+from stage4.decisionlog import archives, locate, logfile, traces
 from stage4.decisionlog.archives import Compression, Listed, Manifest, Segment
 from stage4.decisionlog.blocks import BLOCK, Block, Span, bounded, line_end_before, plain_blocks, read_at, stream_blocks
 from stage4.decisionlog.canonical import MAX_LINE
@@ -278,7 +278,8 @@ def open_input(path: Path | None, clock: Clock, *, lock_timeout: float = 2.0, fr
 
     With `from_seq` reading begins with that entry, or after the last lower one, and the archives before it are left
     out. Nothing is authenticated: whoever goes on from there must know the entry that stands there. Raises UsageError
-    for a folder without a log or with several, Unavailable where the file or its lock cannot be had.
+    for a folder without a log or with several, Unavailable where the file or its lock cannot be had: `log.vanished`
+    where what lies beside it shows that a log was there.
     """
     if path is None:
         return Input([InputPart("-", None)], from_seq)
@@ -333,7 +334,7 @@ def _open(path: Path) -> int:
     try:
         return logfile.open_log_file(path, os.O_RDONLY)
     except FileNotFoundError as error:
-        raise Unavailable("files.missing", path=path) from error
+        raise traces.absent(path) from error
 
 
 def _only_log(folder: Path) -> Path:
