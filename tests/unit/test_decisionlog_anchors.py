@@ -271,6 +271,17 @@ def test_a_reason_is_worded_for_people_in_their_language_and_in_the_document_in_
     assert "cannot read" not in said.err
 
 
+@pytest.mark.parametrize(("content", "code", "error"), [(None, 3, "files.missing"), (b"{}", 2, "keyring.malformed")])
+def test_a_key_ring_that_was_named_and_cannot_be_read_is_the_error(
+    room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, code: int, error: str
+) -> None:
+    named = tmp_path / "named.json"
+    if content is not None:
+        named.write_bytes(content)
+    assert main(["--keyring", str(named)]) == code
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == error
+
+
 def test_pins_name_the_file_and_the_line_that_is_none(tmp_path: Path) -> None:
     log, path = CheckpointedLog.create(tmp_path), tmp_path / "pin"
     path.write_text(f"# kept by the auditor\n\n{log.pins[0]}\r\n  {log.pins[1]}\n")

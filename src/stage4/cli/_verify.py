@@ -273,21 +273,23 @@ def _configured(installation: Installation | None) -> Path:
 
 
 def _keyring(named: Path | None, installation: Installation | None, notes: _Notes, *, needed: bool) -> KeyRing | None:
-    """The key ring, and a note where there is none: then the chain is judged and the signatures are not."""
+    """The key ring, and a note where there is none: then the chain is judged and the signatures are not.
+
+    Raises Unavailable and UsageError for a ring that was named.
+    """
+    from stage4.decisionlog.open import load_keyring
     from stage4.security.keyring import KeyRing
 
     if named is not None:
-        path = named
-    elif installation is not None:
-        path = installation.path(installation.settings.operations.decision_log.keyring)
-    else:
+        return KeyRing.load(named, os.environ)
+    if installation is None:
         if needed:
             notes.add("verify.no_keyring_given")
         return None
     try:
-        return KeyRing.load(path, os.environ)
+        return load_keyring(installation, os.environ)
     except Unavailable as error:
-        if needed or named is not None:
+        if needed:
             notes.add("verify.no_keyring", error)
         return None
 
