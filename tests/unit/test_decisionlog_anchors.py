@@ -271,6 +271,18 @@ def test_a_reason_is_worded_for_people_in_their_language_and_in_the_document_in_
     assert "cannot read" not in said.err
 
 
+def test_the_next_step_of_an_unpinned_log_names_the_setting_that_ends_it(
+    room: LogRoom, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([]) == 0
+    assert "operations.decision_log.checkpoints.pin" in capsys.readouterr().err
+    (Path.cwd() / "config" / "pin").write_text(notary.pin_of(ring(room), room.log_id()) or "")
+    core = Path.cwd() / "config" / "core.yaml"
+    core.write_text(core.read_text().replace(SETTING, f"{SETTING}      pin: config/pin\n"))
+    assert main([]) == 0
+    assert "What next" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("content", "code", "error"), [(None, 3, "files.missing"), (b"{}", 2, "keyring.malformed")])
 def test_a_key_ring_that_was_named_and_cannot_be_read_is_the_error(
     room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, code: int, error: str
