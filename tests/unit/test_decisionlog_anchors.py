@@ -229,8 +229,9 @@ def test_the_folder_of_a_log_that_vanished_is_known_by_its_first_archive(
     room.path.unlink()
     assert main([str(room.path.parent)]) == 1
     document = json.loads(capsys.readouterr().out)
-    assert (document["notes"], document["classes"]) == ([], {"truncation": 1})
-    assert str(place) in document["findings"][0]["params"]["source"]
+    assert (document["notes"], document["classes"]) == ([], {"archive": 1, "truncation": 1})
+    truncation = next(found for found in document["findings"] if found["class"] == "truncation")
+    assert str(place) in truncation["params"]["source"]
 
 
 def test_where_no_entry_can_be_read_nothing_is_said_of_other_logs(
