@@ -16,7 +16,7 @@ import pytest
 from stage4.cli import _verify
 from stage4.cli import main as stage4
 from stage4.cli.verify_decision_log import main
-from stage4.decisionlog import archive, archives
+from stage4.decisionlog import archive, archives, key_changes
 from stage4.decisionlog.verification.requirements import Count
 from stage4.errors import UsageError
 from stage4.testing.clock import ManualClock
@@ -133,6 +133,17 @@ def test_an_unexpected_key(room: LogRoom, capsys: pytest.CaptureFixture[str], tm
     code, document, said = answer(capsys, *options, "other")
     assert (code, [unmet["code"] for unmet in document["unmet"]]) == (1, ["verify.unmet_key"])
     assert "3 entries were signed with key 'ops-2025', which was not expected" in said
+
+
+def test_a_log_that_ends_under_a_retired_key_is_remarked(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (room.path, "--keyring", room.ring.path)
+    lines = room.lines()
+    key_changes.rotate(room.log(), room.ring, room.clock, "every 90 days")
+    assert answer(capsys, *options)[1]["notes"] == []
+    room.put(lines)
+    code, document, said = answer(capsys, *options)
+    assert (code, [note["code"] for note in document["notes"]]) == (0, ["verify.ends_retired"])
+    assert "either entries were cut off together with the rotation" in said
 
 
 def test_a_part_of_a_log(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,6 +194,14 @@ def test_known_keys_vouch_for_nothing_and_excuse_nothing_that_is_there(log: Chec
     assert (blames, verdict.proven_below, verdict.completeness.pinned) == ([], 0, False)
 
 
+def test_who_has_a_pin_knows_that_there_was_a_checkpoint(log: CheckpointedLog) -> None:
+    short, first, stable = log.cut(9), log.pins[:1], log.pins[1:]
+    for pins in (first, stable, log.pins):
+        assert codes(short, Trail((), pins)) == [(9, "checkpoint", "pin_unused")]
+        assert codes(log.cut(0), Trail((), pins)) == [(0, "checkpoint", "pin_unused")]
+    assert codes(log, Trail((), stable)) == []
+
+
 def test_the_same_note_from_two_places_is_one_note(log: CheckpointedLog) -> None:
     twice = (*given(log.notes[3], source="beside"), *given(log.notes[3], source="outside"))
     verdict, blames = follow(log.cut(50), Trail(twice, log.pins))
@@ -215,7 +223,7 @@ def test_a_note_that_the_caller_vouches_for_needs_no_known_signature(log: Checkp
 
     verdict, blames = follow(log, trusted(52))
     assert blames == []
-    assert verdict.completeness == Completeness(Coverage.COVERED, covered=52, uncovered=8, checkpoints=4, pinned=True)
+    assert verdict.completeness == Completeness(Coverage.COVERED, covered=52, uncovered=8, checkpoints=4, own=True)
     assert codes(log, trusted(52, bytes(32))) == [(60, "rollback", "rollback")]
     assert codes(log.cut(51), trusted(52)) == [(51, "truncation", "truncated")]
 

@@ -107,6 +107,7 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     from stage4.decisionlog.verification.v2 import V2Judge, load_secret
     from stage4.decisionlog.verification.verdict import Mode
     from stage4.decisionlog.verification.walk import Task
+    from stage4.security.keyring import KeyState
 
     _require_sense(arguments)
     wanted = _filter(arguments)
@@ -145,6 +146,10 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
 
         if not incremental.save(arguments.save_checkpoint, verdict, task.trail):
             notes.add("verify.not_saved", path=arguments.save_checkpoint)
+    if ring is not None and verdict.next_key_id is not None:
+        following = ring.key(verdict.next_key_id)
+        if following is not None and following.state is KeyState.RETIRED:
+            notes.add("verify.ends_retired", key_id=following.id)
     seconds = (clock.monotonic_ns() - began) / 1e9
     verdict = replace(verdict, unmet=tuple(required.unmet(verdict)))
     document = report.document(verdict, path) | {

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stage4 import files
-from stage4.clock import Clock
+from stage4.clock import Clock, parse_instant
 from stage4.decisionlog import locate
 from stage4.decisionlog.checkpoints.facts import FORWARD, CheckpointFacts, origin_of
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, VerifierKey
@@ -26,7 +26,7 @@ from stage4.decisionlog.verification.verdict import Coverage, Integrity, Verdict
 from stage4.decisionlog.verification.verifier import Progress, verify_input
 from stage4.decisionlog.verification.walk import Start, Task
 from stage4.errors import UsageError
-from stage4.security.keyring import KeyRing
+from stage4.security.keyring import KeyRing, KeyState
 
 _MODE = 0o644
 _LIMIT = 16 * 1024
@@ -57,7 +57,7 @@ def load(path: Path, pins: Sequence[VerifierKey]) -> Kept:
         try:
             signed = bool(note.signed_by(own))
         except NoteError:
-            signed = False
+            raise UsageError("completeness.kept_unsigned", path=path) from None
         # The forward key of a later checkpoint is nowhere but in the log, so it cannot be asked of him who has only
         # the first one.
         if not own or (not signed and any(pin.name == checkpoint.origin for pin in own)):
@@ -90,14 +90,16 @@ def verify_after(
 ) -> Verdict:
     """Judge the log at `path` from the last entry that `kept` covers on.
 
-    All of it is judged where that entry differs, and where keys were rotated since: whether a key comes back that the
-    log had left, only the older entries tell.
+    All of it is judged where that entry differs, where another note of the older entries says something else, where a
+    key was revoked since, and where keys were rotated since: whether a key comes back that the log had left, only the
+    older entries tell.
 
     The verdict's `mode` tells which it was. Raises as `verify` does.
     """
+    disputed = task.trail.disputes(kept.checkpoint)
     task.trail.add(Given(kept.source, kept.note.encode(), trusted=True))
     state = task.trail.state()
-    found = _entry(path, kept.checkpoint)
+    found = None if disputed else _entry(path, kept.checkpoint, keyring)
     if found is not None:
         start, number = found
         task.trail.begin_with(number)
@@ -112,13 +114,18 @@ def verify_after(
         return verify_input(source, keyring, clock, task, workers=workers, progress=progress)
 
 
-def _entry(path: Path, checkpoint: Checkpoint) -> tuple[Start, int] | None:
-    """Where the walk begins, and the number of that checkpoint; None where its entry is not the one that was seen."""
+def _entry(path: Path, checkpoint: Checkpoint, keyring: KeyRing | None) -> tuple[Start, int] | None:
+    """Where the walk begins, and the number of that checkpoint.
+
+    None where its entry is not the one that was seen, or is older than the revocation of a key.
+    """
     if checkpoint.size == 0:
         return None
     located = locate.find(path, checkpoint.size - 1)
     entry = None if located is None else entry_of(located.line, 0, 0)
     if located is None or entry is None or origin_of(entry.log_id) != checkpoint.origin:
+        return None
+    if keyring is not None and not _knew_of_all_revocations(entry.timestamp, keyring):
         return None
     try:
         facts = CheckpointFacts.read(entry)
@@ -130,6 +137,16 @@ def _entry(path: Path, checkpoint: Checkpoint) -> tuple[Start, int] | None:
     if with_entry.size != checkpoint.size or with_entry.root() != checkpoint.root:
         return None
     return Start(entry.log_id, entry.seq - 1, entry.prev, entry.key_id, tree, 0), facts.number
+
+
+def _knew_of_all_revocations(timestamp: str, keyring: KeyRing) -> bool:
+    """Whether every revoked key was so before the checkpoint was made, so that whoever kept it had judged its uses."""
+    revoked = [key.revoked for key in keyring.keys.values() if key.state is KeyState.REVOKED]
+    try:
+        at = parse_instant(timestamp)
+    except UsageError:
+        return not revoked
+    return all(each is not None and each < at for each in revoked)
 
 
 def _lines_before(source: Input, seq: int) -> int:

@@ -67,6 +67,7 @@ def document(verdict: Verdict, path: object) -> dict[str, object]:
             "uncovered": completeness.uncovered,
             "checkpoints": completeness.checkpoints,
             "pinned": completeness.pinned,
+            "own": completeness.own,
             "text": "; ".join(_completeness(completeness, "en")),
         },
         "log_id": verdict.log_id,
@@ -153,7 +154,7 @@ def _step(verdict: Verdict) -> str | None:
     if verdict.completeness.coverage is Coverage.UNKNOWN:
         # Version 2 has no checkpoints.
         return "unknown" if verdict.entries else None
-    return None if verdict.completeness.pinned else "unpinned"
+    return None if verdict.completeness.pinned or verdict.completeness.own else "unpinned"
 
 
 def _completeness(completeness: Completeness, lang: Language) -> Iterator[str]:
@@ -166,7 +167,9 @@ def _completeness(completeness: Completeness, lang: Language) -> Iterator[str]:
     yield words.text(f"verify.completeness_{coverage.value}", lang, n=n)
     if coverage is Coverage.COVERED:
         yield words.text("verify.newer", lang, n=uncovered) if uncovered else words.text("verify.none_newer", lang)
-        yield words.text("verify.pinned" if completeness.pinned else "verify.unpinned", lang)
+        yield words.text(
+            "verify.pinned" if completeness.pinned else "verify.own" if completeness.own else "verify.unpinned", lang
+        )
 
 
 def _findings(verdict: Verdict, lang: Language) -> Iterator[str]:

@@ -100,7 +100,7 @@ class Trail:
         # False from the first fault on: what comes after it vouches for nothing and is held against nothing.
         self._sound = True
         self._contradicted = False
-        self._first_number, self._chained = 0, False
+        self._first_number, self._chained, self._pin_used = 0, False, False
         self._stable: VerifierKey | None = None
         self._covered = self._proven = self._fitting = 0
         self._keys_changed = False
@@ -137,6 +137,11 @@ class Trail:
     def proven_below(self) -> int:
         """How many entries are proven by pinned keys so far."""
         return self._proven
+
+    def disputes(self, own: Checkpoint) -> bool:
+        """Whether a given note of a tree not larger than `own` says anything else than `own` does."""
+        others = [claim.checkpoint for claim in self._claims if claim.checkpoint.size <= own.size]
+        return any((each.size, each.root) != (own.size, own.root) for each in others)
 
     @property
     def keys_changed(self) -> bool:
@@ -190,7 +195,14 @@ class Trail:
             self._blames.extend(self._judge_pins())
         total = max(length if intact else entries, self._covered)
         return TrailVerdict(
-            Completeness(self._coverage(), self._covered, total - self._covered, self._fitting, self._proven > 0),
+            Completeness(
+                self._coverage(),
+                self._covered,
+                total - self._covered,
+                self._fitting,
+                pinned=self._pin_used and self._proven > 0,
+                own=not self._pin_used and self._proven > 0,
+            ),
             tuple(self._blames),
             self._proven,
             tuple(
@@ -216,6 +228,7 @@ class Trail:
         if tree.nodes != frontier.nodes:
             yield _checkpoint_blame("completeness.entry_frontier")
             return
+        self._pin_used = self._pin_used or facts.key in self._pins
         chained = self._chained or facts.key in self._pins
         if last is not None:
             blame = _succession_blame(last, facts) or self._carried(last, facts.previous)
@@ -314,13 +327,14 @@ class Trail:
 
     def _judge_pins(self) -> Iterator[Blame]:
         """Whether the pinned keys are keys of this log; a log that makes no use of them is another one."""
-        if not self._pins or self._log_id is None or self._proven or self._blames or self._contradicted:
+        if not self._pins or self._proven or self._blames or self._contradicted:
             return
         names = {pin.name for pin in self._pins}
-        if forward_name(self._log_id) in names:
-            yield _checkpoint_blame("completeness.pin_unused")
-        elif origin_of(self._log_id) not in names:
+        if self._log_id is not None and names.isdisjoint((forward_name(self._log_id), origin_of(self._log_id))):
             yield _checkpoint_blame("completeness.pin_foreign", log_id=self._log_id)
+        elif self._log_id is None or self._stable is None or forward_name(self._log_id) in names:
+            # Whoever has a pin knows that there was a checkpoint.
+            yield _checkpoint_blame("completeness.pin_unused")
 
     def _coverage(self) -> Coverage:
         faults = {blame.fault for blame in self._blames}

@@ -182,6 +182,7 @@ class Walk:
             matched=None if self._task.wanted is None else self._matched + proven_matched + opening.matched,
             key_ids=+(self._entries + Counter({opening.key_id: opening.entries})),
             unjudged_key_ids=self._unjudged.key_ids,
+            next_key_id=self._succession.key_id,
         )
 
     def _begin_after(self, start: Start) -> None:
