@@ -202,6 +202,43 @@ def test_standard_input_a_folder_and_several_processes_answer_the_same(
     assert (code, document["error"]["code"]) == (2, "verify.bad_workers")
 
 
+@pytest.mark.parametrize("option", ["--output", "--save-checkpoint"])
+@pytest.mark.parametrize("name", ["runtime.jsonl", "runtime.jsonl.checkpoint", "runtime-0000000000.jsonl.zst"])
+def test_nothing_is_written_over_the_log(
+    room: LogRoom, capsys: pytest.CaptureFixture[str], option: str, name: str, tmp_path: Path
+) -> None:
+    before = room.path.read_bytes()
+    (tmp_path / "link").symlink_to(room.path.with_name(name))
+    for target in (room.path.with_name(name), tmp_path / "link"):
+        code, document, said = answer(capsys, room.path, "--keyring", room.ring.path, option, target)
+        assert (code, document["error"]["code"]) == (2, "cli.in_the_way")
+        assert "hint: name another file" in said
+    assert answer(capsys, room.path, "--keyring", room.ring.path, option, room.ring.path)[0] == 2
+    assert answer(capsys, room.path.parent, "--keyring", room.ring.path, option, room.path)[0] == 2
+    assert room.path.read_bytes() == before
+
+
+def test_what_the_system_refuses_is_no_bug(
+    room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = ("--keyring", room.ring.path)
+    assert answer(capsys, tmp_path / ("x" * 300), *ring)[0] == 3
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert answer(capsys, tmp_path / "loop", *ring)[0] == 3
+    odd = tmp_path / "a**b.jsonl"
+    odd.write_bytes(room.path.read_bytes())
+    assert answer(capsys, odd, *ring, "--workers", 99_999_999)[0] == 0
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    code, document, said = answer(capsys, room.path, *ring)
+    assert (code, document["error"]["code"]) == (3, "cli.system")
+    assert "refused: " in said
+    assert "Permission denied" in said
+
+
 def test_the_document_goes_to_a_file_too(room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "verdict.json"
     _, document, _ = answer(capsys, room.path, "--keyring", room.ring.path, "--output", out)

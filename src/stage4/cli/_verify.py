@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # Below this a second process costs more than it saves.
 _WORTH_WORKERS = 16 << 20
 _MOST_WORKERS = 2
+# However many are asked for.
+_MOST_ASKED = 64
 _SILENT_S = 0.5
 _LOCK_TIMEOUT_S = 2.0
 
@@ -114,6 +116,10 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     required = Requirements.of(arguments.require_event_count, arguments.expected_key_id)
     installation = _installation(arguments)
     path = arguments.path if arguments.path is not None else _configured(installation)
+    for target in (arguments.output, arguments.save_checkpoint):
+        _run.require_apart(
+            target, path, arguments.keyring, arguments.hmac_key_file, *arguments.checkpoint, *arguments.pin
+        )
     lang = lang or _run.language(configured=None if installation is None else installation.settings.operations.language)
     notes = _Notes(lang)
     v2 = None
@@ -187,7 +193,7 @@ def _judge(
     from stage4.decisionlog.verification.input import open_input
     from stage4.decisionlog.verification.verifier import verify_input
 
-    workers = arguments.workers or _workers(path)
+    workers = min(arguments.workers or _workers(path), _MOST_ASKED)
     if arguments.from_checkpoint is not None:
         kept = incremental.load(arguments.from_checkpoint, pins)
         return incremental.verify_after(kept, path, ring, clock, task, workers=workers, progress=progress)
@@ -308,8 +314,8 @@ def _workers(path: Path) -> int:
     if _is_stdin(path):
         return 1
     try:
-        beside = path.iterdir() if path.is_dir() else path.parent.glob(f"{path.stem}*")
-        size = sum(file.stat().st_size for file in beside)
+        beside = path.iterdir() if path.is_dir() else path.parent.iterdir()
+        size = sum(file.stat().st_size for file in beside if path.is_dir() or file.name.startswith(path.stem))
     except OSError:
         return 1
     return 1 if size < _WORTH_WORKERS else min(_MOST_WORKERS, len(os.sched_getaffinity(0)))

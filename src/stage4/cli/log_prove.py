@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stage4.cli import _run
 from stage4.cli.root import Session
 from stage4.errors import ExitCode, UsageError
 
@@ -36,6 +37,7 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
     path = session.installation.decision_log_path
     if (seq is None) == (old is None):
         raise UsageError("checkpoint.prove_what")
+    _run.require_apart(output, path)
     proof: Inclusion | Consistency
     facts: dict[str, object]
     if seq is not None:

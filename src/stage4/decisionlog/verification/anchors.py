@@ -13,6 +13,7 @@ cut for all of them.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,8 +153,8 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _is_own(path: Path, installation: Installation) -> bool:
     """Whether the log is the installation's, or the folder that it lies in."""
-    own = installation.decision_log_path.resolve()
-    return path.resolve() in (own, own.parent)
+    own, named = (Path(os.path.realpath(each)) for each in (installation.decision_log_path, path))
+    return named in (own, own.parent)
 
 
 def _log_id(log: Path) -> str | None:
