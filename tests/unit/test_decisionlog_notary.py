@@ -51,8 +51,12 @@ def store(room: LogRoom) -> KeyStore:
 
 
 def refusal(room: LogRoom) -> str:
+    """Why no checkpoint is made, which asking beforehand tells too."""
+    with pytest.raises(Unavailable) as foreseen:
+        notary.standing(room.path, room.ring, room.clock)
     with pytest.raises(Unavailable) as refused:
         make(room)
+    assert foreseen.value.code == refused.value.code
     return refused.value.code
 
 
@@ -196,6 +200,21 @@ def test_entries_that_came_after_an_unfinished_checkpoint_get_the_next_one(room:
     assert made is not None
     assert (made.number, made.resumed) == (1, False)
     assert chain_of(room) == [6, 10]
+
+
+def test_a_checkpoint_that_somebody_makes_meanwhile_is_no_older_copy_of_the_log(
+    room: LogRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, made = KeyStore.load, list[notary.Made | None]()
+
+    def late(self: KeyStore) -> keys.CheckpointKeys | None:
+        if not made:
+            made.append(None)
+            made[0] = make(room)
+        return load(self)
+
+    monkeypatch.setattr(KeyStore, "load", late)
+    assert notary.standing(room.path, room.ring, room.clock) == notary.Standing(room.log_id(), 1, 6, 0)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"something else\n\n"])
