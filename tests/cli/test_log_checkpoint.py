@@ -95,6 +95,16 @@ def test_a_dry_run_changes_nothing(room: LogRoom, capsys: pytest.CaptureFixture[
     assert "Nothing is new since checkpoint 0 (entries 5)." in say(capsys, "log", "checkpoint", "--dry-run")[1]
 
 
+def test_a_dry_run_refuses_what_the_command_refuses(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    say(capsys, "log", "checkpoint")
+    pin = say(capsys, "log", "checkpoint", "--pin")[1]
+    room.put(room.lines()[:3])
+    for dry_run in (["--dry-run"], []):
+        code, document = answer(capsys, "checkpoint", *dry_run)
+        assert (code, document["error"]["code"]) == (3, "checkpoint.log_went_back")
+    assert say(capsys, "log", "checkpoint", "--pin")[:2] == (0, pin)
+
+
 def test_a_place_that_fails_is_exit_3_and_the_checkpoint_is_made(
     room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
