@@ -19,7 +19,6 @@ Whoever makes a checkpoint holds the lock of the log, so one process at a time i
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import os
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from pathlib import Path
 from stage4 import files, ids
 from stage4.decisionlog.checkpoints.facts import forward_name, origin_of
 from stage4.decisionlog.checkpoints.note import Note, NoteError, SignerKey, VerifierKey
+from stage4.decisionlog.checkpoints.spelling import base64_bytes
 from stage4.errors import Unavailable
 
 SCHEMA = "stage4.checkpoint-keys/1"
@@ -182,10 +182,7 @@ def _read(document: object) -> CheckpointKeys:
 
 
 def _seed(text: object) -> bytes:
-    try:
-        seed = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except binascii.Error:
-        seed = b""
+    seed = base64_bytes(text)
     if len(seed) != _SEED:
         raise ValueError("no seed")
     return seed

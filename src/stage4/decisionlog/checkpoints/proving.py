@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stage4.decisionlog.checkpoints import notary
-from stage4.decisionlog.checkpoints.facts import CheckpointFacts
+from stage4.decisionlog.checkpoints.facts import MARK, CheckpointFacts
 from stage4.decisionlog.checkpoints.lines import log_lines
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError
 from stage4.decisionlog.checkpoints.proof import (
@@ -25,7 +25,6 @@ from stage4.decisionlog.entry import CHECKPOINT
 from stage4.decisionlog.reading import entry_of
 from stage4.errors import Conflict, Unavailable, UsageError
 
-_MARK = f'"kind":"{CHECKPOINT}"'.encode()
 _NEAREST = 4
 
 
@@ -83,7 +82,7 @@ def _notes(path: Path) -> dict[int, Note]:
     notes = {}
     for lines in log_lines(path):
         for line in lines:
-            previous = _previous(line) if _MARK in line else None
+            previous = _previous(line) if MARK in line else None
             if previous is not None:
                 notes[Checkpoint.of(previous).size] = previous
     return {**notes, Checkpoint.of(newest).size: newest}
