@@ -17,10 +17,11 @@ import zstandard
 
 from stage4.clock import SystemClock
 from stage4.decisionlog import archives, blocks, logfile
+from stage4.decisionlog.blocks import Block, Span
 from stage4.decisionlog.canonical import MAX_LINE
 from stage4.decisionlog.decompression import BrokenArchive, decompressed
 from stage4.decisionlog.verification import input as reading
-from stage4.decisionlog.verification.input import Block, Span, open_input
+from stage4.decisionlog.verification.input import open_input
 from stage4.errors import Unavailable, UsageError
 from stage4.security.keyring import KeyRing, create_keyring
 from stage4.testing.clock import ManualClock

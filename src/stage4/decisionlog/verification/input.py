@@ -22,12 +22,10 @@ from stage4 import files
 from stage4.clock import Clock
 from stage4.decisionlog import archives, locate, logfile, traces
 from stage4.decisionlog.archives import Compression, Listed, Manifest, Segment
-from stage4.decisionlog.blocks import BLOCK, Block, Span, bounded, line_end_before, plain_blocks, read_at, stream_blocks
+from stage4.decisionlog.blocks import BLOCK, Block, bounded, line_end_before, plain_blocks, read_at, stream_blocks
 from stage4.decisionlog.canonical import MAX_LINE
 from stage4.decisionlog.decompression import BrokenArchive, Read, compression_by_magic, until_broken
 from stage4.errors import Unavailable, UsageError
-
-__all__ = ["Block", "Input", "InputPart", "InputProblem", "Span", "open_input"]
 
 # What a part of a log may lack.
 LIVE_MISSING, ARCHIVE_MISSING = "input.live_missing", "input.archive_missing"
