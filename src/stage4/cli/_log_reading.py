@@ -16,9 +16,10 @@ import click
 from stage4.cli import _run
 from stage4.cli.root import Session
 from stage4.clock import Clock, SystemClock
-from stage4.errors import UsageError
+from stage4.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
+    from stage4.config import Installation
     from stage4.decisionlog.entry import Entry
 
 SCHEMA = "stage4.log/1"
@@ -74,8 +75,7 @@ class Reading:
 
     def document(self, entries: Iterable[Entry]) -> dict[str, object]:
         """The document of a command that read `entries`."""
-        root = None if self.root is None else str(self.root)
-        return {"schema": SCHEMA, "root": root, "log": str(self.path), "entries": [facts_of(each) for each in entries]}
+        return {"schema": SCHEMA, "log": str(self.path), "entries": [facts_of(each) for each in entries]}
 
     def say_unverified(self) -> None:
         """That showing is not verifying: once, before anything is shown."""
@@ -129,13 +129,12 @@ def reads(*, filters: bool = True) -> Callable[[Callable[..., int]], Callable[..
 
 
 def _reading(session: Session, path: Path | None, utc: bool, asked: Mapping[str, str | None], clock: Clock) -> Reading:
-    root = None
-    zone: tzinfo = UTC
+    installation = _installation(session, path)
+    root = None if installation is None else installation.root
+    zone = UTC if utc or installation is None else _zone(installation.settings.operations.time_zone)
     if path is None:
-        root = session.installation.root
-        path = session.installation.decision_log_path
-        if not utc:
-            zone = _zone(session.installation.settings.operations.time_zone)
+        assert installation is not None, "without a path the installation is required"
+        path = begun(installation)
     wanted = Filter(
         {name: value for name in ("category", "kind", "stage", "status") if (value := asked.get(name)) is not None},
         asked.get("incident"),
@@ -143,6 +142,31 @@ def _reading(session: Session, path: Path | None, utc: bool, asked: Mapping[str,
         _instant("--until", asked.get("until"), zone, clock),
     )
     return Reading(session, path, root, zone, wanted)
+
+
+def _installation(session: Session, path: Path | None) -> Installation | None:
+    """The installation; a log that is named needs none, but is read with its keys and times where one is found."""
+    from stage4.config import find_root
+
+    if path is not None and session.root is None:
+        try:
+            find_root(None, os.environ, Path.cwd())
+        except UsageError:
+            return None
+    return session.installation
+
+
+def begun(installation: Installation) -> Path:
+    """The configured log; raises Unavailable where there is none yet, or none any more."""
+    from stage4.decisionlog import traces
+
+    path = installation.decision_log_path
+    if not path.exists():
+        trace = traces.find(path)
+        if trace is not None:
+            raise Unavailable("log.vanished", path=path, trace=trace)
+        raise Unavailable("log.not_begun", path=path)
+    return path
 
 
 def _zone(name: str) -> tzinfo:

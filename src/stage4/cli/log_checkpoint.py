@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stage4.cli import _run
+from stage4.cli._log_reading import begun
 from stage4.cli.root import Session
 from stage4.clock import SystemClock
 from stage4.errors import ExitCode, Unavailable
@@ -27,7 +28,7 @@ def checkpoint(session: Session, dry_run: bool, show_pin: bool) -> int:
     from stage4.decisionlog.open import load_keyring, open_log
 
     installation = session.installation
-    path, clock, ring = installation.decision_log_path, SystemClock(), load_keyring(installation, os.environ)
+    path, clock, ring = begun(installation), SystemClock(), load_keyring(installation, os.environ)
     targets = places.configured(installation, os.environ)
     log = open_log(installation, clock, os.environ)
     if show_pin:
@@ -48,8 +49,6 @@ def checkpoint(session: Session, dry_run: bool, show_pin: bool) -> int:
     session.emit(
         {
             "schema": "stage4.checkpoint/1",
-            "exit_code": int(code),
-            "root": str(installation.root),
             "log_id": parcel.log_id,
             "made": made is not None,
             "number": number,
@@ -67,7 +66,7 @@ def _show_pin(session: Session, pin: str | None) -> int:
     if pin is None:
         raise Unavailable("checkpoint.none_yet", path=session.installation.decision_log_path)
     _print(session, pin)
-    session.emit({"schema": "stage4.checkpoint_pin/1", "exit_code": 0, "pin": pin.split()})
+    session.emit({"schema": "stage4.checkpoint_pin/1", "pin": pin.split()})
     return 0
 
 
@@ -81,8 +80,6 @@ def _rehearse(session: Session, standing: Standing, targets: tuple[Place, ...]) 
     session.emit(
         {
             "schema": "stage4.checkpoint/1",
-            "exit_code": 0,
-            "root": str(session.installation.root),
             "dry_run": True,
             "log_id": standing.log_id,
             "number": standing.number,

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stage4 import words
 from stage4.cli import _run
+from stage4.cli._log_reading import begun
 from stage4.cli.root import Session
 from stage4.errors import ExitCode, UsageError
 
@@ -34,9 +36,9 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
     from stage4.decisionlog.checkpoints.note import Checkpoint
     from stage4.decisionlog.checkpoints.proof import Consistency, Inclusion
 
-    path = session.installation.decision_log_path
     if (seq is None) == (old is None):
         raise UsageError("checkpoint.prove_what")
+    path = begun(session.installation)
     _run.require_apart(output, path)
     proof: Inclusion | Consistency
     facts: dict[str, object]
@@ -47,15 +49,13 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
     content = proof.encode()
     if output is not None:
         files.atomic_write(output, content)
-        session.say("checkpoint.proof_written", path=output, bytes=len(content))
+        session.say("checkpoint.proof_written", path=output, bytes=words.number(len(content), session.language))
     elif not session.as_json:
         click.echo(content.decode(), nl=False)
     checkpoint = Checkpoint.of(proof.note)
     session.emit(
         {
             "schema": "stage4.proof/1",
-            "exit_code": 0,
-            "root": str(session.installation.root),
             **facts,
             "origin": checkpoint.origin,
             "size": checkpoint.size,
@@ -85,13 +85,11 @@ def check_proof(session: Session, file: Path, pin: Path, old: Path | None, entry
         proven = _proven(session, file, pins, old, entry)
     except ProofError as error:
         session.say("checkpoint.not_proven", reason=session.text(f"checkpoint.proof_{error.reason}"))
-        session.emit(
-            {"schema": "stage4.proof_check/1", "exit_code": int(ExitCode.NO), "proven": False, "reason": error.reason}
-        )
+        session.emit({"schema": "stage4.proof_check/1", "proven": False, "reason": error.reason})
         return int(ExitCode.NO)
     code = ExitCode.DONE if proven.vouched else ExitCode.CANNOT_TELL
     _say_proven(session, proven)
-    session.emit(_document(proven, code))
+    session.emit(_document(proven))
     return int(code)
 
 
@@ -157,10 +155,9 @@ def _say_proven(session: Session, proven: Proven) -> None:
         session.say("checkpoint.vouched_forward" if proven.forward else "checkpoint.vouched_stable", key=proven.key)
 
 
-def _document(proven: Proven, code: ExitCode) -> dict[str, object]:
+def _document(proven: Proven) -> dict[str, object]:
     document: dict[str, object] = {
         "schema": "stage4.proof_check/1",
-        "exit_code": int(code),
         "proven": True if proven.vouched else None,
         "log_id": proven.log_id,
         "size": proven.size,
