@@ -49,6 +49,15 @@ def test_without_a_terminal_the_line_is_whole_and_has_its_day() -> None:
     assert line.endswith("a" * 500)
 
 
+def test_of_a_checkpoint_only_its_number_and_size_are_shown() -> None:
+    facts = {"number": 7, "key": "stage4-log/log/forward+0+x", "next_key": "y", "previous": "note", "frontier": ["a"]}
+    entry = replace(ENTRY, kind="checkpoint", category="decision_log", stage="log", status="sealed", metadata=facts)
+    assert presentation.line(entry, Look(width=80)) == (
+        "09:14:07      42  decision_log/checkpoint  log  sealed  number=7  size=43"
+    )
+    assert any("next_key: y" in line for line in presentation.details(entry, Look(width=80)))
+
+
 def test_the_heading_of_a_day_says_the_offset() -> None:
     assert presentation.day(ENTRY, Look(zone=WARSAW)) == "2026-11-23 (+01:00)"
     assert presentation.day(ENTRY, Look(zone=UTC)) == "2026-11-23 (UTC)"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from stage4.clock import parse_instant
-from stage4.decisionlog.entry import Entry
+from stage4.decisionlog.entry import CHECKPOINT, Entry
 from stage4.errors import UsageError
 from stage4.words import visible
 
@@ -101,7 +101,12 @@ def details(entry: Entry, look: Look) -> Iterator[str]:
 
 
 def words_of(entry: Entry) -> str:
-    """What the metadata say, the telling members first, the others as `name=value`; without line breaks."""
+    """What the metadata say, the telling members first, the others as `name=value`; without line breaks.
+
+    Of a checkpoint only its number, and how many entries it covers: what it says besides is for programs.
+    """
+    if entry.kind == CHECKPOINT:
+        return visible(f"number={_spelled(entry.metadata.get('number'))}  size={entry.seq + 1}")[:_LONGEST_REST]
     said = [visible(str(entry.metadata[name])) for name in _TELLING if _is_told(entry.metadata.get(name))]
     said += [
         visible(f"{name}={_spelled(value)}")
