@@ -34,6 +34,7 @@ from stage4.security.keyring_changes import KeyRingChange, changing, free_id
 _NO_SIGNATURE = frozenset(
     ("keyring.secret_missing", "keyring.secret_malformed", "keyring.secret_differs", "log.key_not_usable")
 )
+_NOT_ACTIVE = {KeyState.RETIRED: "keyring.not_active_retired", KeyState.REVOKED: "keyring.not_active_revoked"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def plan_rotation(
         if key.id == chosen.id == ring.active:
             raise Refused("keyring.already_in_force", key_id=to)
         if behind and chosen.id == ring.active:
-            raise Refused("keyring.not_active", key_id=to, state=KeyState.RETIRED.value)
+            raise Refused(_NOT_ACTIVE[KeyState.RETIRED], key_id=to)
         if key.id != chosen.id:
             _require_fit(chosen, now.log_id)
     if behind and to in (None, key.id):
@@ -269,7 +270,7 @@ def _require_hand_over(now: Standing) -> None:
 
 def _require_fit(key: Key, log_id: str | None) -> None:
     if key.state is not KeyState.ACTIVE:
-        raise Refused("keyring.not_active", key_id=key.id, state=key.state.value)
+        raise Refused(_NOT_ACTIVE[key.state], key_id=key.id)
     if log_id is not None and not key.may_sign(log_id):
         raise Refused("keyring.not_for_log", key_id=key.id, log_id=log_id)
     # Raises what keeps the secret from being read: a log handed over to it would be stuck.
