@@ -72,7 +72,6 @@ def list_(session: Session, path: Path | None) -> int:
     session.emit(
         {
             "schema": LIST_SCHEMA,
-            "root": str(session.installation.root),
             "keyring": str(ring.path),
             "log": str(log.path),
             "log_id": None if now is None else now.log_id,
@@ -290,7 +289,6 @@ def _facts(key: Key, in_force: str | None) -> dict[str, Any]:
 def _document(session: Session, change: str, dry_run: bool) -> dict[str, Any]:
     return {
         "schema": CHANGE_SCHEMA,
-        "root": str(session.installation.root),
         "change": change,
         "dry_run": dry_run,
     }
