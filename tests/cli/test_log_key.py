@@ -157,7 +157,7 @@ def test_a_dry_run_of_a_revocation_tells_the_rotation_and_the_checkpoint(room: L
     before = state_of(room)
     said = answer("revoke", first, "--reason", "x", "--dry-run").splitlines()
     assert said[0].startswith(f"dry run: after key {first}, {first}-2 ")
-    assert said[1].startswith("dry run: a checkpoint would be made first")
+    assert said[1].startswith("dry run: first a checkpoint would vouch")
     assert said[2] == f"It would be left at {room.path.parents[2] / 'var/checkpoints-outside'}."
     assert said[3] == f"dry run: key {first} would be revoked; nothing was changed"
     said = answer("revoke", first, "--reason", "x", "--dry-run", "--no-checkpoint").splitlines()
