@@ -78,12 +78,13 @@ class Session:
 
     def emit(self, document: Mapping[str, Any]) -> None:
         """The JSON document, printed under --json once the command has come to its end."""
-        self._documents.append(document)
+        if self.as_json:
+            self._documents.append(document)
 
     def ended(self, exit_code: int) -> None:
         """Print what was emitted; every document says how the command ended, and in which installation."""
         root = None if self._installation is None else str(self._installation.root)
-        for document in self._documents if self.as_json else ():
+        for document in self._documents:
             named = {"schema": document["schema"]} if "schema" in document else {}
             _run.emit({**named, "exit_code": exit_code, "root": root} | {**document, "exit_code": exit_code})
 
