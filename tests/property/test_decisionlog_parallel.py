@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from stage4.decisionlog.blocks import Block, plain_blocks
 from stage4.decisionlog.checkpoints.tree import Frontier, leaf
 from stage4.decisionlog.entry import KEY_ROTATION, Entry
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.examine import Examiner
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.input import InputPart
 from stage4.decisionlog.verification.parallel import Workers
 from stage4.decisionlog.verification.run import BulkJudge, Judge, Run, Slow, one_by_one

@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from stage4.cli import _run
+from stage4.cli._arguments import instant, zone_of
 from stage4.cli.root import Session
 from stage4.clock import Clock, SystemClock
 from stage4.errors import Unavailable, UsageError
@@ -21,6 +22,7 @@ from stage4.errors import Unavailable, UsageError
 if TYPE_CHECKING:
     from stage4.config import Installation
     from stage4.decisionlog.entry import Entry
+    from stage4.decisionlog.filter import Filter
 
 SCHEMA = "stage4.log/1"
 _FILTERS = (
@@ -38,29 +40,6 @@ _SOURCE = (
     click.option("--log", "path", type=click.Path(path_type=Path), help="Another log than the configured one."),
     click.option("--utc/--local", default=False, help="Times in UTC, or (default) in the installation's time zone."),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which entries are asked for; None and no `said` ask for all. `since` is included, `until` is not."""
-
-    said: Mapping[str, str]
-    incident: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def takes(self, entry: Entry) -> bool:
-        """Whether `entry` is asked for; one whose timestamp is no instant lies in no span of time."""
-        from stage4.decisionlog.presentation import incident_of, instant_of
-
-        if any(getattr(entry, name) != value for name, value in self.said.items()):
-            return False
-        if self.incident is not None and incident_of(entry) != self.incident:
-            return False
-        if self.since is None and self.until is None:
-            return True
-        at = instant_of(entry)
-        return at is not None and (self.since is None or at >= self.since) and (self.until is None or at < self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +110,16 @@ def reads(*, filters: bool = True) -> Callable[[Callable[..., int]], Callable[..
 def _reading(session: Session, path: Path | None, utc: bool, asked: Mapping[str, str | None], clock: Clock) -> Reading:
     installation = _installation(session, path)
     root = None if installation is None else installation.root
-    zone = UTC if utc or installation is None else _zone(installation.settings.operations.time_zone)
+    zone = UTC if utc or installation is None else zone_of(installation.settings.operations.time_zone)
     if path is None:
         assert installation is not None, "without a path the installation is required"
         path = begun(installation)
-    wanted = Filter(
-        {name: value for name in ("category", "kind", "stage", "status") if (value := asked.get(name)) is not None},
-        asked.get("incident"),
-        _instant("--since", asked.get("since"), zone, clock),
-        _instant("--until", asked.get("until"), zone, clock),
+    from stage4.decisionlog.filter import Filter
+
+    wanted = Filter.of(
+        asked,
+        instant("--since", asked.get("since"), zone, clock),
+        instant("--until", asked.get("until"), zone, clock),
     )
     return Reading(session, path, root, zone, wanted)
 
@@ -167,33 +147,6 @@ def begun(installation: Installation) -> Path:
             raise Unavailable("log.vanished", path=path, trace=trace)
         raise Unavailable("log.not_begun", path=path)
     return path
-
-
-def _zone(name: str) -> tzinfo:
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError, LookupError):
-        # The heading of every day says which zone its times are in.
-        return UTC
-
-
-def _instant(option: str, text: str | None, zone: tzinfo, clock: Clock) -> datetime | None:
-    """An instant as people write it: without an offset it is local, a day alone is its beginning, a span lies back."""
-    from stage4.clock import parse_duration
-
-    if text is None:
-        return None
-    try:
-        written = datetime.fromisoformat(text.strip())
-        return (written.replace(tzinfo=zone) if written.tzinfo is None else written).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return clock.now() - parse_duration(text)
-    except UsageError:
-        raise UsageError("logview.bad_time", option=option, text=text) from None
 
 
 def _terminal() -> tuple[bool, int | None]:

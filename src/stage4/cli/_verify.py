@@ -11,20 +11,21 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from stage4 import words
 from stage4.cli import _run
-from stage4.cli._arguments import Parser
-from stage4.clock import Clock, SystemClock, parse_instant
+from stage4.cli._arguments import Parser, instant, zone_of
+from stage4.clock import Clock, SystemClock
 from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.words import Language
 
 if TYPE_CHECKING:
     from stage4.config import Installation
     from stage4.decisionlog.checkpoints.note import VerifierKey
-    from stage4.decisionlog.verification.filter import Filter
+    from stage4.decisionlog.filter import Filter
     from stage4.decisionlog.verification.verdict import Verdict
     from stage4.decisionlog.verification.walk import Task
     from stage4.security.keyring import KeyRing
@@ -84,8 +85,10 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
     add("--category", help="such as stage4_incident")
     add("--kind", help="the event, such as incident_note")
     add("--incident", metavar="ID")
-    add("--since", metavar="TIME", help="from this instant on, such as 2026-11-23T08:00:00Z")
-    add("--until", metavar="TIME", help="before this instant")
+    add("--stage", help="where in the process, such as L1.4")
+    add("--status", help="how it stands, such as recorded")
+    add("--since", metavar="TIME", help="from then on: 2026-11-23, 2026-11-23T10:00, with an offset, or 2h ago")
+    add("--until", metavar="TIME", help="before then; as --since")
     add(
         "--require-event-count",
         metavar="N",
@@ -112,9 +115,10 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     from stage4.security.keyring import KeyState
 
     _require_sense(arguments)
-    wanted = _filter(arguments)
     required = Requirements.of(arguments.require_event_count, arguments.expected_key_id)
     installation = _installation(arguments)
+    clock = SystemClock()
+    wanted = _filter(arguments, installation, clock)
     path = arguments.path if arguments.path is not None else _configured(installation)
     for target in (arguments.output, arguments.save_checkpoint):
         _run.require_apart(
@@ -126,7 +130,6 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     if arguments.hmac_key_file is not None:
         v2 = V2Judge(load_secret(arguments.hmac_key_file), arguments.hmac_key_id)
     ring = _keyring(arguments.keyring, installation, notes, needed=v2 is None)
-    clock = SystemClock()
     # The checkpoints are read before the end of the log is fixed: what is appended meanwhile is newer than they are.
     anchors = anchors_of(
         None if _is_stdin(path) else path,
@@ -250,16 +253,12 @@ class _Notes:
         self.said.append({"code": code, "message": words.text(code, "en", **english), "params": english})
 
 
-def _filter(arguments: argparse.Namespace) -> Filter | None:
-    from stage4.decisionlog.verification.filter import Filter
+def _filter(arguments: argparse.Namespace, installation: Installation | None, clock: Clock) -> Filter | None:
+    from stage4.decisionlog.filter import Filter
 
-    wanted = Filter(
-        category=arguments.category,
-        kind=arguments.kind,
-        incident=arguments.incident,
-        since=None if arguments.since is None else parse_instant(arguments.since),
-        until=None if arguments.until is None else parse_instant(arguments.until),
-    )
+    zone = UTC if installation is None else zone_of(installation.settings.operations.time_zone)
+    since, until = (instant(f"--{name}", getattr(arguments, name), zone, clock) for name in ("since", "until"))
+    wanted = Filter.of(vars(arguments), since, until)
     return None if wanted == Filter() else wanted
 
 

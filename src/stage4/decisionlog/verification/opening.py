@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stage4.decisionlog.canonical import MAX_LINE
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.logfile import length
 from stage4.decisionlog.prefix import Prefix, is_v2
 from stage4.decisionlog.verification.blame import Blame
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.ledger import Ledger, Position
 from stage4.decisionlog.verification.v2 import V2Judge
 from stage4.decisionlog.verification.verdict import Fault

@@ -26,9 +26,9 @@ from stage4.decisionlog.entry import (
     SEGMENT,
     Entry,
 )
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.verification import payload_codec
 from stage4.decisionlog.verification.examine import Examiner
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.payload_codec import Payload
 
 # Few enough that their containers do not start the garbage collector, which would look at all of them again and again.
@@ -200,9 +200,7 @@ class _Growing:
         self._size += sum(map(len, lines)) + len(lines)
         wanted = self._wanted
         if wanted is not None:
-            self._matched += sum(
-                wanted.lets_through(entry.kind, entry.category, entry.timestamp, entry.metadata) for entry in entries
-            )
+            self._matched += sum(map(wanted.takes, entries))
 
     def end(self, stretches: list[Stretch]) -> None:
         """The run so far becomes a stretch, if there is any."""

@@ -19,7 +19,7 @@ from stage4.security.keyring import KeyRing
 
 if TYPE_CHECKING:
     from stage4.decisionlog.blocks import Block
-    from stage4.decisionlog.verification.filter import Filter
+    from stage4.decisionlog.filter import Filter
     from stage4.decisionlog.verification.input import Input
     from stage4.decisionlog.verification.run import Judge, Stretch
     from stage4.decisionlog.verification.trail import Trail

@@ -20,11 +20,11 @@ from stage4.decisionlog.canonical import MIN_LINE
 from stage4.decisionlog.chain import genesis_prev
 from stage4.decisionlog.checkpoints.tree import Frontier, leaf
 from stage4.decisionlog.entry import CHECKPOINT, GENESIS, Entry
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.logfile import length
 from stage4.decisionlog.verification import revocation
 from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.examine import Examiner
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.gaps import Gaps
 from stage4.decisionlog.verification.input import ARCHIVE_MISSING, LIVE_MISSING, InputPart, InputProblem
 from stage4.decisionlog.verification.key_uses import KeyUses, Unjudged
@@ -390,7 +390,7 @@ class Walk:
 
     def _matches(self, entry: Entry) -> bool:
         wanted = self._task.wanted
-        return wanted is not None and wanted.lets_through(entry.kind, entry.category, entry.timestamp, entry.metadata)
+        return wanted is not None and wanted.takes(entry)
 
     def _close_island(self) -> None:
         """End the run of lines that verify, if one is open; its last line is that of the last entry."""
