@@ -58,10 +58,13 @@ class DecisionLog:
         if not drafts:
             return ()
         turn = Turn([Prepared(draft) for draft in drafts])
-        if self._leads(turn):
-            self._commit(turn)
-        if turn.error is not None:
-            raise turn.error
+        try:
+            if self._leads(turn):
+                self._commit(turn)
+        finally:
+            self._turns.leave(turn)
+        if not turn.done:
+            raise turn.error or Unavailable("log.append_failed", path=self.path, reason="interrupted")
         return turn.receipts
 
     @contextlib.contextmanager
@@ -70,14 +73,17 @@ class DecisionLog:
 
         Everybody else who appends waits, and gives up after the lock's time limit.
         """
-        self._leads(Turn())
+        turn = Turn()
         try:
-            self._require_flushing()
-            descriptor, size = self._lock()
-            yield Held(self, descriptor, self._spot(descriptor, size))
+            self._leads(turn)
+            try:
+                self._require_flushing()
+                descriptor, size = self._lock()
+                yield Held(self, descriptor, self._spot(descriptor, size))
+            finally:
+                self._unlock()
         finally:
-            self._unlock()
-            self._turns.end()
+            self._turns.leave(turn)
 
     def rehearse(self, draft: Draft) -> bytes:
         """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
@@ -186,20 +192,15 @@ class DecisionLog:
 
     def _commit(self, turn: Turn) -> None:
         """Append what this thread and every waiting one ask for, with one write and one flush."""
-        company = self._turns.company()
-        failure: Stage4Error | None = None
-        appended = False
+        group = [turn, *self._turns.company()]
         try:
-            self._append([turn, *company])
-            appended = True
+            self._append(group)
         except Stage4Error as error:
-            failure = error
-        finally:
-            if not appended:
-                failure = failure or Unavailable("log.append_failed", path=self.path, reason="interrupted")
-                for asked in (turn, *company):
-                    asked.error = asked.error or failure
-            self._turns.end(company)
+            for asked in group:
+                asked.error = asked.error or error
+        else:
+            for asked in group:
+                asked.done = asked.error is None
 
     def _append(self, group: Sequence[Turn]) -> None:
         self._require_flushing()
@@ -269,7 +270,7 @@ class DecisionLog:
     def _unconfirmed(self, before: Spot, after: Spot, error: OSError) -> Unavailable:
         """This writer appends no more; the next one reads from the marker what was not acknowledged."""
         self._flush_failed = True
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, Unavailable):
             repair.leave_marker(self.path, before.head.seq + 1, after.head.seq)
         return Unavailable("log.flush_failed", path=self.path, reason=files.reason(error))
 
