@@ -19,10 +19,12 @@ from stage4.clock import SystemClock
 from stage4.decisionlog import archive, key_changes
 from stage4.decisionlog.canonical import canonical
 from stage4.decisionlog.checkpoints import keys, notary
+from stage4.decisionlog.checkpoints.growth import Growth
 from stage4.decisionlog.checkpoints.keys import KeyStore
 from stage4.decisionlog.checkpoints.lines import log_lines
 from stage4.decisionlog.checkpoints.note import Checkpoint
 from stage4.decisionlog.checkpoints.tree import Frontier, leaf
+from stage4.decisionlog.spot import Scribe
 from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.writer import Held
 from stage4.errors import Unavailable
@@ -280,6 +282,24 @@ def test_nothing_is_signed_over_lines_that_do_not_follow_each_other(room: LogRoo
     assert refusal(room) == "checkpoint.log_broken"
     room.put([*lines[:8], *lines[9:]])
     assert refusal(room) == "checkpoint.log_broken"
+
+
+def test_a_log_that_changes_each_time_it_is_read_is_not_blamed(room: LogRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = notary.Growth.of
+    rounds: list[int] = []
+
+    def changing(path: Path, scribe: Scribe) -> Growth:
+        growth = read(path, scribe)
+        rounds.append(1)
+        grow(room, 1)
+        archive.rotate(room.log())
+        return growth
+
+    monkeypatch.setattr(notary.Growth, "of", changing)
+    assert refusal(room) == "checkpoint.log_moving"
+    assert len(rounds) == 5
+    monkeypatch.undo()
+    assert make(room) is not None
 
 
 def test_a_checkpoint_entry_that_was_edited_is_not_built_upon(room: LogRoom) -> None:

@@ -159,4 +159,3 @@ def test_what_was_taken_along_by_a_thread_that_was_interrupted_is_not_acknowledg
             log.append(draft(1))
         other.join()
     assert [(error.code, error.params["reason"]) for error in caught] == [("log.append_failed", "interrupted")]
-

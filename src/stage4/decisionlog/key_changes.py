@@ -92,7 +92,7 @@ def standing(log: DecisionLog, ring: KeyRing) -> Standing:
         return _stuck(log, ring, str(error.params["key_id"]))
     if spot is not None:
         return Standing(spot.key, spot.head.log_id)
-    trace = traces.find(log.path)
+    trace = traces.find(log.path, ring.path)
     if trace is not None:
         raise Unavailable("log.vanished", path=log.path, trace=trace)
     return Standing(ring.active_key(), None)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from stage4 import files, ids
 from stage4.clock import Clock
-from stage4.decisionlog import logfile, repair, traces
+from stage4.decisionlog import logfile, repair
 from stage4.decisionlog.chain import genesis_prev, leaf_digest
 from stage4.decisionlog.ending import Ending
 from stage4.decisionlog.entry import Draft, Entry, Place, Prepared, Receipt, payload_of
@@ -89,6 +89,7 @@ class DecisionLog:
         """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
         last = self._last()
         if last is None:
+            self._require_none_before()
             log_id = ids.short_id()
             place = Place(log_id, 1, genesis_prev(log_id), self._scribe.keyring.active)
         else:
@@ -116,7 +117,7 @@ class DecisionLog:
             try:
                 with logfile.locked(self.path, descriptor, fcntl.LOCK_SH, self._lock_timeout, self._clock):
                     # A file that was cut off meanwhile ends before the log does.
-                    end = logfile.read_end(descriptor, os.fstat(descriptor).st_size)
+                    end = logfile.read_end(self.path, descriptor, os.fstat(descriptor).st_size)
                     if logfile.is_still(self.path, descriptor):
                         return self._scribe.authentic(end.line, end.offset), end.line
             finally:
@@ -178,9 +179,7 @@ class DecisionLog:
 
     def _begin(self) -> None:
         """Make the log with its genesis entry, which appears whole or not at all."""
-        trace = traces.find(self.path)
-        if trace is not None and not self.path.exists():
-            raise Unavailable("log.vanished", path=self.path, trace=trace)
+        self._require_none_before()
         line = self._scribe.genesis(Prefix())
         try:
             begun = files.exclusive_write(self.path, line + b"\n", LOG_MODE)
@@ -189,6 +188,14 @@ class DecisionLog:
         if not begun and self.path.is_symlink() and not self.path.exists():
             # A name that leads nowhere exists for link() and is missing for open().
             raise Unavailable("files.missing", path=self.path)
+
+    def _require_none_before(self) -> None:
+        try:
+            self._ending.require_none_before("log.vanished")
+        except Unavailable:
+            # Another process may have begun it just now, and have come as far as that.
+            if not self.path.exists():
+                raise
 
     def _commit(self, turn: Turn) -> None:
         """Append what this thread and every waiting one ask for, with one write and one flush."""
@@ -222,6 +229,7 @@ class DecisionLog:
         if lines:
             try:
                 os.fdatasync(descriptor)
+                self._ending.acknowledged(spot, len(lines[-1]))
             except OSError as error:
                 with contextlib.ExitStack() as stack:
                     # Locked, so that no other writer is turning the marker into an entry meanwhile.
@@ -237,7 +245,11 @@ class DecisionLog:
         spot = self._ending.followed(descriptor, size, self._left)
         if spot is None:
             self._left = None
-            spot = self._ending.find(descriptor, size)
+            try:
+                spot = self._ending.find(descriptor, size)
+            except Unavailable as error:
+                self._flush_failed = error.code == "log.flush_failed"
+                raise
             draft = repair.unconfirmed_draft(self.path)
             if draft is not None:
                 spot = self._put(descriptor, spot, draft)[1]
@@ -255,6 +267,7 @@ class DecisionLog:
             os.fdatasync(descriptor)
         except OSError as error:
             raise self._unconfirmed(spot, after, error) from error
+        self._ending.acknowledged(after, len(receipt.raw))
         return receipt, after
 
     def _write(self, descriptor: int, before: Spot, lines: list[bytes], after: Spot) -> None:

@@ -106,7 +106,7 @@ class Growth:
 
     def _read(self, descriptor: int, segments: tuple[Segment, ...]) -> None:
         self._file = logfile.identity(descriptor)
-        end = logfile.read_end(descriptor, os.fstat(descriptor).st_size).end
+        end = logfile.read_end(self._path, descriptor, os.fstat(descriptor).st_size).end
         begin = self._newest_in(descriptor, end)
         if begin == 0:
             self._read_segments(segments)

@@ -14,7 +14,7 @@ example an older copy of one of them, is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from stage4.clock import Clock
 from stage4.decisionlog.checkpoints.facts import CheckpointFacts, origin_of
 from stage4.decisionlog.checkpoints.growth import Growth, Sealed
 from stage4.decisionlog.checkpoints.keys import CheckpointKeys, KeyStore
-from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError
+from stage4.decisionlog.checkpoints.note import ORIGIN, Checkpoint, Note, NoteError
 from stage4.decisionlog.spot import Scribe
 from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.writer import DecisionLog, Held
@@ -79,7 +79,8 @@ def due(
 def make(log: DecisionLog, keyring: KeyRing, clock: Clock) -> Made | None:
     """Make the next checkpoint, or finish one; None where nothing is new since the last.
 
-    Raises Unavailable where log, keys or disk fail, `checkpoint.*` where they do not fit each other.
+    Raises Unavailable where log, keys or disk fail, `checkpoint.log_moving` where others changed the log each time that
+    it was read, other `checkpoint.*` where they do not fit each other.
     """
     for _ in range(_ATTEMPTS):
         growth = Growth.of(log.path, _scribe(log.path, keyring, clock))
@@ -88,7 +89,7 @@ def make(log: DecisionLog, keyring: KeyRing, clock: Clock) -> Made | None:
             caught_up = growth.catch_up(held.descriptor, held.size)
             if caught_up and (growth.head, growth.size) == (held.head.digest, held.head.seq + 1):
                 return _Notary(held, growth, KeyStore.beside(keyring.path, held.head.log_id)).make()
-    raise Unavailable("checkpoint.log_broken", path=log.path, seq=growth.size - 1)
+    raise Unavailable("checkpoint.log_moving", path=log.path)
 
 
 def standing(path: Path, keyring: KeyRing, clock: Clock) -> Standing:
@@ -101,11 +102,12 @@ def standing(path: Path, keyring: KeyRing, clock: Clock) -> Standing:
             # Somebody may have made a checkpoint between the reading of the log and of the keys.
             if Growth.of(path, _scribe(path, keyring, clock)).head == growth.head:
                 raise
-    raise Unavailable("checkpoint.log_broken", path=path, seq=growth.size - 1)
+    raise Unavailable("checkpoint.log_moving", path=path)
 
 
 def _standing(growth: Growth, path: Path, keyring: KeyRing) -> Standing:
     log_id, last = growth.log_id, growth.last
+    _require_own_note(path, log_id)
     store = KeyStore.beside(keyring.path, log_id)
     keys = store.load()
     if keys is None:
@@ -146,6 +148,7 @@ class _Notary:
         self._log_id = held.head.log_id
 
     def make(self) -> Made | None:
+        _require_own_note(self._held.path, self._log_id)
         last = self._growth.last
         keys = self._store.load()
         if keys is None:
@@ -153,7 +156,7 @@ class _Notary:
                 raise Unavailable("checkpoint.keys_missing", path=self._store.path)
             keys = self._store.create(self._log_id)
         self._store.clean()
-        made = None
+        keys, made = replace(keys, log=str(self._held.path.resolve())), None
         if last is not None and last.facts.number == keys.number:
             keys, made = self._finish(keys, last, resumed=True)
         _require_fit(keys, last, self._store.path, self._held.path, self._log_id)
@@ -221,6 +224,14 @@ def _require_fit(keys: CheckpointKeys, last: Sealed | None, path: Path, log: Pat
         # Whoever has the key of the entries can write this entry anew, and not what was signed.
         if signed != Checkpoint(signed.origin, last.seq + 1, last.tree().root()):
             raise Unavailable("checkpoint.log_differs", path=log, size=signed.size)
+
+
+def _require_own_note(log: Path, log_id: str) -> None:
+    """Raise Unavailable where the note beside the log is another log's: it proves what lay here before."""
+    note, own = newest_note(log), origin_of(log_id)
+    origin = note.text.partition("\n")[0] if note else own
+    if origin != own and origin.startswith(ORIGIN):
+        raise Unavailable("checkpoint.note_foreign", path=checkpoint_path(log), origin=origin, expected=own)
 
 
 def _scribe(path: Path, keyring: KeyRing, clock: Clock) -> Scribe:
