@@ -60,7 +60,7 @@ def append(
         from stage4.ids import parse_incident_id
 
         parse_incident_id(incident)
-        facts["incident_id"] = incident
+        facts["incident_id"] = incident.strip()
     draft = Draft(
         kind,
         category,
