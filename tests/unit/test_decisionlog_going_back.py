@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,13 @@ def test_a_document_that_is_no_log_gets_no_entry(room: LogRoom, content: bytes, 
 
 def test_an_old_line_that_is_too_long_is_not_sealed(room: LogRoom) -> None:
     room.path.write_bytes(V2_LINES[0] + b"\n" + b'{"kind":"' + b"x" * 70_000 + b'"}')
+    assert refusal(room.log()) == "log.head_broken"
+
+
+def test_an_old_line_after_new_ones_is_named_as_the_broken_end(room: LogRoom) -> None:
+    room.log().append(draft())
+    notary.make(room.log(), room.ring, room.clock)
+    room.put([*room.lines(), V2_LINES[0]])
     assert refusal(room.log()) == "log.head_broken"
 
 
@@ -218,14 +226,13 @@ def test_a_tail_that_no_write_leaves_is_refused_in_bounded_memory(
         return pread(descriptor, count, offset)
 
     monkeypatch.setattr(logfile.os, "pread", counted)
+    calls: dict[str, Callable[[], object]] = {
+        "append": lambda: room.log().append(draft()),
+        "head": lambda: room.log().head(),
+        "checkpoint": lambda: notary.make(room.log(), room.ring, room.clock),
+    }
     with pytest.raises(Unavailable, match=r"log\.fragment_large"):
-        match call:
-            case "append":
-                room.log().append(draft())
-            case "head":
-                room.log().head()
-            case "checkpoint":
-                notary.make(room.log(), room.ring, room.clock)
+        calls[call]()
     assert sum(taken) == (16 << 20) + 1
     assert room.path.stat().st_size == size + (300 << 20)
 

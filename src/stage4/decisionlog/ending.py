@@ -76,7 +76,6 @@ class Ending:
 
     def _continue_v2(self, descriptor: int, end: logfile.End) -> Spot:
         """Seal a whole v2 file by the genesis entry of the log that goes on after it."""
-        self.require_none_before("log.began_before")
         prefix = Prefix()
         for lines in logfile.lines_of(descriptor, end.end):
             for line in lines:
@@ -85,6 +84,7 @@ class Ending:
         if end.fragment:
             self._take_v2(prefix, end.fragment)
             closing = b"\n"
+        self.require_none_before("log.began_before")
         line = self._scribe.genesis(prefix)
         logfile.add(self._path, descriptor, end.end + len(end.fragment), closing + line + b"\n")
         try:

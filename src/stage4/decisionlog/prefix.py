@@ -31,7 +31,8 @@ def is_v2(line: bytes) -> bool:
 def begins_v2(line: bytes) -> bool:
     """Whether a line that may stand in a v2 prefix is an entry by its members, and no JSON document of this product."""
     members = _members(line) or {}
-    return "schema" not in members and (isinstance(members.get("kind"), str) or members.keys() >= _V2_MEMBERS)
+    named = any(isinstance(members.get(name), str) for name in ("event", "kind"))
+    return "schema" not in members and (named or members.keys() >= _V2_MEMBERS)
 
 
 def _members(line: bytes) -> dict[str, object] | None:

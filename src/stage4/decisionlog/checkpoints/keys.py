@@ -5,9 +5,9 @@ The private keys of a log's checkpoints: a forward key for each, destroyed once 
      "stable_seed": …, "first_key": "<verifier key of forward key 0>", "note": "<the note of checkpoint 6>",
      "log": "/srv/stage4/audit/decision_logs/runtime.jsonl"}
 
-`number` is the checkpoint that `seed` signs. `next_seed` is there while that checkpoint is under way. `log` is where the
-log lay then: where it lies no more, it did not begin there, it vanished. Files made before it was recorded lack it. The file is
-replaced in one step, and the bytes of its earlier version are overwritten:
+`number` is the checkpoint that `seed` signs. `next_seed` is there while that checkpoint is under way. `log` is where
+the log lay at the last checkpoint: where it lies no more, it vanished. A file made before this was recorded lacks it.
+The file is replaced in one step, and the bytes of its earlier version are overwritten:
 
     <file>.new     the next version, complete or torn     not in force: overwritten and removed
     <file>         the version in force
