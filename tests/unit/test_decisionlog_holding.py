@@ -16,6 +16,7 @@ import pytest
 from stage4.clock import SystemClock
 from stage4.errors import ExitCode, Unavailable, UsageError
 from stage4.testing.clock import ManualClock
+from support import v2_logs
 from support.decision_logs import LogRoom, draft
 
 TESTS_ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -257,3 +258,19 @@ def test_a_marker_with_numbers_that_no_entry_has_keeps_nobody_from_appending(roo
     room.log().append(draft(2))
     top = 9_007_199_254_740_991
     assert json.loads(room.lines()[-2])["metadata"] == {"unconfirmed": [[top, top]]}
+
+
+def test_a_genesis_entry_after_old_lines_that_the_disk_did_not_confirm_is_not_built_upon(
+    room: LogRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v2_logs.put(room.path, v2_logs.lines(2))
+    log = room.log()
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", failing)
+        with pytest.raises(Unavailable, match=r"log\.flush_failed"):
+            log.append(draft(1))
+    with pytest.raises(Unavailable, match=r"log\.flush_failed"):
+        log.append(draft(2))
+    assert len(room.lines()) == 3
+    assert room.log().append(draft(3)).seq == 1
+    assert room.verify().exit_code is ExitCode.DONE
