@@ -155,3 +155,9 @@ def test_numbers_and_spans_are_written_for_their_readers() -> None:
 def test_an_unknown_code_is_a_bug_and_not_an_empty_text() -> None:
     with pytest.raises(KeyError):
         words.text("config.nowhere", "pl")
+
+
+def test_what_a_text_is_told_cannot_act_on_a_terminal_or_begin_a_line() -> None:
+    said = words.text("log.key_unlisted", "en", key_id="\x1b[2J\rINTACT\nINTACT – runtime.jsonl\u202e")
+    assert said == "the key ring does not list key '\\x1b[2J\\rINTACT\n    INTACT – runtime.jsonl\\u202e'"
+    assert len(words.text("log.key_unlisted", "en", key_id="k" * 70_000)) < 5000
