@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,8 +147,11 @@ def test_an_offline_audit_loads_nothing_that_it_does_not_need(room: Room) -> Non
 
 @BOTH
 def test_two_runs_over_the_same_input_differ_in_time_only(room: Room, main: Main) -> None:
-    of_time = {"started_at", "stored", "comparison"}
+    of_time = {"started_at", "stored", "summary_signature"}
+    first = room.audit(main=main).document
+    # The report of the first run would be input of the second.
+    shutil.rmtree(room.root / "var/audit/acceptance")
 
-    first, second = room.audit(main=main).document, room.audit(main=main).document
+    second = room.audit(main=main).document
 
     assert {k: v for k, v in first.items() if k not in of_time} == {k: v for k, v in second.items() if k not in of_time}

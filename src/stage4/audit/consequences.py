@@ -70,6 +70,8 @@ def _missing_path(finding: Finding) -> str | None:
 
 
 def _behind(finding: Finding) -> tuple[str, ...]:
+    if finding.outcome not in _NAMED:
+        return ()
     if finding.code == _NOTHING:
         return _WITHOUT.get(finding.control.partition("-")[0], ())
     return _FOLLOWS.get(finding.code, ())

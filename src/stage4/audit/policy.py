@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from stage4.config.settings import Settings
@@ -53,7 +53,7 @@ class Policy:
     # How long after its notBefore a certificate may reach the host, and how far the registry may lag behind it.
     deployment_days: float = 7.0
     registry_lag_days: float = 1.0
-    scopes: tuple[tuple[str, tuple[str, ...]], ...] = tuple(REQUIRED_SCOPES.items())
+    scopes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: REQUIRED_SCOPES)
 
     @classmethod
     def of(
@@ -101,13 +101,12 @@ class Policy:
             rotation_warn_days=warn,
             allow_missing_env=allow_missing_env,
             check_paths=check_paths,
-            scopes=tuple({**REQUIRED_SCOPES, **(required_scopes or {})}.items()),
+            scopes={**REQUIRED_SCOPES, **(required_scopes or {})},
         )
 
     def required_scopes(self, service: str) -> tuple[str, ...]:
         """The scopes that `service` ("scheduler:core", "metrics_service") needs a usable token for."""
-        kind = service.partition(":")[0]
-        return next((scopes for named, scopes in self.scopes if named == kind), ())
+        return self.scopes.get(service.partition(":")[0], ())
 
 
 def _first(flag: float | None, entry: float | None, default: float) -> float:
