@@ -56,6 +56,7 @@ BUILT = (
     "reference.",
     "runbook.tier_",
     "security.chain_",
+    "security.revocation_",
     "setting.",
     "step.scheduler_",
     "stop.word_",
