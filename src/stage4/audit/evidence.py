@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stage4.security.certificates import CertificateFacts
+    from stage4.security.revocation import RevocationVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,6 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorityProfile:
-    """What makes a certificate a CA (RFC 5280 4.2.1.3 and 4.2.1.9)."""
-
-    constraints_critical: bool
-    signs_certificates: bool | None  # None: no key usage extension
-
-
-@dataclass(frozen=True, slots=True)
 class CertificateFile:
     """A file of a bundle that should hold certificates, the leaf first."""
 
@@ -42,7 +35,6 @@ class CertificateFile:
     problem: Problem | None = None
     certificates: tuple[CertificateFacts, ...] = ()
     stray_text: bool = False
-    authority: AuthorityProfile | None = None  # of the first certificate, for a CA
     demo: bool = False  # from the authority that makes demo bundles
 
 
@@ -66,14 +58,28 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationFile:
+    """A file that should hold certificate revocation lists; `issuers` are those it has lists of."""
+
+    path: str
+    problem: Problem | None = None
+    issuers: tuple[str, ...] = ()
+    entries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
-    """How a peer would judge a leaf; `reason` is a `ChainReason`, None where there was nothing to judge."""
+    """How a peer would judge a leaf; `reason` is a `ChainReason`, None where there was nothing to judge.
+
+    `revocation` is what the lists say of the leaf and its CAs, None where no chain leads to the anchor.
+    """
 
     role: str
     purpose: str  # server or client
     host: str | None
     reason: str | None
     detail: str = ""
+    revocation: RevocationVerdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class Bundle:
     keys: tuple[KeyFile, ...] = ()
     pairs: tuple[Pair, ...] = ()
     chains: tuple[Chain, ...] = ()
+    revocation_files: tuple[RevocationFile, ...] = ()
     client_ca: CertificateFile | None = None  # what the metrics service believes
     authority_keys: tuple[str, ...] = ()  # files in the bundle directory that hold the CA's private key
     foreign_names: tuple[str, ...] = ()  # configured files whose name says they belong to another bundle
