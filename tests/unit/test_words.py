@@ -24,6 +24,7 @@ BUILT = (
     "audit.control_",
     "audit.outcome_",
     "audit.summary_",
+    "cert.corpus_",
     "checkpoint.note_",
     "checkpoint.proof_",
     "console.alert_",

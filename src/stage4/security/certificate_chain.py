@@ -249,7 +249,7 @@ def _leads_to_anchor(
             ca
             for ca in left
             if (not bounded or ca.facts.path_length is None or below <= ca.facts.path_length)
-            and any(may_have_issued(ca.facts, child) and (not proven or _signed(ca, issued)) for issued, child in level)
+            and any(_issued(ca, issued, child) and (not proven or _signed(ca, issued)) for issued, child in level)
         ]
         if any(ca.trusted for ca in met):
             return True
@@ -258,6 +258,12 @@ def _leads_to_anchor(
         left = [ca for ca in left if ca not in met]
         level = [(ca.certificate, ca.facts) for ca in met]
     return False
+
+
+def _issued(authority: _Authority, issued: x509.Certificate, facts: CertificateFacts) -> bool:
+    # The engine compares names byte by byte: another letter case or kind of string is another name for it.
+    same = authority.certificate.subject.public_bytes() == issued.issuer.public_bytes()
+    return same and may_have_issued(authority.facts, facts)
 
 
 def _signed(authority: _Authority, issued: x509.Certificate) -> bool:

@@ -39,6 +39,7 @@ __all__ = [
     "load_private_key",
     "names_host",
     "parse_certificates",
+    "parse_either",
     "parse_private_key",
     "pem_blocks",
     "pem_labels",
@@ -75,6 +76,19 @@ def parse_certificates(pem: bytes, subject: object) -> list[x509.Certificate]:
     except UNREADABLE as error:
         raise UsageError("security.certificate_malformed", path=subject, reason=str(error)) from error
     return certificates
+
+
+def parse_either(content: bytes, subject: object) -> list[x509.Certificate]:
+    """The certificates of a PEM file or the one of a DER file, for people who look at one; a service takes PEM only."""
+    if not is_der(content):
+        return parse_certificates(content, subject)
+    try:
+        with without_warnings():
+            certificate = x509.load_der_x509_certificate(content)
+        facts_of(certificate)
+    except UNREADABLE as error:
+        raise UsageError("security.certificate_malformed", path=subject, reason=str(error)) from error
+    return [certificate]
 
 
 def load_private_key(path: Path) -> PrivateKeyTypes:

@@ -111,7 +111,11 @@ def load_lists(path: Path) -> list[RevocationList]:
     Raises Unavailable `files.*` when the file cannot be read, UsageError `security.list_malformed` or
     `security.list_missing`.
     """
-    content = files.read_limited(path, LIST_LIMIT)
+    return parse_lists(files.read_limited(path, LIST_LIMIT), path)
+
+
+def parse_lists(content: bytes, subject: object) -> list[RevocationList]:
+    """As `load_lists`, for bytes already read; `subject` names them in errors."""
     try:
         with without_warnings():
             if is_der(content):
@@ -120,9 +124,9 @@ def load_lists(path: Path) -> list[RevocationList]:
                 found = [x509.load_pem_x509_crl(block) for block in pem_blocks(content, "X509 CRL")]
         lists = [RevocationList(crl) for crl in found]
     except UNREADABLE as error:
-        raise UsageError("security.list_malformed", path=path, reason=str(error)) from error
+        raise UsageError("security.list_malformed", path=subject, reason=str(error)) from error
     if not lists:
-        raise UsageError("security.list_missing", path=path)
+        raise UsageError("security.list_missing", path=subject)
     return lists
 
 
@@ -138,8 +142,8 @@ def judge_path(
     Whether a certificate of `path` (a verified chain, the leaf first and the anchor last) was revoked by `now`.
 
     1. Each certificate but the anchor has a list of its own issuer.
-    2. The list is signed by that issuer, or by a namesake among `intermediates` that the anchors vouch for, and whose
-       key may sign lists (cRLSign).
+    2. The list is signed by that issuer, or by a namesake among `intermediates` that the anchors vouch for and that is
+       not revoked itself; either key may sign lists (cRLSign).
     3. It covers the certificate and is fresh: thisUpdate <= now <= nextUpdate, and there is a nextUpdate.
     4. It does not name the certificate.
     """
@@ -166,7 +170,7 @@ def _of_certificate(
     own = [each for each in lists if each.issuer == certificate.issuer]
     if not own:
         return RevocationVerdict(RevocationState.NO_LIST, subject, name)
-    answers = [_answer(each, certificate, issuer, signers, anchors, now) for each in own]
+    answers = [_answer(each, certificate, issuer, lists, signers, anchors, now) for each in own]
     state, entry, answered = min(answers, key=lambda answer: _ORDER.index(answer[0]))
     return RevocationVerdict(
         state,
@@ -185,13 +189,17 @@ def _answer(
     each: RevocationList,
     certificate: x509.Certificate,
     issuer: x509.Certificate,
+    lists: Sequence[RevocationList],
     signers: Sequence[x509.Certificate],
     anchors: Sequence[x509.Certificate],
     now: datetime,
 ) -> _Answer:
     # 2.
     if not _is_signed(each, issuer) and not any(
-        signer.subject == each.issuer and _is_signed(each, signer) and descends(signer, signers, anchors, now)
+        signer.subject == each.issuer
+        and _is_signed(each, signer)
+        and descends(signer, signers, anchors, now)
+        and not _is_named(signer, lists, signers)
         for signer in signers
     ):
         return RevocationState.UNTRUSTED, None, each
@@ -220,6 +228,16 @@ def _is_signed(each: RevocationList, signer: x509.Certificate) -> bool:
         return each.crl.is_signature_valid(signer.public_key())  # type: ignore[arg-type]  # a kind it cannot use raises
     except UNREADABLE:
         return False
+
+
+def _is_named(signer: x509.Certificate, lists: Sequence[RevocationList], signers: Sequence[x509.Certificate]) -> bool:
+    """Whether a list that the issuer of `signer` signed itself names it: who is revoked signs nothing any more."""
+    return any(
+        each.crl.get_revoked_certificate_by_serial_number(signer.serial_number) is not None
+        for each in lists
+        if each.issuer == signer.issuer
+        and any(issuer.subject == signer.issuer and _is_signed(each, issuer) for issuer in signers)
+    )
 
 
 def _covers(each: RevocationList, certificate: x509.Certificate) -> bool:
