@@ -21,6 +21,7 @@ from stage4.audit.evidence import (
     LogVerdict,
     Pair,
     RegistryFacts,
+    Revocation,
     RevocationFile,
     Secret,
     ServiceFacts,
@@ -29,7 +30,6 @@ from stage4.audit.evidence import (
 )
 from stage4.audit.policy import Policy, RequiredRotation
 from stage4.security.certificates import CertificateFacts
-from stage4.security.revocation import RevocationState, RevocationVerdict
 from stage4.testing.clock import ManualClock
 
 NOW = datetime(2026, 11, 23, 9, 42, tzinfo=UTC)
@@ -91,7 +91,7 @@ TOKENS = (
     token("operations", "alerts", "alerts.write"),
     token("scheduler:core", "scheduler", "runtime.schedule.read", "runtime.schedule.write"),
 )
-NOT_REVOKED = RevocationVerdict(RevocationState.GOOD, "CN=server", "CN=ca", next_update=NOW + timedelta(days=7))
+NOT_REVOKED = Revocation("good", "CN=server", "CN=ca", next_update=NOW + timedelta(days=7))
 BUNDLE = Bundle(
     certificates=tuple(certificate_file(role) for role in ("ca", "server", "client")),
     keys=tuple(KeyFile(f"{role}_key", f"secrets/mtls/core-oem-{role}-key.pem") for role in ("server", "client")),

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from stage4.audit.controls import CONTROLS
+from stage4.audit.evidence import Revocation
 from stage4.audit.finding import Outcome
-from stage4.security.revocation import RevocationState, RevocationVerdict
 from support import audits
-from support.audit_examples import DISABLED, EXAMPLES, Example
+from support.audit_example import Example
+from support.audit_examples import DISABLED, EXAMPLES
 from support.audits import GOOD, NOW, POLICY, TOKENS, token
 
-UNCHECKED = RevocationVerdict(RevocationState.UNCHECKED)
+UNCHECKED = Revocation("unchecked")
 RULES = {control.id: control for control in CONTROLS}
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from stage4 import files
-from stage4.audit.evidence import Bundle, CertificateFile, Chain, KeyFile, Pair, RevocationFile
+from stage4.audit.evidence import Bundle, CertificateFile, Chain, KeyFile, Pair, Revocation, RevocationFile
 from stage4.audit.reading import Place, problem_of
 from stage4.config import Installation
 from stage4.errors import Stage4Error
@@ -161,7 +161,9 @@ def _chains(
         else:
             answer = None
             if verdict.ok:
-                answer = revocation.judge_path(verdict.path, lists, intermediates=chain[1:], anchors=anchors, now=now)
+                said = revocation.judge_path(verdict.path, lists, intermediates=chain[1:], anchors=anchors, now=now)
+                ended = (said.revoked_at, said.reason, said.next_update)
+                answer = Revocation(said.state.value, said.subject, said.issuer, *ended)
             yield Chain(role, purpose, named, verdict.reason.value, verdict.detail, answer)
 
 

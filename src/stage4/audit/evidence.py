@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stage4.security.certificates import CertificateFacts
-    from stage4.security.revocation import RevocationVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,18 @@ class RevocationFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """What the lists say of a path: `state` is a `RevocationState`, `subject` the certificate that it is about."""
+
+    state: str
+    subject: str = ""
+    issuer: str = ""
+    revoked_at: datetime | None = None
+    reason: str | None = None
+    next_update: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """How a peer would judge a leaf; `reason` is a `ChainReason`, None where there was nothing to judge.
 
@@ -79,7 +90,7 @@ class Chain:
     host: str | None
     reason: str | None
     detail: str = ""
-    revocation: RevocationVerdict | None = None
+    revocation: Revocation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,12 +237,12 @@ def _revocation(chain: Chain, evidence: Evidence, now: datetime) -> Opinion:
     verdict, file = chain.revocation, evidence.bundle.certificate(chain.role)
     if verdict is None or file is None or not file.certificates:
         return skipped(chain.role, "audit.revocation_unjudged", role=chain.role)
-    if verdict.state is not RevocationState.UNCHECKED:
+    if verdict.state != RevocationState.UNCHECKED:
         next_update = format_instant(verdict.next_update) if verdict.next_update else "-"
         params = {"subject": verdict.subject, "issuer": verdict.issuer, "next_update": next_update}
-        if verdict.state is RevocationState.REVOKED and verdict.revoked_at is not None:
+        if verdict.revoked_at is not None:
             params |= {"revoked_at": format_instant(verdict.revoked_at), "reason": verdict.reason or "-"}
-        say = passed if verdict.ok else failed
+        say = passed if verdict.state == RevocationState.GOOD else failed
         return say(chain.role, f"security.revocation_{verdict.state}", **params)
     if evidence.bundle.revocation_files:
         return unknown(chain.role, "audit.no_list_readable")
