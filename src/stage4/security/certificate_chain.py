@@ -31,6 +31,7 @@ from stage4.security.certificate_facts import (
     facts_of,
     names_host,
     names_outside,
+    visible,
     without_warnings,
 )
 
@@ -138,7 +139,7 @@ def verify_chain(
         with without_warnings():
             found = verifier.verify(leaf, others)
     except verification.VerificationError as error:
-        return ChainVerdict(_chain_reason(leaf, facts, (*above, *trusted), purpose, host, now), str(error))
+        return ChainVerdict(_chain_reason(leaf, facts, (*above, *trusted), purpose, host, now), visible(str(error)))
     path = found.chain if isinstance(found, verification.VerifiedClient) else found
     return ChainVerdict(ChainReason.VALID, path=tuple(path))
 

@@ -152,8 +152,8 @@ def _facts_of(certificate: x509.Certificate) -> CertificateFacts:
     points = _extension(extensions, x509.CRLDistributionPoints)
     key = _public_key_facts(certificate)
     return CertificateFacts(
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
+        subject=visible(certificate.subject.rfc4514_string()),
+        issuer=visible(certificate.issuer.rfc4514_string()),
         serial=certificate.serial_number,
         sans=tuple(_name(name) for name in san.value) if san else (),
         not_before=certificate.not_valid_before_utc,
@@ -234,7 +234,16 @@ def _extension(extensions: x509.Extensions, kind: type[_Extension]) -> x509.Exte
         return None
 
 
+def visible(text: str) -> str:
+    """`text` from a certificate with everything escaped that a terminal would obey or hide."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def _name(name: x509.GeneralName) -> str:
+    return visible(_spelled(name))
+
+
+def _spelled(name: x509.GeneralName) -> str:
     match name:
         case x509.DNSName():
             return f"DNS:{name.value}"

@@ -10,8 +10,8 @@ from cryptography import x509
 
 from stage4.security import certificate_lints as lints
 from stage4.security import revocation
-from stage4.security.certificate_chain import ChainVerdict, Purpose, verify_chain
-from stage4.security.certificate_facts import CertificateFacts, facts_of
+from stage4.security.certificate_chain import ChainReason, ChainVerdict, Purpose, verify_chain
+from stage4.security.certificate_facts import CertificateFacts, facts_of, names_host
 from stage4.security.certificate_lints import Level, Lint
 from stage4.security.revocation import RevocationList, RevocationState, RevocationVerdict
 
@@ -55,12 +55,16 @@ def judge(
     together: Sequence[x509.Certificate] = (),
 ) -> Judgement:
     """
-    Everything about `leaf` as a peer that trusts `anchors` sees it at `now`; `host` as `verify_chain` takes it.
+    Everything about `leaf` as a peer that trusts `anchors` sees it at `now`.
+
+    `host` is needed for a server, as `verify_chain` takes it; where it is given for a client, its SAN has to name it.
 
     `together` are the certificates that stand after the leaf in its own file. A chain that is refused has no path, so
     its revocation is not judged (`UNCHECKED`) and lints are those of the leaf and of `intermediates`.
     """
     chain = verify_chain(leaf, [*together, *intermediates], anchors, purpose=purpose, host=host, now=now)
+    if chain.ok and purpose == "client" and host is not None and not names_host(facts_of(leaf).sans, host):
+        chain = ChainVerdict(ChainReason.WRONG_HOST, host)
     answer = RevocationVerdict(RevocationState.UNCHECKED)
     if chain.ok:
         others = [*together, *intermediates]

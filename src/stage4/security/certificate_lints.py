@@ -204,7 +204,7 @@ def _leaf_form(facts: CertificateFacts, lifetime_days: float) -> Iterator[Lint]:
     if not facts.subject and not facts.san_critical:
         yield Lint(Topic.FORM, Level.FAIL, "cert.san_not_critical")
     if facts.permitted_names or facts.excluded_names:
-        yield Lint(Topic.FORM, Level.WARN, "cert.name_constraints_on_leaf")
+        yield Lint(Topic.FORM, Level.FAIL, "cert.name_constraints_on_leaf")
     days = (facts.not_after - facts.not_before) / _DAY
     if days > lifetime_days:
         params = {"days": round(days), "limit": round(lifetime_days)}

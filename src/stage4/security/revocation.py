@@ -25,7 +25,7 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 from stage4 import files
 from stage4.errors import UsageError
 from stage4.security.certificate_chain import descends
-from stage4.security.certificate_facts import ACCEPTED_HASHES, UNREADABLE, facts_of, without_warnings
+from stage4.security.certificate_facts import ACCEPTED_HASHES, UNREADABLE, facts_of, visible, without_warnings
 from stage4.security.certificates import is_der, pem_blocks
 
 LIST_LIMIT: Final = 4 << 20
@@ -95,7 +95,7 @@ class RevocationList:
     @property
     def name(self) -> str:
         """The issuer in words."""
-        return self.issuer.rfc4514_string()
+        return visible(self.issuer.rfc4514_string())
 
     @cached_property
     def has_odd_entries(self) -> bool:
@@ -165,7 +165,7 @@ def _of_certificate(
     anchors: Sequence[x509.Certificate],
     now: datetime,
 ) -> RevocationVerdict:
-    subject, name = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+    subject, name = (visible(each.rfc4514_string()) for each in (certificate.subject, certificate.issuer))
     # 1.
     own = [each for each in lists if each.issuer == certificate.issuer]
     if not own:
