@@ -36,9 +36,8 @@ from stage4.security.certificate_facts import (
 )
 
 Purpose = Literal["server", "client"]
-# A file of hostile intermediates that all seem to have signed each other is work without end for the path search.
+# Hostile intermediates may all have signed each other: the engine bounds its search, and this the one for the reason.
 INTERMEDIATES_LIMIT: Final = 12
-_DEPTH_LIMIT: Final = 5
 
 
 class ChainReason(StrEnum):
@@ -307,7 +306,6 @@ def _builder(
         verification.PolicyBuilder()
         .store(verification.Store(list(anchors)))
         .time(now)
-        .max_chain_depth(_DEPTH_LIMIT)
         .extension_policies(ca_policy=ca_policy, ee_policy=leaf_policy)
     )
 
