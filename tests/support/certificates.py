@@ -9,13 +9,13 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 NOW = datetime(2026, 11, 23, 9, 42, tzinfo=UTC)
 SERVER = (ExtendedKeyUsageOID.SERVER_AUTH,)
 CLIENT = (ExtendedKeyUsageOID.CLIENT_AUTH,)
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,11 @@ def make(
         builder = builder.add_extension(
             x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False
         ).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-    return Made(builder.sign(signer, hashes.SHA256()), own)
+    return Made(builder.sign(signer, _hash_for(signer)), own)
+
+
+def _hash_for(signer: Key) -> hashes.SHA256 | None:
+    return None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
 def key_usage(*usages: str) -> x509.KeyUsage:
@@ -137,7 +141,8 @@ def revocation_list(
         builder = builder.add_revoked_certificate(entry.build())
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
-    return builder.sign((signer or issuer).key, hashes.SHA256())
+    key = (signer or issuer).key
+    return builder.sign(key, _hash_for(key))
 
 
 def crl_pem(crl: x509.CertificateRevocationList) -> bytes:

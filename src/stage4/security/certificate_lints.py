@@ -65,8 +65,8 @@ class Lint:
 
 def of_leaf(facts: CertificateFacts, now: datetime, *, lifetime_days: float = LEAF_LIFETIME_DAYS) -> tuple[Lint, ...]:
     """Everything about the certificate of a server or client, the gravest first."""
-    lints = (*_role(facts), *_time(facts, now), *_strength(facts), *_form(facts), *_leaf_form(facts, lifetime_days))
-    return _gravest_first(lints)
+    everything = (_role(facts), _time(facts, now), _strength(facts), _served(facts), _form(facts))
+    return _gravest_first([lint for lints in everything for lint in lints] + list(_leaf_form(facts, lifetime_days)))
 
 
 def of_authority(facts: CertificateFacts, now: datetime, *, anchor: bool) -> tuple[Lint, ...]:
@@ -151,6 +151,12 @@ def _strength(facts: CertificateFacts, *, anchor: bool = False) -> Iterator[Lint
     source = known_key(facts.spki_sha256)
     if source is not None:
         yield Lint(Topic.KNOWN_KEY, Level.FAIL, "cert.known_key", {"source": source})
+
+
+def _served(facts: CertificateFacts) -> Iterator[Lint]:
+    """gRPC offers ECDSA with P-256 and P-384 and RSA only, so a leaf with a key of another kind cannot be shown."""
+    if facts.key_kind == "ed25519" or facts.key_curve == "secp521r1":
+        yield Lint(Topic.KEY, Level.FAIL, "cert.key_not_served", {"kind": facts.key_curve or facts.key_kind})
 
 
 def _authority(facts: CertificateFacts) -> Iterator[Lint]:

@@ -182,7 +182,7 @@ def signatures(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Op
 
 
 def key_strength(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """X509-10: RSA of 2048 bits and more with an exponent from 65537, P-256, P-384, P-521 or Ed25519."""
+    """X509-10: RSA of 2048 bits and more, exponent from 65537, P-256 or P-384; for a CA also P-521 and Ed25519."""
     for subject, file, facts in _each(evidence):
         kind = f"{facts.key_kind} {facts.key_curve or facts.key_bits}"
         strong = passed(subject, "audit.strong_key", role=subject, kind=kind)
