@@ -39,6 +39,7 @@ def collect(
     if tls.private_key_path:
         key_paths.append(installation.path(tls.private_key_path))
     public_paths = [path for role, path in material.items() if not role.endswith("_key")]
+    public_paths += [installation.path(name) for name in installation.settings.execution.mtls.crls]
     registry_paths = {
         "tls": installation.path(installation.settings.execution.mtls.rotation_registry),
         "keys": installation.path(installation.settings.observability.key_rotation.registry_path),
@@ -46,7 +47,8 @@ def collect(
     place = Place(installation.root)
     found = collect_bundle.collect(installation, bundle, now)
     # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
-    certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
+    read = (*found.certificates, *found.revocation_files)
+    certificates = [installation.path(file.path) for file in read if file.problem is None]
     return Evidence(
         collected_at=now,
         installation=installation.settings.operations.installation,
