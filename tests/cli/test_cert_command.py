@@ -86,7 +86,7 @@ def test_without_a_list_or_a_name_it_warns_and_says_what_was_not_looked_at(desk:
     code, lines = desk.verify(leaf, lang="pl")
 
     assert code == 0
-    assert lines[0] == f"OSTRZEŻENIE: {leaf} zostanie przyjęty, ale jest co poprawić"
+    assert lines[0] == f"OSTRZEŻENIE: certyfikat {leaf} zostanie przyjęty, ale jest co poprawić"
     assert lines[2] == "  unieważnień nie sprawdzono, bo nie podano żadnej listy"
     assert lines[3] == "  nie podano --name, więc nazwy serwera nie sprawdzono"
     assert lines[-1] == "-> podaj listę CRL urzędu: --crl PLIK"

@@ -47,8 +47,8 @@ def collect(
     place = Place(installation.root)
     found = collect_bundle.collect(installation, bundle, now)
     # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
-    read = (*found.certificates, *found.revocation_files)
-    certificates = [installation.path(file.path) for file in read if file.problem is None]
+    certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
+    certificates += [installation.path(file.path) for file in found.revocation_files if file.problem is None]
     return Evidence(
         collected_at=now,
         installation=installation.settings.operations.installation,

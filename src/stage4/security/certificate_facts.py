@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -131,6 +132,8 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
+# An audit asks for the facts of one certificate in several places.
+@lru_cache(maxsize=128)
 def facts_of(certificate: x509.Certificate) -> CertificateFacts:
     """The facts of `certificate`; raises ValueError when an extension does not parse or stands twice."""
     try:
@@ -236,6 +239,8 @@ def _extension(extensions: x509.Extensions, kind: type[_Extension]) -> x509.Exte
 
 def visible(text: str) -> str:
     """`text` from a certificate with everything escaped that a terminal would obey or hide."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
