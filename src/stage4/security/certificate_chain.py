@@ -29,6 +29,7 @@ from stage4.security.certificate_facts import (
     UNREADABLE,
     CertificateFacts,
     facts_of,
+    is_of_whole_octets,
     names_host,
     names_outside,
     visible,
@@ -140,6 +141,8 @@ def verify_chain(
     except verification.VerificationError as error:
         return ChainVerdict(_chain_reason(leaf, facts, (*above, *trusted), purpose, host, now), visible(str(error)))
     path = found.chain if isinstance(found, verification.VerifiedClient) else found
+    if not all(map(is_of_whole_octets, path[:-1])):
+        return ChainVerdict(ChainReason.BAD_SIGNATURE)
     return ChainVerdict(ChainReason.VALID, path=tuple(path))
 
 

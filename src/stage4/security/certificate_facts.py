@@ -143,6 +143,11 @@ def facts_of(certificate: x509.Certificate) -> CertificateFacts:
         raise ValueError(str(error)) from error
 
 
+def is_of_whole_octets(signed: x509.Certificate | x509.CertificateRevocationList) -> bool:
+    """Whether the signature uses every bit of its last octet; one that does not is another spelling of a right one."""
+    return signed.public_bytes(serialization.Encoding.DER)[-len(signed.signature) - 1] == 0
+
+
 def _facts_of(certificate: x509.Certificate) -> CertificateFacts:
     extensions = certificate.extensions
     san = _extension(extensions, x509.SubjectAlternativeName)

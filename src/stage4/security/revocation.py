@@ -25,7 +25,14 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 from stage4 import files
 from stage4.errors import UsageError
 from stage4.security.certificate_chain import descends
-from stage4.security.certificate_facts import ACCEPTED_HASHES, UNREADABLE, facts_of, visible, without_warnings
+from stage4.security.certificate_facts import (
+    ACCEPTED_HASHES,
+    UNREADABLE,
+    facts_of,
+    is_of_whole_octets,
+    visible,
+    without_warnings,
+)
 from stage4.security.certificates import is_der, pem_blocks
 
 LIST_LIMIT: Final = 4 << 20
@@ -225,7 +232,9 @@ def _is_signed(each: RevocationList, signer: x509.Certificate) -> bool:
             return False
         if algorithm is not None and algorithm.name not in ACCEPTED_HASHES:
             return False
-        return each.crl.is_signature_valid(signer.public_key())  # type: ignore[arg-type]  # a kind it cannot use raises
+        key = signer.public_key()
+        # A kind of key that signs no lists raises TypeError.
+        return is_of_whole_octets(each.crl) and each.crl.is_signature_valid(key)  # type: ignore[arg-type]
     except UNREADABLE:
         return False
 
