@@ -75,6 +75,15 @@ def test_without_a_list_it_says_for_how_many_days_a_stolen_key_works() -> None:
     assert [(f.outcome, f.params["days"]) for f in findings] == [(Outcome.WARN, 110), (Outcome.WARN, 110)]
 
 
+def test_under_several_hosts_a_certificate_is_revoked_or_not_once() -> None:
+    server, client = GOOD.bundle.chains
+    elsewhere = replace(server, host="elsewhere", reason="wrong_host", revocation=None)
+
+    findings = RULES["X509-14"].judge(audits.bundle(chains=(server, elsewhere, client)), POLICY, NOW)
+
+    assert [(f.subject, f.outcome) for f in findings if f.subject == "server"] == [("server", Outcome.PASS)]
+
+
 def test_of_several_faults_each_is_told_and_the_gravest_first() -> None:
     evidence = audits.certificate("server", sans=(), serial=0, aki=None)
 

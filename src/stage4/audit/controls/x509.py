@@ -135,8 +135,8 @@ def separate_roles(evidence: Evidence, policy: Policy, now: datetime) -> Iterato
     for file in (*(f for f in evidence.bundle.certificates if f.role == "ca" and f.certificates), *_leaves(evidence)):
         leaf = file.certificates[0]
         shares = next((role for role, spki in keys.items() if spki == leaf.spki_sha256 and role != file.role), None)
-        # The service's own certificate may be the bundle's server certificate, kept in a second place.
-        twin = {shares, file.role} == {"server", "metrics_service"}
+        # A service's own certificate may be the bundle's server certificate, kept in a second place.
+        twin = not {shares, file.role} & {"ca", "client"}
         keys.setdefault(file.role, leaf.spki_sha256)
         found = [] if file.role == "ca" else _lints(file.role, file, leaf, Topic.ROLE, policy, now)
         if shares is not None and not twin:
@@ -229,7 +229,9 @@ def revoked(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
             yield of_problem(file.path, file.problem)
         else:
             yield passed(file.path, "audit.list_parses", path=file.path, entries=file.entries)
-    for chain in evidence.bundle.chains:
+    # A certificate may be met under several hosts; whether it was revoked is one question.
+    answered_last = sorted(evidence.bundle.chains, key=lambda chain: chain.revocation is not None)
+    for chain in {chain.role: chain for chain in answered_last}.values():
         yield _revocation(chain, evidence, now)
 
 
