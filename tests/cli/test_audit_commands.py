@@ -332,7 +332,7 @@ def test_a_hostile_installation_never_passes(place: Place, spoil: Callable[[Plac
 
     answer = place.run("--allow-missing-env")
 
-    assert answer.code == 1
+    assert answer.code == (1 if findings(answer.document, "fail") else 3)
     assert answer.document["status"] == "fail"
     assert controls <= findings(answer.document, "fail", "unknown")
     assert Path(answer.document["stored"]).is_file()

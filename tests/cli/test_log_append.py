@@ -76,6 +76,7 @@ def test_values_are_json_where_the_format_has_them(
 @pytest.mark.parametrize(
     ("kind", "category"),
     [
+        ("rotation", "security"),
         ("genesis", "operations"),
         ("recovery", "operations"),
         ("key_rotation", "operations"),

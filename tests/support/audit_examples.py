@@ -17,9 +17,11 @@ from stage4.audit.evidence import (
     SigningKey,
 )
 from stage4.audit.finding import Outcome
+from stage4.audit.policy import RequiredRotation
 from support import audits
 from support.audit_example import Example
 from support.audits import GOOD, LOG, NOW, POLICY, ROTATED, TOKENS, certificate_file, token
+from support.live_examples import LIVE_EXAMPLES
 from support.x509_examples import X509_EXAMPLES
 
 FAIL, WARN, UNKNOWN = Outcome.FAIL, Outcome.WARN, Outcome.UNKNOWN
@@ -250,6 +252,25 @@ EXAMPLES = (
         WARN,
         "audit.rotation_unrecorded",
     ),
+    Example(
+        "ROT-03",
+        "a warning window as long as the interval",
+        GOOD,
+        WARN,
+        "rotation.always_due",
+        replace(POLICY, rotations=(RequiredRotation("keys", "live-router", "decision-log", 14.0, 14.0),)),
+    ),
+    Example(
+        "ROT-04",
+        "a rotation that was interrupted",
+        replace(GOOD, unfinished="var/security/rotation.core-oem.json"),
+        FAIL,
+        "rotation.unfinished",
+    ),
+    Example(
+        "ROT-05", "the old key again", audits.certificate("server", spki_sha256="8" * 64), FAIL, "rotation.key_kept"
+    ),
+    Example("ROT-05", "no certificate", audits.bundle(certificates=()), UNKNOWN, "audit.rotation_unproven"),
     Example("DLOG-01", "no ring", audits.log(ring_problem=GONE, active=None), FAIL, "files.missing"),
     Example("DLOG-01", "two sources of the router's key", audits.log(router_sources=2), FAIL, "audit.router_sources"),
     Example("DLOG-01", "a key without an id", audits.log(router_key_id=None), FAIL, "audit.router_key_id"),
@@ -298,6 +319,7 @@ EXAMPLES = (
         WARN,
         "audit.setting_unknown",
     ),
+    *LIVE_EXAMPLES,
 )
 # A disabled service is not judged; the service that is not there at all is another thing.
 DISABLED = ServiceFacts("metrics_service", False, False, False)

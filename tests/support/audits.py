@@ -12,6 +12,7 @@ from stage4.audit.evidence import (
     CertificateFile,
     Chain,
     DirectoryFacts,
+    EarlierCertificate,
     Evidence,
     FileFacts,
     Files,
@@ -31,6 +32,7 @@ from stage4.audit.evidence import (
 from stage4.audit.policy import Policy, RequiredRotation
 from stage4.security.certificates import CertificateFacts
 from stage4.testing.clock import ManualClock
+from support.live import LIVE
 
 NOW = datetime(2026, 11, 23, 9, 42, tzinfo=UTC)
 ROTATED = NOW - timedelta(days=10)
@@ -143,6 +145,16 @@ GOOD = Evidence(
     ),
     log=LOG,
     inputs=(Input("config/core.yaml", "0" * 64),),
+    earlier=tuple(
+        EarlierCertificate(
+            role,
+            "var/audit/acceptance/20261101T000000Z/stage4_support/compliance.json",
+            ROTATED - timedelta(days=12),
+            digit * 64,
+        )
+        for role, digit in (("ca", "7"), ("server", "8"), ("client", "9"))
+    ),
+    live=LIVE,
 )
 # What an audit would hold that found nothing at all.
 EMPTY = Evidence(

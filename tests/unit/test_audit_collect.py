@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from stage4.audit.collect import collect
 from stage4.audit.controls import CONTROLS
 from stage4.audit.finding import Finding, Outcome
 from stage4.audit.policy import Policy
-from stage4.audit.report import judge
+from stage4.audit.report import judge, message
 from stage4.config import load
 from stage4.decisionlog import key_changes
 from stage4.decisionlog.checkpoints import notary
@@ -211,3 +213,125 @@ def test_rotated_and_revoked_keys_of_the_log_pass(root: Path, environ: dict[str,
     assert (facts.active.key_id, ring.keys[first].state) == (ring.active, KeyState.REVOKED)
     key_changes.revoke(log, ring, clock, ring.active, "stolen too")
     assert [(f.control, f.code) for f in wrong(root, environ)] == [("DLOG-03", "audit.log_finding")]
+
+
+def test_a_private_key_in_a_backup_is_as_secret_as_the_one_in_use(root: Path, environ: dict[str, str]) -> None:
+    backup = root / "var/security/backups/20261101T000000Z-core-oem"
+    backup.mkdir(parents=True)
+    shutil.copy(root / BUNDLE.format("server-key"), backup / "server-key.pem")
+    (backup / "server-key.pem").chmod(0o644)
+
+    assert [(f.control, f.code) for f in wrong(root, environ)] == [("FS-01", "audit.mode_open")]
+
+
+AT = "2026-11-23T09:42:00Z"
+REGISTRIES: dict[str, tuple[bytes, dict[str, str]]] = {
+    "a list": (b"[]", {"": "security.registry_not_an_object"}),
+    "nothing": (b"", {"": "files.bad_json"}),
+    "null": (b"null", {"": "security.registry_not_an_object"}),
+    "a BOM": (b"\xef\xbb\xbf{}", {"": "files.bad_json"}),
+    "no UTF-8": (b'{"a::b": "\xff"}', {"": "files.bad_json"}),
+    "NaN": (b'{"a::b": NaN}', {"": "files.bad_json"}),
+    "a row twice": (f'{{"a::b": "{AT}", "a::b": "{AT}"}}'.encode(), {"": "files.bad_json"}),
+    "nested without end": (b'{"a::b": ' * 100_000, {"": "files.bad_json"}),
+    "huge": (b"{" + b" " * (1 << 20) + b"}", {"": "files.too_large"}),
+    "mixed case": (f'{{"Live-Router::DECISION-log": "{AT}", "core-oem::metrics-token": "{AT}"}}'.encode(), {}),
+    "an offset": (
+        b'{"live-router::decision-log": "2026-11-23T10:42:00+01:00", "core-oem::metrics-token": "2026-11-23 09:42Z"}',
+        {},
+    ),
+    "two spellings": (f'{{"a::b": "{AT}", "A::b": "{AT}"}}'.encode(), {"#A::b": "audit.registry_row"}),
+    "no zone": (b'{"a::b": "2026-11-23T09:42:00"}', {"#a::b": "audit.registry_row"}),
+    "a day": (b'{"a::b": "2026-11-23"}', {"#a::b": "audit.registry_row"}),
+    "no calendar day": (b'{"a::b": "2026-02-30T00:00:00Z"}', {"#a::b": "audit.registry_row"}),
+    "a number": (b'{"a::b": 1764000000}', {"#a::b": "audit.registry_row"}),
+    "no separator": (f'{{"a": "{AT}"}}'.encode(), {"#a": "audit.registry_row"}),
+    "an escape": (f'{{"\\u001b[2J::b": "{AT}"}}'.encode(), {"#\ufffd[2J::b": "audit.registry_row"}),
+    "half a pair": (f'{{"\\ud800::b": "{AT}"}}'.encode(), {"#\ufffd::b": "audit.registry_row"}),
+    "a second ahead": (b'{"a::b": "2026-11-23T09:42:01Z"}', {"#a::b": "audit.rotation_future"}),
+    "the last year": (b'{"a::b": "9999-12-31T23:59:59Z"}', {"#a::b": "audit.rotation_future"}),
+    "the last year of a key under rotation": (
+        b'{"live-router::decision-log": "9999-12-31T23:59:59Z"}',
+        {"#live-router::decision-log": "audit.rotation_future"},
+    ),
+    "beyond the last year": (b'{"a::b": "9999-12-31T23:59:59-01:00"}', {"#a::b": "audit.registry_row"}),
+}
+
+
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_a_registry_that_is_wrong_is_named_row_by_row(name: str, root: Path, environ: dict[str, str]) -> None:
+    content, expected = REGISTRIES[name]
+    path = "var/security/key_rotation.json"
+    (root / path).write_bytes(content)
+
+    found = wrong(root, environ)
+
+    assert {f.subject.removeprefix(path): f.code for f in found if f.control == "ROT-01"} == expected
+    if not expected:
+        assert not found
+    for finding in found:
+        message(finding, "pl")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path)])
+def test_what_is_no_file_cannot_be_told_and_keeps_nobody_waiting(
+    make: Callable[[Path], object], root: Path, environ: dict[str, str]
+) -> None:
+    path = root / "var/security/tls_rotation.json"
+    path.unlink()
+    make(path)
+
+    found = {f.control: f.outcome for f in wrong(root, environ) if f.control.startswith("ROT")}
+
+    assert found == dict.fromkeys(("ROT-01", "ROT-02", "ROT-03", "ROT-04", "ROT-05"), Outcome.UNKNOWN)
+
+
+def kept(root: Path, stamp: str, document: object) -> None:
+    """A report that began at `stamp`."""
+    path = root / f"var/audit/acceptance/{stamp}/stage4_support/compliance.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(document))
+
+
+def report(spki: object, bundle: str = "core-oem", **members: object) -> dict[str, object]:
+    certificates = [{"role": "server", "spki_sha256": spki}]
+    return {"results": [], "policy": {"bundle": bundle}, "certificates": certificates} | members
+
+
+def compared(root: Path, environ: dict[str, str]) -> str:
+    """What ROT-05 compares the server's key with; empty for nothing."""
+    installation = load(root)
+    evidence = collect(installation, "core-oem", environ=environ, now=NOW, clock=ManualClock(NOW), pepper=b"p" * 32)
+    found = judge(CONTROLS, evidence, Policy.of(installation.settings), NOW)
+    (finding,) = [f for f in found.findings if f.control == "ROT-05" and f.subject.endswith("tls_server")]
+    return str(finding.params.get("source", "")).removeprefix("var/audit/acceptance/")[:9]
+
+
+def test_the_newest_report_of_the_bundle_from_before_the_rotation_is_compared(
+    root: Path, environ: dict[str, str]
+) -> None:
+    assert compared(root, environ) == ""
+    kept(root, "20261101T000000Z", report("a" * 64))
+    kept(root, "20261102T000000Z", report("b" * 64))
+    kept(root, "20261103T000000Z", report("c" * 64, bundle="other"))
+    kept(root, "20261104T000000Z", {"results": []})
+    kept(root, "20261105T000000Z", report("d" * 64, certificates=[]))
+    kept(root, "20261201T000000Z", report("e" * 64))
+    assert compared(root, environ) == "20261102T"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        report(None),
+        report("A" * 64),
+        report(7),
+        report("a" * 63),
+        report("a" * 64, certificates={"role": "server"}),
+        report("a" * 64, certificates=["server", None, {"role": ["server"], "spki_sha256": "a" * 64}]),
+        report("a" * 64, policy=None),
+    ],
+)
+def test_a_report_that_no_audit_wrote_proves_nothing(document: object, root: Path, environ: dict[str, str]) -> None:
+    kept(root, "20261101T000000Z", document)
+    assert compared(root, environ) == ""

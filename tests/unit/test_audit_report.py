@@ -43,7 +43,7 @@ def written(evidence: Evidence, controls: tuple[Control, ...] = CONTROLS) -> dic
         (GOOD, "ok", "ok", ExitCode.DONE),
         (LOOSE, "warn", "warn", ExitCode.DONE),
         (BROKEN, "fail", "fail", ExitCode.NO),
-        (UNREAD, "fail", "cannot tell", ExitCode.NO),
+        (UNREAD, "fail", "cannot tell", ExitCode.CANNOT_TELL),
     ],
 )
 def test_the_worst_finding_decides(evidence: Evidence, status: str, verdict: str, exit_code: ExitCode) -> None:

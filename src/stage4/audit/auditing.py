@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from stage4.audit.collect import collect
 from stage4.audit.comparison import Comparison, compare
 from stage4.audit.controls import BASELINE, CONTROLS
 from stage4.audit.evidence import Evidence
+from stage4.audit.evidence_live import Live
 from stage4.audit.finding import Control
 from stage4.audit.policy import Policy
 from stage4.audit.report import Report
@@ -47,10 +48,11 @@ def audited(
     clock: Clock,
     at: datetime | None = None,
     fail_on_warn: bool = False,
+    live: Live | None = None,
 ) -> tuple[Report, dict[str, object]]:
     """Collect and judge as of `at` (default: now): the report, and the document it makes.
 
-    `config` is the settings file that was named instead of the installation's own.
+    `config` is the settings file that was named instead of the installation's own, `live` what a probe saw.
     """
     now = at or clock.now()
     evidence = collect(
@@ -62,6 +64,7 @@ def audited(
         pepper=ids.random_bytes(32),
         config=config,
     )
+    evidence = replace(evidence, live=live)
     judged = report.judge(audit.controls, evidence, policy, now)
     document = report.document(
         judged,
@@ -75,6 +78,8 @@ def audited(
         what_if=at is not None,
         fail_on_warn=fail_on_warn,
     )
+    if live is not None:
+        document["probe"] = live.document()
     if audit.sections is not None:
         document |= audit.sections(judged, evidence, policy)
     return judged, document

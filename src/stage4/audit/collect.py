@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from stage4 import files
-from stage4.audit import collect_bundle, collect_files, collect_log, collect_tokens
+from stage4.audit import collect_bundle, collect_earlier, collect_files, collect_log, collect_tokens
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.evidence import Evidence, Input, RegistryFacts, SettingNotice
 from stage4.audit.reading import Place, problem_of
 from stage4.clock import Clock
 from stage4.config import CORE, Installation
 from stage4.errors import Stage4Error
-from stage4.security.rotation import RotationRegistry
+from stage4.security.rotation import RotationRegistry, shown
+from stage4.security.rotation_journal import backed_up_keys, journal_path
 
 
 def collect(
@@ -38,6 +40,7 @@ def collect(
     tls = installation.settings.runtime.metrics_service.tls
     if tls.private_key_path:
         key_paths.append(installation.path(tls.private_key_path))
+    key_paths += backed_up_keys(installation.root)
     public_paths = [path for role, path in material.items() if not role.endswith("_key")]
     public_paths += [installation.path(name) for name in installation.settings.execution.mtls.crls]
     registry_paths = {
@@ -49,6 +52,8 @@ def collect(
     # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
     certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
     certificates += [installation.path(file.path) for file in found.revocation_files if file.problem is None]
+    registries = tuple(_registry(place, name, path) for name, path in registry_paths.items())
+    journal = journal_path(installation.root, bundle)
     return Evidence(
         collected_at=now,
         installation=installation.settings.operations.installation,
@@ -61,7 +66,7 @@ def collect(
         ),
         services=collect_tokens.services(installation),
         tokens=collect_tokens.collect(installation, environ, marker),
-        registries=tuple(_registry(place, name, path) for name, path in registry_paths.items()),
+        registries=registries,
         log=collect_log.collect(installation, environ, marker, clock),
         notices=tuple(
             SettingNotice(str(notice.params["key"]), int(str(notice.params["line"])))
@@ -72,6 +77,8 @@ def collect(
             _input(place, path)
             for path in (config or installation.root / CORE, *certificates, *registry_paths.values())
         ),
+        earlier=collect_earlier.collect(installation.root, bundle, found, registries[0]),
+        unfinished=place.shown(journal) if os.path.lexists(journal) else None,
     )
 
 
@@ -80,7 +87,7 @@ def _registry(place: Place, name: str, path: Path) -> RegistryFacts:
         registry = RotationRegistry.load(path)
     except Stage4Error as error:
         return RegistryFacts(name, place.shown(path), problem_of(error, place))
-    bad_rows = tuple((problem.row, problem.reason) for problem in registry.problems)
+    bad_rows = tuple((shown(problem.row), problem.reason) for problem in registry.problems)
     return RegistryFacts(name, place.shown(path), rows=dict(registry.rotated_at), bad_rows=bad_rows)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stage4.audit.evidence_live import Live
     from stage4.security.certificates import CertificateFacts
 
 
@@ -201,6 +202,17 @@ class RegistryFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierCertificate:
+    """The certificate that `role` had at an earlier time, as a kept report or a backup shows it."""
+
+    role: str
+    source: str  # the report or the backed-up file
+    at: datetime
+    spki_sha256: str
+    replaced: bool = False  # a backup: a rotation at `at` took its place
+
+
+@dataclass(frozen=True, slots=True)
 class SigningKey:
     """The active key of the ring."""
 
@@ -268,6 +280,9 @@ class Evidence:
     log: LogFacts
     notices: tuple[SettingNotice, ...] = ()
     inputs: tuple[Input, ...] = ()
+    earlier: tuple[EarlierCertificate, ...] = ()
+    unfinished: str | None = None  # the journal of a rotation of the bundle that was interrupted
+    live: Live | None = None  # None: the running service was not probed
 
     def registry(self, name: str) -> RegistryFacts | None:
         return next((registry for registry in self.registries if registry.name == name), None)

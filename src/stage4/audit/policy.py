@@ -29,6 +29,11 @@ class RequiredRotation:
     interval_days: float
     warn_days: float
 
+    @property
+    def always_due(self) -> bool:
+        """Whether the warning window is not shorter than the interval, so that it warns from the first day on."""
+        return self.warn_days >= self.interval_days
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -61,22 +66,30 @@ class Policy:
     ) -> Policy:
         """The policy of an installation; `interval_days` and `warn_days` replace the settings' own, entry by entry."""
         rotation = settings.observability.key_rotation
-        interval = interval_days or rotation.default_interval_days
+        interval = rotation.default_interval_days if interval_days is None else interval_days
         warn = rotation.default_warn_within_days if warn_days is None else warn_days
-        tls = [RequiredRotation("tls", bundle, purpose, interval, warn) for purpose in TLS_PURPOSES]
-        keys = [
-            RequiredRotation(
-                "keys",
+        required = {
+            (bundle.lower(), purpose): RequiredRotation("tls", bundle, purpose, interval, warn)
+            for purpose in TLS_PURPOSES
+        }
+        entries: dict[tuple[str, str], RequiredRotation] = {}
+        for entry in rotation.entries:
+            name = (entry.key.lower(), entry.purpose.lower())
+            row = RequiredRotation(
+                # An entry for a certificate of the bundle says how often; its row stays in the TLS registry.
+                "tls" if name in required else "keys",
                 entry.key,
                 entry.purpose,
-                interval_days or entry.interval_days or interval,
-                warn if warn_days is not None else entry.warn_within_days or warn,
+                _first(interval_days, entry.interval_days, interval),
+                _first(warn_days, entry.warn_within_days, warn),
             )
-            for entry in rotation.entries
-        ]
+            # Of two entries for one key the stricter counts.
+            if name not in entries or row.interval_days < entries[name].interval_days:
+                entries[name] = row
+        required |= entries
         return cls(
             bundle=bundle,
-            rotations=(*tls, *keys),
+            rotations=tuple(required.values()),
             rotation_interval_days=interval,
             rotation_warn_days=warn,
             allow_missing_env=allow_missing_env,
@@ -86,3 +99,7 @@ class Policy:
     def required_scopes(self, service: str) -> tuple[str, ...]:
         """The scopes that `service` ("scheduler:core", "metrics_service") needs a usable token for."""
         return REQUIRED_SCOPES.get(service.partition(":")[0], ())
+
+
+def _first(flag: float | None, entry: float | None, default: float) -> float:
+    return flag if flag is not None else entry if entry is not None else default

@@ -60,8 +60,8 @@ class Report:
         return not any(f.outcome in answers for f in self.findings if not f.control.startswith("AUD-"))
 
     def exit_code(self, fail_on_warn: bool = False) -> ExitCode:
-        """0 for ok and warn, 1 for fail, 3 when there was nothing to judge."""
-        if self.nothing_judged:
+        """0 for ok and warn, 1 for fail, 3 where nothing failed but something could not be told."""
+        if self.verdict == CANNOT_TELL:
             return ExitCode.CANNOT_TELL
         refused = self.status == "fail" or (fail_on_warn and self.status == "warn")
         return ExitCode.NO if refused else ExitCode.DONE
@@ -118,8 +118,25 @@ def document(
         "issues": [_short(f) for f in report.findings if f.outcome in (Outcome.FAIL, Outcome.UNKNOWN)],
         "warnings": [_short(f) for f in report.findings if f.outcome is Outcome.WARN],
         "results": [_result(f) for f in report.findings],
+        "certificates": certificates(evidence),
         "inputs": [{"path": read.path, "sha256": read.sha256} for read in evidence.inputs],
     }
+
+
+def certificates(evidence: Evidence) -> list[dict[str, object]]:
+    """The public facts of each certificate, by which a later audit tells whether a rotation changed the key."""
+    return [
+        {
+            "role": file.role,
+            "path": file.path,
+            "fingerprint": file.certificates[0].fingerprint,
+            "spki_sha256": file.certificates[0].spki_sha256,
+            "not_before": format_instant(file.certificates[0].not_before),
+            "not_after": format_instant(file.certificates[0].not_after),
+        }
+        for file in evidence.bundle.certificates
+        if file.certificates
+    ]
 
 
 def message(finding: Finding, lang: Language) -> str:

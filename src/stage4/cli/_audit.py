@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _audit_probe, _run
 from stage4.clock import Clock, format_instant, parse_instant
 from stage4.errors import ExitCode, Stage4Error
 from stage4.words import Language
@@ -46,6 +46,7 @@ class Command:
     description: str
     schema: str
     audit: Callable[[], Audit]
+    probes: bool = False
 
 
 def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
@@ -150,6 +151,7 @@ def _audited(
         clock=clock,
         at=arguments.at,
         fail_on_warn=arguments.fail_on == "warn",
+        live=_audit_probe.probed(arguments, installation, clock),
     )
     for line in lines(report, conversation.lang):
         conversation.say(line)
@@ -195,6 +197,10 @@ def _arguments(command: Command, argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, help="the installation (default: STAGE4_ROOT, or the nearest parent)")
     parser.add_argument("--lang", choices=words.languages, help="language of what is said on stderr")
     parser.add_argument("--print", action="store_true", help="print the document on stdout, which is always done")
+    if command.probes:
+        _audit_probe.add_options(parser)
+    else:
+        parser.set_defaults(probe=None)
     return parser.parse_args(argv)
 
 

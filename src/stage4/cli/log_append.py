@@ -111,6 +111,7 @@ def _require_free(kind: str, category: str) -> None:
         entry.FLUSH_FAILED,
         entry.VOID,
         entry.INCIDENT_SUMMARY,
+        entry.ROTATION,
     }
     name = kind.strip()
     of_a_program = name in of_the_log or name.startswith(_SCHEDULER) or words.has(f"event.{name}")

@@ -36,6 +36,7 @@ COMMANDS = {
     "audit": ("stage4.cli.control", "audit"),
     "loadtest": ("stage4.cli.control", "loadtest"),
     "watch": ("stage4.cli.control", "watch"),
+    "rotation": ("stage4.cli.rotation", "rotation"),
     "replay": ("stage4.cli.replay", "replay"),
     "monitoring": ("stage4.cli.monitoring", "monitoring"),
     "notify": ("stage4.cli.notify", "notify"),

@@ -27,8 +27,10 @@ SEGMENT = "segment"
 FLUSH_FAILED = "flush_failed"
 VOID = "void"
 INCIDENT_SUMMARY = "incident_summary"
+ROTATION = "rotation"
 INCIDENT_CATEGORY = "stage4_incident"
 LOG_CATEGORY = "decision_log"
+SECURITY_CATEGORY = "security"
 
 MEMBERS: Mapping[str, type] = {
     "artefacts": dict,

@@ -2,7 +2,7 @@
 A certificate authority for trying the product out: one CA, one server, one client.
 
 The CA's private key is used once and never written, so nothing can be added to a bundle afterwards: renewing
-it means making a whole new one. Production installations refuse certificates of this CA.
+it means making a whole new one (`rotating`). Production installations refuse certificates of this CA.
 """
 
 from __future__ import annotations
@@ -71,27 +71,13 @@ def create_bundle(
         if path.exists() or path.is_symlink():
             raise Conflict("security.bundle_exists", path=path)
     begins = now.replace(microsecond=0)
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca = _signed(_ca_builder(bundle, ca_key.public_key(), begins), ca_key)
-    server, server_key = _leaf(
-        f"{bundle} server",
-        [general_name(host) for host in hosts],
-        ExtendedKeyUsageOID.SERVER_AUTH,
-        ca,
-        ca_key,
+    contents = make_bundle(
+        bundle,
         begins,
+        server_names=[general_name(host) for host in hosts],
+        client_names=[general_name(client_san)],
+        client_common_name=client_san,
     )
-    client, client_key = _leaf(
-        client_san, [general_name(client_san)], ExtendedKeyUsageOID.CLIENT_AUTH, ca, ca_key, begins
-    )
-    # The CA comes last: a bundle without it is plainly unfinished.
-    contents = {
-        "server_key": (_key_pem(server_key), 0o600),
-        "client_key": (_key_pem(client_key), 0o600),
-        "server": (_pem(server), 0o644),
-        "client": (_pem(client), 0o644),
-        "ca": (_pem(ca), 0o644),
-    }
     for role, (content, mode) in contents.items():
         try:
             created = files.exclusive_write(paths[role], content, mode)
@@ -100,6 +86,32 @@ def create_bundle(
         if not created:
             raise Conflict("security.bundle_exists", path=paths[role])
     return CreatedBundle(bundle=bundle, created_at=begins, **paths)
+
+
+def make_bundle(
+    bundle: str,
+    begins: datetime,
+    *,
+    server_names: Sequence[x509.GeneralName],
+    client_names: Sequence[x509.GeneralName],
+    client_common_name: str,
+) -> dict[str, tuple[bytes, int]]:
+    """
+    PEM and file mode of a whole new bundle, by role; its certificates begin at `begins` (whole seconds, UTC).
+
+    In the order in which they are best written: the CA comes last, because a bundle without it is plainly unfinished.
+    """
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca = _signed(_ca_builder(bundle, ca_key.public_key(), begins), ca_key)
+    server, server_key = _leaf(f"{bundle} server", server_names, ExtendedKeyUsageOID.SERVER_AUTH, ca, ca_key, begins)
+    client, client_key = _leaf(client_common_name, client_names, ExtendedKeyUsageOID.CLIENT_AUTH, ca, ca_key, begins)
+    return {
+        "server_key": (_key_pem(server_key), 0o600),
+        "client_key": (_key_pem(client_key), 0o600),
+        "server": (_pem(server), 0o644),
+        "client": (_pem(client), 0o644),
+        "ca": (_pem(ca), 0o644),
+    }
 
 
 def is_demo(certificate: x509.Certificate) -> bool:

@@ -8,6 +8,7 @@ purpose joined by `::`, both in lower case, instants in UTC. A row that cannot b
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,9 @@ from stage4.clock import format_instant, parse_instant
 from stage4.errors import UsageError
 
 SEPARATOR: Final = "::"
+_LONGEST_NAME: Final = 128
+_MODE: Final = 0o644
+_LAST: Final = datetime.max.replace(microsecond=0, tzinfo=UTC)
 
 
 class RotationState(StrEnum):
@@ -84,42 +88,68 @@ class RotationRegistry:
 
     def record(self, key: str, purpose: str, at: datetime) -> RotationRegistry:
         """The registry with one more rotation, which replaces an earlier one of the same key and purpose."""
-        if SEPARATOR in key or SEPARATOR in purpose or not key or not purpose:
+        if not _is_name(key) or not _is_name(purpose):
             raise UsageError("security.registry_bad_name", key=key, purpose=purpose)
-        rotated_at = {**self.rotated_at, (key.lower(), purpose.lower()): at.astimezone(UTC)}
-        return replace(self, rotated_at=rotated_at)
+        name = (key.lower(), purpose.lower())
+        # A row of the same key that could not be read, or stood twice, is replaced with it.
+        problems = tuple(problem for problem in self.problems if _name(problem.row) != name)
+        kept = {row: value for row, value in self._kept.items() if _name(row) != name}
+        return replace(self, rotated_at={**self.rotated_at, name: at.astimezone(UTC)}, problems=problems, _kept=kept)
 
     def write(self, path: Path) -> None:
-        """Replace the file in one step; rows that could not be read stay as they were."""
+        """Replace the file in one step, with the mode it had; rows that could not be read stay as they were."""
         rows: dict[str, object] = {
             SEPARATOR.join(name): format_instant(at) for name, at in sorted(self.rotated_at.items())
         }
-        files.write_json(path, {**self._kept, **rows})
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            mode = _MODE
+        files.write_json(path, {**self._kept, **rows}, mode)
 
 
 def judge(last: datetime | None, interval_days: float, warn_days: float, now: datetime) -> Rotation:
     """
     How a rotation at `last` stands at `now`.
 
-    Due from `warn_days` before the interval ends, overdue only after it has ended: exactly at its end is due.
+    Due from `warn_days` before the interval ends, overdue only after it has ended: exactly at its end is due. A
+    window that is not shorter than the interval makes it due from its first day on.
     """
     if last is None:
         return Rotation(RotationState.MISSING)
-    due_at = last + timedelta(days=interval_days)
+    try:
+        due_at = last + timedelta(days=interval_days)
+    except OverflowError:
+        due_at = _LAST
     left = due_at - now
     if last > now:
         return Rotation(RotationState.FUTURE, due_at, left)
     if left < timedelta(0):
         return Rotation(RotationState.OVERDUE, due_at, left)
-    if left <= timedelta(days=warn_days):
+    if left / timedelta(days=1) <= warn_days:
         return Rotation(RotationState.DUE, due_at, left)
     return Rotation(RotationState.FRESH, due_at, left)
+
+
+def shown(row: str) -> str:
+    """The name of a row that could not be read, as it may stand in a message: one line, no control characters."""
+    printable = "".join(letter if letter.isprintable() else "\ufffd" for letter in row)
+    return printable if len(printable) <= _LONGEST_NAME else printable[:_LONGEST_NAME] + "…"
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_NAME and text.isprintable() and SEPARATOR not in text
+
+
+def _name(row: str) -> tuple[str, str]:
+    key, _, purpose = row.partition(SEPARATOR)
+    return key.lower(), purpose.lower()
 
 
 def _add(rotated_at: dict[tuple[str, str], datetime], row: str, value: object) -> str | None:
     """Put one row in, or say by a code why it cannot be read."""
     key, separator, purpose = row.partition(SEPARATOR)
-    if not separator or not key or not purpose or SEPARATOR in purpose:
+    if not separator or not _is_name(key) or not _is_name(purpose):
         return "security.registry_row_name"
     name = (key.lower(), purpose.lower())
     if name in rotated_at:

@@ -26,6 +26,8 @@ OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # The token goes to the address in the settings, never to a proxy that a variable of the shell names.
+    ("grpc.enable_http_proxy", 0),
 )
 
 
@@ -76,9 +78,10 @@ class Snapshot:
 class MetricsClient:
     """One connection. Calls raise Unavailable `telemetry.no_answer` or Refused `telemetry.call_refused`."""
 
-    def __init__(self, endpoint: Endpoint, headers: Headers) -> None:
+    def __init__(self, endpoint: Endpoint, headers: Headers, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._endpoint = endpoint
         self._headers = tuple(headers)
+        self._answer_seconds = answer_seconds
         self._channel = _channel(endpoint)
         make_stub: Any = metrics_pb2_grpc.MetricsServiceStub
         self._stub = make_stub(self._channel)
@@ -106,7 +109,7 @@ class MetricsClient:
         """The status, and the initial metadata of the answer."""
         try:
             reply, call = self._stub.GetStatus.with_call(
-                pb.StatusRequest(), timeout=ANSWER_SECONDS, metadata=self._headers
+                pb.StatusRequest(), timeout=self._answer_seconds, metadata=self._headers
             )
         except grpc.RpcError as error:
             raise translated(error, self._endpoint) from error
@@ -116,7 +119,7 @@ class MetricsClient:
         """The last `seconds` (0: all that is kept, at most 15 minutes) of a metric, one point a second."""
         request = pb.SeriesRequest(metric=metric, schedule=schedule, seconds=seconds)
         try:
-            reply = self._stub.GetSeries(request, timeout=ANSWER_SECONDS, metadata=self._headers)
+            reply = self._stub.GetSeries(request, timeout=self._answer_seconds, metadata=self._headers)
         except grpc.RpcError as error:
             raise translated(error, self._endpoint) from error
         return [

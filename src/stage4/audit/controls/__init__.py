@@ -5,7 +5,7 @@ give it a title and a remedy (`control_<id>`) in the catalogue.
 
 from __future__ import annotations
 
-from stage4.audit.controls import decision_log, files, rbac, rotation, self_audit, tls, x509
+from stage4.audit.controls import decision_log, files, live, rbac, rotation, self_audit, tls, x509
 from stage4.audit.finding import Control
 
 CONTROLS: tuple[Control, ...] = (
@@ -15,6 +15,7 @@ CONTROLS: tuple[Control, ...] = (
     *rbac.CONTROLS,
     *rotation.CONTROLS,
     *decision_log.CONTROLS,
+    *live.CONTROLS,
     *self_audit.CONTROLS,
 )
 # The part that `audit_security_baseline.py` judges: transport security and tokens, and who can read their secrets.

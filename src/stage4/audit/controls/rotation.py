@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from stage4.audit.evidence import Evidence
-from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, unknown, warned
+from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
 from stage4.audit.policy import Policy, RequiredRotation
 from stage4.clock import format_instant
 from stage4.security.rotation import SEPARATOR, RotationState, judge
 
+if TYPE_CHECKING:
+    from stage4.security.certificates import CertificateFacts
+
 _DAY = timedelta(days=1)
+# A registry that is nonsense from end to end must not make a report that nobody can read.
+_SHOWN = 20
 
 
 def readable(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -20,13 +26,15 @@ def readable(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
         if registry.problem is not None:
             yield of_problem(registry.path, registry.problem)
             continue
-        for row, code in registry.bad_rows:
+        for row, code in registry.bad_rows[:_SHOWN]:
             yield failed(f"{registry.path}#{row}", "audit.registry_row", path=registry.path, row=row, reason=code)
         ahead = [name for name, at in registry.rows.items() if at > now]
-        for key, purpose in ahead:
+        for key, purpose in ahead[:_SHOWN]:
             at = format_instant(registry.rows[key, purpose])
             row = f"{key}{SEPARATOR}{purpose}"
             yield failed(f"{registry.path}#{row}", "audit.rotation_future", row=row, at=at)
+        if (more := len(registry.bad_rows[_SHOWN:]) + len(ahead[_SHOWN:])) > 0:
+            yield failed(registry.path, "rotation.more_rows", path=registry.path, count=more)
         if not registry.bad_rows and not ahead:
             yield passed(registry.path, "audit.registry_readable", path=registry.path, count=len(registry.rows))
 
@@ -62,6 +70,9 @@ def in_time(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
         match rotation.state:
             case RotationState.FRESH:
                 yield passed(subject, "audit.rotation_fresh", **params)
+            case RotationState.DUE if required.always_due:
+                window = {"interval": required.interval_days, "warn": required.warn_days}
+                yield warned(subject, "rotation.always_due", **params, **window)
             case RotationState.DUE:
                 yield warned(subject, "audit.rotation_due", **params)
             case RotationState.OVERDUE:
@@ -71,17 +82,18 @@ def in_time(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
 
 
 def truthful(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """ROT-04: the registry and the certificate on disk tell of the same rotation."""
+    """ROT-04: the registry and the certificate on disk tell of the same rotation, and none was left unfinished."""
+    if evidence.unfinished is not None:
+        yield failed(policy.bundle, "rotation.unfinished", bundle=policy.bundle, path=evidence.unfinished)
     for required in policy.rotations:
         if required.registry != "tls":
             continue
         subject = f"{required.key}{SEPARATOR}{required.purpose}"
-        file = evidence.bundle.certificate(required.purpose.removeprefix("tls_"))
-        at = _last(evidence, required)
-        if file is None or not file.certificates or at is None:
+        certificate, at = _certificate(evidence, required), _last(evidence, required)
+        if certificate is None or at is None:
             yield unknown(subject, "audit.rotation_unproven", row=subject)
             continue
-        begins = file.certificates[0].not_before
+        begins = certificate.not_before
         params = {"row": subject, "at": format_instant(at), "not_before": format_instant(begins)}
         if at - begins > policy.deployment_days * _DAY:
             yield failed(subject, "audit.rotation_claimed", **params)
@@ -91,9 +103,53 @@ def truthful(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
             yield passed(subject, "audit.rotation_agrees", **params)
 
 
+def changed(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
+    """
+    ROT-05: a rotation on record replaced the key, not only the certificate around it.
+
+    The public key (SPKI) on disk is compared with the one from before the rotation: the newest kept report, or backup,
+    that is older than the rotation. A registry may lag behind the certificate, so a certificate that could have come
+    with the rotation on record is compared with what was there before it began, not with itself.
+    """
+    for required in policy.rotations:
+        if required.registry != "tls":
+            continue
+        subject = f"{required.key}{SEPARATOR}{required.purpose}"
+        certificate, at = _certificate(evidence, required), _last(evidence, required)
+        if certificate is None or at is None:
+            yield unknown(subject, "audit.rotation_unproven", row=subject)
+            continue
+        came_with_it = timedelta(0) <= at - certificate.not_before <= policy.deployment_days * _DAY
+        since = certificate.not_before if came_with_it else at
+        before = [
+            earlier
+            for earlier in evidence.earlier
+            if earlier.role == _role(required) and (earlier.at < since or (earlier.replaced and earlier.at <= at))
+        ]
+        if not before:
+            yield skipped(subject, "rotation.nothing_earlier", row=subject)
+            continue
+        previous = max(before, key=lambda earlier: earlier.at)
+        params = {"row": subject, "at": format_instant(at), "source": previous.source}
+        if previous.spki_sha256 == certificate.spki_sha256:
+            yield failed(subject, "rotation.key_kept", **params)
+        else:
+            yield passed(subject, "rotation.key_changed", **params)
+
+
+def _role(required: RequiredRotation) -> str:
+    return required.purpose.lower().removeprefix("tls_")
+
+
+def _certificate(evidence: Evidence, required: RequiredRotation) -> CertificateFacts | None:
+    file = evidence.bundle.certificate(_role(required))
+    return file.certificates[0] if file is not None and file.certificates else None
+
+
 CONTROLS = (
     Control("ROT-01", readable, Severity.MEDIUM),
     Control("ROT-02", recorded, Severity.MEDIUM, ("NIST SP 800-57",)),
     Control("ROT-03", in_time, Severity.HIGH, ("NIST SP 800-57",)),
     Control("ROT-04", truthful, Severity.HIGH),
+    Control("ROT-05", changed, Severity.HIGH, ("NIST SP 800-57",)),
 )

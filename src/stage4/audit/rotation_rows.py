@@ -1,0 +1,105 @@
+"""Every rotation that is required or on record, as one table, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from stage4.audit.policy import Policy
+from stage4.security.rotation import Rotation, RotationRegistry, RotationState, judge
+
+# UNKNOWN has no state of its own: its registry could not be read.
+_RANK: Final = (
+    RotationState.MISSING,
+    RotationState.FUTURE,
+    RotationState.OVERDUE,
+    None,
+    RotationState.DUE,
+    RotationState.FRESH,
+)
+_BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
+_WRONG: Final = frozenset({RotationState.MISSING, RotationState.FUTURE, RotationState.OVERDUE})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One key: when it was last replaced and how that stands; `rotation` is None where its registry cannot be read."""
+
+    registry: str  # "tls" or "keys"
+    key: str
+    purpose: str
+    interval_days: float
+    warn_days: float
+    last: datetime | None
+    rotation: Rotation | None
+    required: bool
+
+    @property
+    def state(self) -> str:
+        return "unknown" if self.rotation is None else self.rotation.state.value
+
+    @property
+    def due_at(self) -> datetime | None:
+        return None if self.rotation is None else self.rotation.due_at
+
+    @property
+    def days_left(self) -> float | None:
+        """Negative when overdue; one decimal."""
+        left = None if self.rotation is None else self.rotation.left
+        return None if left is None else round(left / timedelta(days=1), 1)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a key that is under rotation is overdue, was never recorded, or is dated in the future."""
+        return self.required and self.rotation is not None and self.rotation.state in _WRONG
+
+    @property
+    def always_due(self) -> bool:
+        """Whether its warning window is not shorter than its interval."""
+        return self.warn_days >= self.interval_days
+
+    def falls_due_within(self, now: datetime, span: timedelta) -> bool:
+        """Whether something is to be done by `now + span`; what cannot be told counts."""
+        return self.due_at is None or self.wrong or self.due_at - now <= span
+
+
+def rows(policy: Policy, registries: Mapping[str, RotationRegistry | None], now: datetime) -> tuple[Row, ...]:
+    """The table at `now`; a registry that is None could not be read. What nobody requires stands under the defaults."""
+    return tuple(sorted(_rows(policy, registries, now), key=_worst_first))
+
+
+def in_order(table: Iterable[Row]) -> tuple[Row, ...]:
+    """By the instant at which each falls due, what was never done before everything."""
+    return tuple(sorted(table, key=lambda row: (row.due_at or _BEFORE_ALL, row.key, row.purpose)))
+
+
+def _rows(policy: Policy, registries: Mapping[str, RotationRegistry | None], now: datetime) -> Iterator[Row]:
+    seen = set()
+    for required in policy.rotations:
+        registry = registries.get(required.registry)
+        seen.add((required.key.lower(), required.purpose.lower()))
+        last = None if registry is None else registry.get(required.key, required.purpose)
+        rotation = None if registry is None else judge(last, required.interval_days, required.warn_days, now)
+        yield Row(
+            registry=required.registry,
+            key=required.key,
+            purpose=required.purpose,
+            interval_days=required.interval_days,
+            warn_days=required.warn_days,
+            last=last,
+            rotation=rotation,
+            required=True,
+        )
+    for name, registry in registries.items():
+        for (key, purpose), last in () if registry is None else registry.rotated_at.items():
+            if (key, purpose) not in seen:
+                seen.add((key, purpose))
+                interval, warn = policy.rotation_interval_days, policy.rotation_warn_days
+                yield Row(name, key, purpose, interval, warn, last, judge(last, interval, warn, now), required=False)
+
+
+def _worst_first(row: Row) -> tuple[bool, int, float, str, str]:
+    state = None if row.rotation is None else row.rotation.state
+    return not row.required, _RANK.index(state), row.days_left or 0.0, row.key, row.purpose
