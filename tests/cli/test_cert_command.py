@@ -99,8 +99,8 @@ def test_each_refusal_has_its_reason_and_its_next_step(desk: Desk, ca: Made, ser
     cases: tuple[tuple[tuple[str, ...], str, str], ...] = (
         (("--name", "DNS:elsewhere"), "wrong_host", "issue the server certificate anew"),
         (("--name", "IP:127.0.0.1"), "wrong_host", "issue the server certificate anew"),
-        (("--crl", stolen), "valid", "replace a revoked certificate at once"),
-        (("--crl", old), "valid", "name a fresh CRL"),
+        (("--crl", stolen), "valid", "replace the certificate with its key at once"),
+        (("--crl", old), "valid", "fetch a new CRL from the authority"),
         (("--at", "2027-09-01T00:00:00Z"), "expired", "look at the host's clock"),
     )
     for options, reason, step in cases:
@@ -149,6 +149,18 @@ def test_a_file_that_is_no_certificate_is_refused_and_a_wrong_call_is_another_th
     assert desk.run("verify", good, "--anchor", good, "--role", "server", "--at", "yesterday")[0] == 2
     assert desk.run("verify", str(desk.root / "absent"), "--anchor", good, "--role", "server")[0] == 3
     assert desk.run("verify", good, "--anchor", good, "--role", "server", "--crl", str(desk.root / "absent"))[0] == 3
+
+
+def test_a_file_that_the_audit_would_not_take_is_refused_here_too(desk: Desk, server: Made) -> None:
+    der = desk.file("server.der", server.certificate.public_bytes(serialization.Encoding.DER))
+    noisy = desk.file("server.txt", b"Certificate:\n    Data:\n", pem(server.certificate))
+
+    code, lines = desk.verify(der)
+    assert (code, lines[1]) == (1, "  the certificate chain is valid")
+    assert f"-> convert it: openssl x509 -inform der -in {der} -out {der}.pem" in lines
+    code, lines = desk.verify(noisy)
+    assert code == 1
+    assert f"  FAIL {noisy} holds something besides its PEM block" in lines
 
 
 def test_what_does_not_end_is_not_waited_for(desk: Desk) -> None:

@@ -42,7 +42,9 @@ def reasons(judgement: Judgement, asked: bool, lang: Language) -> Iterator[str]:
         if not asked:
             yield f"  {words.text('cert.name_not_asked', lang)}"
     for subject, lint in judgement.lints:
-        yield f"  {subject}: {lint_line(lint, lang)}"
+        # What is wrong with the file names it already.
+        prefix = "" if subject == lint.params.get("path") else f"{subject}: "
+        yield f"  {prefix}{lint_line(lint, lang)}"
 
 
 def next_steps(judgement: Judgement, role: str, lang: Language) -> list[str]:
@@ -66,7 +68,7 @@ def next_steps(judgement: Judgement, role: str, lang: Language) -> list[str]:
         numbers.append("07")
     elif not judgement.chain.ok:
         numbers.append("04" if role == "server" else "05")
-    elif hint := words.hint(f"security.revocation_{judgement.revocation.state}", lang):
+    elif hint := words.hint(f"security.revocation_{judgement.revocation.state}", lang, **_revocation_params(judgement)):
         hints.append(hint)
     elif not judgement.revocation.ok:
         numbers.append("14")
@@ -140,11 +142,12 @@ def facts_document(facts: CertificateFacts, lints: Sequence[Lint]) -> dict[str, 
         **members,
         "serial": f"{facts.serial:x}",
         "role": _role(facts),
-        "lints": [_lint_document(lint, None) for lint in lints],
+        "lints": [lint_document(lint) for lint in lints],
     }
 
 
-def _lint_document(lint: Lint, subject: str | None) -> dict[str, object]:
+def lint_document(lint: Lint, subject: str | None = None) -> dict[str, object]:
+    """A lint as a document, with the certificate it is about."""
     document: dict[str, object] = {
         "level": str(lint.level),
         "code": lint.code,
@@ -163,7 +166,7 @@ def judgement_document(judgement: Judgement) -> dict[str, object]:
             "detail": chain.detail,
         },
         "revocation": {"state": str(said.state), "message": text},
-        "lints": [_lint_document(lint, subject) for subject, lint in judgement.lints],
+        "lints": [lint_document(lint, subject) for subject, lint in judgement.lints],
         "certificate": None if judgement.leaf is None else facts_document(judgement.leaf, ()),
         "authorities": [facts.subject for facts in judgement.authorities] if chain.ok else [],
     }

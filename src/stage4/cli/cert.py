@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from stage4.cli import _run
-from stage4.cli._cert import fact_lines, facts_document, judgement_document, lint_line, next_steps, reasons
+from stage4.cli._cert import (
+    fact_lines,
+    facts_document,
+    judgement_document,
+    lint_document,
+    lint_line,
+    next_steps,
+    reasons,
+)
 from stage4.cli.root import Session
 from stage4.clock import SystemClock, format_instant, parse_instant
 from stage4.errors import ExitCode, Stage4Error, Unavailable, UsageError
@@ -41,7 +50,7 @@ def show(session: Session, paths: tuple[Path, ...], at: str | None) -> int:
     outcomes, documents = set(), []
     for path in paths:
         try:
-            certificates = _read(path)
+            certificates, file_lints = _read(path)
         except Stage4Error as error:
             _run.say_error(error, session.language)
             outcomes.add(ExitCode.CANNOT_TELL if isinstance(error, Unavailable) else ExitCode.NO)
@@ -53,10 +62,11 @@ def show(session: Session, paths: tuple[Path, ...], at: str | None) -> int:
                 click.echo(str(path) if len(rows) == 1 else f"{path} #{index}")
                 for line in fact_lines(facts, now, session.language):
                     click.echo(f"  {line}")
-                for lint in lints:
+                for lint in lints if index else (*file_lints, *lints):
                     click.echo(f"  {lint_line(lint, session.language)}")
         shown = [facts_document(facts, lints) for facts, lints in rows]
-        documents.append({"path": str(path), "certificates": shown})
+        faults = [lint_document(lint) for lint in file_lints]
+        documents.append({"path": str(path), "lints": faults, "certificates": shown})
     code = min((outcome for outcome in outcomes), default=ExitCode.DONE)
     session.emit({"schema": "stage4.cert/1", "exit_code": int(code), "at": format_instant(now), "files": documents})
     return code
@@ -90,12 +100,12 @@ def verify(
 
     now = _instant(at)
     host = None if name is None else _host(name)
-    anchors = _read(anchor)
-    above = _read(intermediates) if intermediates else []
+    anchors = _read(anchor)[0]
+    above = _read(intermediates)[0] if intermediates else []
     revocation_lists = [each for one in lists for each in load_lists(one)]
     about: dict[str, object] = {"path": str(path), "role": role, "name": name, "at": format_instant(now)}
     try:
-        leaf, *together = _read(path)
+        (leaf, *together), file_lints = _read(path)
     except UsageError as error:
         # The call is right, and the answer is no: this is not a certificate that anybody could accept.
         _speak(session, [_line("fail", path, session), *_run.error_lines(error, session.language)])
@@ -112,6 +122,8 @@ def verify(
         now=now,
         together=together,
     )
+    found = [(str(path), lint) for lint in file_lints]
+    judgement = replace(judgement, lints=(*found, *judgement.lints))
     asked = role == "client" or name is not None
     verdict = "fail" if judgement.failed else "warn" if judgement.warned or not asked else "ok"
     code = ExitCode.NO if judgement.failed else ExitCode.DONE
@@ -136,11 +148,14 @@ def _instant(at: str | None) -> datetime:
     return parse_instant(at) if at else SystemClock().now()
 
 
-def _read(path: Path) -> list[x509.Certificate]:
+def _read(path: Path) -> tuple[list[x509.Certificate], tuple[Lint, ...]]:
+    """The certificates of a file, and what is wrong with the file itself."""
     from stage4 import files
+    from stage4.security.certificate_lints import of_content
     from stage4.security.certificates import PEM_LIMIT, parse_either
 
-    return parse_either(files.read_limited(path, PEM_LIMIT), path)
+    content = files.read_limited(path, PEM_LIMIT)
+    return parse_either(content, path), of_content(content, str(path))
 
 
 def _host(name: str) -> str:

@@ -18,6 +18,7 @@ from typing import Final
 from stage4.clock import format_instant
 from stage4.security.certificate_chain import may_have_issued
 from stage4.security.certificate_facts import CertificateFacts, names_host
+from stage4.security.certificates import has_stray_text, is_der, pem_labels
 from stage4.security.known_keys import known_key
 
 LEAF_LIFETIME_DAYS: Final = 398.0
@@ -78,6 +79,15 @@ def of_authority(facts: CertificateFacts, now: datetime, *, anchor: bool) -> tup
 def of_file(leaf_file: Sequence[CertificateFacts], anchors: Sequence[CertificateFacts]) -> tuple[Lint, ...]:
     """What is wrong with the company a leaf keeps in its file: the leaf first, then the CAs up to the anchor."""
     return _gravest_first(tuple(_company(leaf_file, anchors)))
+
+
+def of_content(content: bytes, path: object) -> tuple[Lint, ...]:
+    """Whether a file of certificates is strict PEM with nothing else in it, as a service needs it (RFC 7468)."""
+    if is_der(content):
+        return (Lint(Topic.FILE, Level.FAIL, "security.certificate_der", {"path": path}),)
+    if has_stray_text(content) or set(pem_labels(content)) != {"CERTIFICATE"}:
+        return (Lint(Topic.FILE, Level.FAIL, "audit.stray_text", {"path": path}),)
+    return ()
 
 
 def of_issuer(leaf: CertificateFacts, authorities: Sequence[CertificateFacts]) -> tuple[Lint, ...]:
