@@ -20,7 +20,7 @@ from stage4.audit.report import judge
 from stage4.config import load
 from stage4.testing.clock import ManualClock
 from support.audits import NOW, demo_installation
-from support.certificates import CLIENT, SERVER, Made, crl_pem, key_pem, make, pem, revocation_list
+from support.certificates import CLIENT, SERVER, Made, crl_pem, key_pem, make, pem, revocation_list, rsa_key
 
 SERVER_FILE, CLIENT_FILE, CA_FILE = (f"secrets/mtls/core-oem-{role}.pem" for role in ("server", "client", "ca"))
 KEY_FILE = "secrets/mtls/core-oem-server-key.pem"
@@ -223,3 +223,37 @@ def test_an_intermediate_in_the_file_is_judged_like_the_anchor(root: Path, envir
     assert ("server#1", "warn", "cert.no_key_usage") in said(root, environ, "X509-12")
     assert ("server#1", "fail", "audit.expires_now") in said(root, environ, "X509-08")
     assert ("server", "warn", "cert.outlives_issuer") in said(root, environ, "X509-08")
+
+
+def test_a_bundle_as_the_generators_of_the_field_make_it_is_warned_of_and_does_not_fail(
+    root: Path, environ: dict[str, str]
+) -> None:
+    """RSA, a year for everything, key identifiers nowhere, a client without a name."""
+    life = {"begins": NOW - timedelta(days=5), "ends": NOW + timedelta(days=360), "identifiers": False}
+    usages = ("digital_signature", "key_encipherment")
+    ca_usages = ("digital_signature", "content_commitment", "key_cert_sign", "crl_sign")
+    ca = make("Desk Root CA", ca=True, key=rsa_key(2048), path_length=1, usages=ca_usages, **life)  # type: ignore[arg-type]
+    server = make("Desk Trading Daemon", ca, key=rsa_key(2048), eku=SERVER, sans=("localhost",), usages=usages, **life)  # type: ignore[arg-type]
+    client = make("Desk Desktop Shell", ca, key=rsa_key(2048), eku=CLIENT, usages=usages, **life)  # type: ignore[arg-type]
+    for role, made in (("ca", ca), ("server", server), ("client", client)):
+        (root / f"secrets/mtls/core-oem-{role}.pem").write_bytes(pem(made.certificate))
+        if role != "ca":
+            (root / f"secrets/mtls/core-oem-{role}-key.pem").write_bytes(key_pem(made.key))
+    core = root / "config/core.yaml"
+    text = core.read_text(encoding="utf-8")
+    core.write_text(
+        text.replace("host: 127.0.0.1\n    port: 8741", "host: localhost\n    port: 8741"), encoding="utf-8"
+    )
+
+    wrong = {
+        (finding.control, finding.subject, str(finding.outcome), finding.code)
+        for finding in findings(root, environ)
+        if finding.outcome not in (Outcome.PASS, Outcome.SKIPPED)
+    }
+
+    assert wrong == {
+        ("X509-13", "ca", "warn", "cert.no_key_identifiers"),
+        ("X509-13", "server", "warn", "cert.no_key_identifiers"),
+        ("X509-13", "client", "warn", "cert.no_key_identifiers"),
+        ("X509-13", "client/no_san", "warn", "cert.no_san"),
+    }
