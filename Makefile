@@ -40,6 +40,7 @@ soak: $(VENV)/.soak-ready .tools/.ready
 
 docs: $(VENV)/.dev-ready
 	@$(BIN)/python tools/generate_docs.py
+	@$(BIN)/python tools/certificate_corpus.py
 
 clean:
 	rm -rf $(VENV) .tools build .mypy_cache .ruff_cache .pytest_cache .hypothesis

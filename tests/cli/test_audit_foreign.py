@@ -76,7 +76,7 @@ def test_the_public_shape_is_read_where_its_sections_stand(tmp_path: Path) -> No
     inline = next(r for r in answer.document["results"] if r["code"] == "audit.inline_secret")
     text = (FOREIGN / "public.yaml").read_text(encoding="utf-8").splitlines()
     assert "token_value" in text[inline["params"]["line"] - 1]
-    assert "dudzian-metrics-reader-2026" not in answer.out + answer.err
+    assert "desk-metrics-reader-2026" not in answer.out + answer.err
     grid = "runtime.multi_strategy_schedulers.core_multi.schedules.grid_asia.strategy"
     assert ("AUD-03", grid, "audit.setting_names_nothing") in answer.results("warn")
 

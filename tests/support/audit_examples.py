@@ -7,14 +7,10 @@ from datetime import timedelta
 
 from stage4.audit.comparison import Summary
 from stage4.audit.evidence import (
-    AuthorityProfile,
-    Chain,
     DirectoryFacts,
     Evidence,
     FileFacts,
-    KeyFile,
     LogVerdict,
-    Pair,
     Problem,
     Secret,
     ServiceFacts,
@@ -25,8 +21,9 @@ from stage4.audit.finding import Outcome
 from stage4.audit.policy import RequiredRotation
 from support import audits
 from support.audit_example import Example
-from support.audits import BUNDLE, GOOD, LOG, NOW, POLICY, ROTATED, TOKENS, certificate_file, token
+from support.audits import GOOD, LOG, NOW, POLICY, ROTATED, TOKENS, certificate_file, token
 from support.live_examples import LIVE_EXAMPLES
+from support.x509_examples import X509_EXAMPLES
 
 FAIL, WARN, UNKNOWN = Outcome.FAIL, Outcome.WARN, Outcome.UNKNOWN
 ASKED = replace(POLICY, check_paths=True)
@@ -49,12 +46,6 @@ def first_token(**changes: object) -> Evidence:
     return audits.tokens(replace(TOKENS[0], **changes), *TOKENS[1:])  # type: ignore[arg-type]
 
 
-def authority(**changes: object) -> Evidence:
-    """Healthy but for the profile of the CA."""
-    profile = replace(AuthorityProfile(True, True), **changes)  # type: ignore[arg-type]
-    return audits.bundle(certificates=(replace(certificate_file("ca"), authority=profile), *BUNDLE.certificates[1:]))
-
-
 def file(**changes: object) -> Evidence:
     """Healthy but for the first file."""
     first, *others = audits.FILES.facts
@@ -67,109 +58,8 @@ def believed(**changes: object) -> Evidence:
 
 
 DAY = timedelta(days=1)
-SOON = NOW + 5 * DAY
 EXAMPLES = (
-    Example(
-        "X509-01",
-        "a file is unreadable",
-        audits.bundle(keys=(KeyFile("server_key", "k", LOCKED),)),
-        UNKNOWN,
-        "files.unreadable",
-    ),
-    Example(
-        "X509-01",
-        "a file has more in it than PEM",
-        audits.bundle(keys=(KeyFile("server_key", "k", stray_text=True),)),
-        FAIL,
-        "audit.stray_text",
-    ),
-    Example("X509-02", "a file is missing", audits.bundle(keys=BUNDLE.keys[:1]), FAIL, "audit.bundle_incomplete"),
-    Example(
-        "X509-02", "another bundle is meant", audits.bundle(foreign_names=("old-ca.pem",)), FAIL, "audit.bundle_foreign"
-    ),
-    Example("X509-03", "a key differs", audits.bundle(pairs=(Pair("server", False),)), FAIL, "audit.key_differs"),
-    Example(
-        "X509-03", "a key is unread", audits.bundle(pairs=(Pair("server", None),)), UNKNOWN, "audit.pair_unreadable"
-    ),
-    Example(
-        "X509-04",
-        "the server has another name",
-        audits.bundle(chains=(Chain("server", "server", "localhost", "wrong_host"),)),
-        FAIL,
-        "security.chain_wrong_host",
-    ),
-    Example(
-        "X509-04",
-        "there is no chain to judge",
-        audits.bundle(chains=(Chain("server", "server", "localhost", None),)),
-        UNKNOWN,
-        "audit.chain_unreadable",
-    ),
-    Example(
-        "X509-05",
-        "the client comes from elsewhere",
-        audits.bundle(chains=(Chain("client", "client", None, "unknown_issuer"),)),
-        FAIL,
-        "security.chain_unknown_issuer",
-    ),
-    Example(
-        "X509-06", "one key serves two", audits.certificate("client", spki_sha256="2" * 64), FAIL, "audit.key_shared"
-    ),
-    Example("X509-06", "the CA serves", audits.certificate("server", is_ca=True), FAIL, "audit.leaf_is_ca"),
-    Example("X509-06", "any purpose", audits.certificate("server", eku=None), FAIL, "audit.any_purpose"),
-    Example(
-        "X509-06",
-        "two purposes",
-        audits.certificate("client", eku=("serverAuth", "clientAuth")),
-        FAIL,
-        "audit.both_purposes",
-    ),
-    Example("X509-07", "expired", audits.certificate("server", not_after=NOW - DAY), FAIL, "audit.expired"),
-    Example("X509-07", "not begun", audits.certificate("ca", not_before=NOW + DAY), FAIL, "audit.not_yet_valid"),
-    Example("X509-08", "ends in a day", audits.certificate("client", not_after=NOW + DAY), FAIL, "audit.expires_now"),
-    Example("X509-08", "ends in five days", audits.certificate("client", not_after=SOON), WARN, "audit.expires_soon"),
-    Example(
-        "X509-08",
-        "most of its life is over",
-        audits.certificate("server", not_before=NOW - 90 * DAY, not_after=NOW + 30 * DAY),
-        WARN,
-        "audit.life_used",
-    ),
-    Example(
-        "X509-08",
-        "outlives its CA",
-        audits.certificate("server", not_after=NOW + 500 * DAY),
-        WARN,
-        "audit.outlives_issuer",
-    ),
-    Example("X509-09", "SHA-1", audits.certificate("server", signature_hash="sha1"), FAIL, "audit.weak_signature"),
-    Example(
-        "X509-10",
-        "RSA of 1024 bits",
-        audits.certificate("client", key_kind="rsa", key_bits=1024, key_curve=None),
-        FAIL,
-        "audit.weak_key",
-    ),
-    Example(
-        "X509-11",
-        "the demo CA in production",
-        audits.bundle(certificates=(replace(certificate_file("server"), demo=True),)),
-        FAIL,
-        "audit.demo_certificate",
-    ),
-    Example("X509-12", "no CA", audits.certificate("ca", is_ca=False), FAIL, "audit.ca_is_no_ca"),
-    Example("X509-12", "may not sign", authority(signs_certificates=False), FAIL, "audit.ca_may_not_sign"),
-    Example("X509-12", "says it loosely", authority(constraints_critical=False), WARN, "audit.ca_profile_loose"),
-    Example("X509-13", "no key identifiers", audits.certificate("server", aki=None), WARN, "audit.no_key_identifiers"),
-    Example("X509-13", "no name", audits.certificate("client", sans=()), WARN, "audit.no_san"),
-    Example("X509-13", "a name with a space", audits.certificate("server", sans=("DNS:a b",)), WARN, "audit.bad_san"),
-    Example(
-        "X509-13",
-        "a life of two years",
-        audits.certificate("server", not_after=ROTATED + 730 * DAY),
-        WARN,
-        "audit.long_life",
-    ),
+    *X509_EXAMPLES,
     Example("FS-01", "readable by all", file(mode=0o666), FAIL, "audit.mode_open"),
     Example("FS-01", "readable by the group", file(mode=0o640), FAIL, "audit.mode_open"),
     Example("FS-01", "of another account", file(owner=0), FAIL, "audit.owner_foreign"),
@@ -221,21 +111,23 @@ EXAMPLES = (
     Example(
         "TLS-02",
         "more than PEM in it",
-        audits.bundle(client_ca=replace(BUNDLE.certificates[0], stray_text=True)),
+        audits.bundle(client_ca=replace(audits.BUNDLE.certificates[0], stray_text=True)),
         FAIL,
         "audit.stray_text",
     ),
     Example(
         "TLS-02",
         "the bundle's CA cannot be read",
-        audits.bundle(certificates=(replace(BUNDLE.certificates[0], certificates=()), *BUNDLE.certificates[1:])),
+        audits.bundle(
+            certificates=(replace(audits.BUNDLE.certificates[0], certificates=()), *audits.BUNDLE.certificates[1:])
+        ),
         UNKNOWN,
         "audit.believes_unread",
     ),
     Example(
         "TLS-03",
         "there is no certificate to compare",
-        replace(metrics(), bundle=replace(BUNDLE, certificates=BUNDLE.certificates[:1])),
+        replace(metrics(), bundle=replace(audits.BUNDLE, certificates=audits.BUNDLE.certificates[:1])),
         UNKNOWN,
         "audit.pin_unproven",
     ),

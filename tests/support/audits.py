@@ -9,7 +9,6 @@ from pathlib import Path
 from stage4.app.installing import create, read_environment
 from stage4.audit.comparison import Summary
 from stage4.audit.evidence import (
-    AuthorityProfile,
     Bundle,
     CertificateFile,
     Chain,
@@ -24,6 +23,8 @@ from stage4.audit.evidence import (
     LogVerdict,
     Pair,
     RegistryFacts,
+    Revocation,
+    RevocationFile,
     Secret,
     ServiceFacts,
     SigningKey,
@@ -51,13 +52,13 @@ def facts(role: str, **changes: object) -> CertificateFacts:
     certificate = CertificateFacts(
         subject=f"CN={role}",
         issuer="CN=ca",
-        serial=1,
+        serial={"ca": 1, "server": 2, "client": 3}.get(role, 4),
         sans=() if authority else (f"DNS:{role}",),
         not_before=ROTATED,
         not_after=ROTATED + timedelta(days=398 if authority else 120),
         eku=None if authority else ("clientAuth" if role == "client" else "serverAuth",),
         is_ca=authority,
-        aki="aa",
+        aki="bb",
         ski="bb",
         key_kind="ec",
         key_bits=256,
@@ -65,6 +66,9 @@ def facts(role: str, **changes: object) -> CertificateFacts:
         signature_hash="sha256",
         fingerprint={"ca": "a", "server": "b", "client": "c"}.get(role, "d") * 64,
         spki_sha256={"ca": "1", "server": "2", "client": "3"}.get(role, "4") * 64,
+        key_usage=("keyCertSign", "cRLSign") if authority else ("digitalSignature",),
+        key_usage_critical=True,
+        self_signed=authority,
     )
     return replace(certificate, **changes)  # type: ignore[arg-type]
 
@@ -74,7 +78,6 @@ def certificate_file(role: str, **changes: object) -> CertificateFile:
         role=role,
         path=f"secrets/mtls/core-oem-{role}.pem",
         certificates=(facts(role, **changes),),
-        authority=AuthorityProfile(constraints_critical=True, signs_certificates=role == "ca"),
     )
 
 
@@ -92,11 +95,16 @@ TOKENS = (
     token("operations", "alerts", "alerts.write"),
     token("scheduler:core", "scheduler", "runtime.schedule.read", "runtime.schedule.write"),
 )
+NOT_REVOKED = Revocation("good", "CN=server", "CN=ca", next_update=NOW + timedelta(days=7))
 BUNDLE = Bundle(
     certificates=tuple(certificate_file(role) for role in ("ca", "server", "client")),
     keys=tuple(KeyFile(f"{role}_key", f"secrets/mtls/core-oem-{role}-key.pem") for role in ("server", "client")),
     pairs=(Pair("server", True), Pair("client", True)),
-    chains=(Chain("server", "server", "localhost", "valid"), Chain("client", "client", None, "valid")),
+    chains=(
+        Chain("server", "server", "localhost", "valid", revocation=NOT_REVOKED),
+        Chain("client", "client", None, "valid", revocation=NOT_REVOKED),
+    ),
+    revocation_files=(RevocationFile("secrets/mtls/core-oem.crl", issuers=("CN=ca",)),),
     client_ca=replace(certificate_file("ca"), role="client_ca"),
 )
 FILES = Files(

@@ -85,7 +85,7 @@ def test_certificates_without_key_identifiers_are_a_warning_only(root: Path, env
 
     findings = wrong(root, environ)
 
-    assert {(f.outcome, f.code) for f in findings} == {(Outcome.WARN, "audit.no_key_identifiers")}
+    assert {(f.outcome, f.code) for f in findings} == {(Outcome.WARN, "cert.no_key_identifiers")}
 
 
 def test_an_rsa_key_proves_itself_against_its_certificate(root: Path, environ: dict[str, str]) -> None:
@@ -98,12 +98,12 @@ def test_an_rsa_key_proves_itself_against_its_certificate(root: Path, environ: d
 @pytest.mark.parametrize(
     ("server", "code"),
     [
-        (lambda ca: make("s", ca, key=rsa_key(1024), eku=SERVER, sans=("localhost",)), "audit.weak_key"),
-        (lambda ca: make("s", ca, eku=(*SERVER, *CLIENT), sans=("localhost",)), "audit.both_purposes"),
-        (lambda ca: make("s", ca, sans=("localhost",)), "audit.any_purpose"),
+        (lambda ca: make("s", ca, key=rsa_key(1024), eku=SERVER, sans=("localhost",)), "cert.weak_key"),
+        (lambda ca: make("s", ca, eku=(*SERVER, *CLIENT), sans=("localhost",)), "cert.both_purposes"),
+        (lambda ca: make("s", ca, sans=("localhost",)), "cert.any_purpose"),
         (lambda ca: make("s", ca, eku=SERVER, sans=("elsewhere",)), "security.chain_wrong_host"),
         (lambda ca: make("s", eku=SERVER, sans=("localhost",)), "security.chain_unknown_issuer"),
-        (lambda ca: make("s", ca, ca=True, eku=SERVER, sans=("localhost",)), "audit.leaf_is_ca"),
+        (lambda ca: make("s", ca, ca=True, eku=SERVER, sans=("localhost",)), "cert.leaf_is_ca"),
     ],
 )
 def test_a_wrong_server_certificate_is_named(root: Path, environ: dict[str, str], server: object, code: str) -> None:

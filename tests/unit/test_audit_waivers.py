@@ -112,7 +112,7 @@ def test_a_warning_that_is_waived_is_counted_shown_and_decides_nothing() -> None
 
     assert report.status == "ok"
     assert report.counts[Outcome.WAIVED] == 1
-    assert ("server", "waived", "audit.no_key_identifiers") in said(report, "X509-13")
+    assert ("server", "waived", "cert.no_key_identifiers") in said(report, "X509-13")
     shown = "\n".join(lines(report, "en"))
     assert all(word in shown for word in ("waived: 1", "l2-marek", "po-anna", "OPS-1812", "December", "2026-12-23"))
 
@@ -164,7 +164,7 @@ def test_a_waiver_holds_to_the_end_of_its_last_day(days: int) -> None:
 def test_an_expired_waiver_accepts_nothing_and_fails() -> None:
     report = judged(NO_AKI, waiver(expires=NOW.date() - timedelta(days=1)))
 
-    assert ("server", "warn", "audit.no_key_identifiers") in said(report, "X509-13")
+    assert ("server", "warn", "cert.no_key_identifiers") in said(report, "X509-13")
     assert (own(report).outcome, own(report).code) == (Outcome.FAIL, "audit_report.waiver_expired")
     assert report.waivers[0].state == "expired"
 

@@ -51,6 +51,7 @@ def collect(
         key_paths.append(installation.path(tls.private_key_path))
     key_paths += backed_up_keys(installation.root)
     public_paths = [path for role, path in material.items() if not role.endswith("_key")]
+    public_paths += [installation.path(name) for name in installation.settings.execution.mtls.crls]
     registry_paths = {
         "tls": installation.path(installation.settings.execution.mtls.rotation_registry),
         "keys": installation.path(installation.settings.observability.key_rotation.registry_path),
@@ -61,6 +62,7 @@ def collect(
     certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
     waivers, waivers_problem = _waivers(place)
     granted = [installation.root / WAIVERS] if waivers or waivers_problem else []
+    certificates += [installation.path(file.path) for file in found.revocation_files if file.problem is None]
     registries = tuple(_registry(place, name, path) for name, path in registry_paths.items())
     journal = journal_path(installation.root, bundle)
     return Evidence(

@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from stage4 import files
-from stage4.audit.evidence import AuthorityProfile, Bundle, CertificateFile, Chain, KeyFile, Pair
+from stage4.audit.evidence import Bundle, CertificateFile, Chain, KeyFile, Pair, Revocation, RevocationFile
 from stage4.audit.reading import Place, printable, problem_of
 from stage4.config import Installation
 from stage4.config.settings import MetricsService
 from stage4.errors import Stage4Error
-from stage4.security import certificates
+from stage4.security import certificates, revocation
 from stage4.security.demo_pki import bundle_paths, is_demo
+from stage4.security.revocation import RevocationList
 
 _NAMED: Final = re.compile(r"(.+)-(?:ca|server|server-key|client|client-key)\.pem")
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})
@@ -78,11 +79,15 @@ def collect(installation: Installation, bundle: str, now: datetime) -> Bundle:
         if path
     }
     roles = [role for role in paths if f"{role}_key" in paths]
+    lists: list[RevocationList] = []
+    named_lists = installation.settings.execution.mtls.crls
+    revocation_files = [_revocation_file(place, installation.path(name), lists) for name in named_lists]
     return Bundle(
         certificates=tuple(certificate_files),
         keys=tuple(key_files),
         pairs=tuple(Pair(role, _matches(loaded.get(role), keys.get(f"{role}_key"))) for role in roles),
-        chains=tuple(_chains(roles, loaded, _hosts(services, roles), now)),
+        chains=tuple(_chains(roles, loaded, lists, _hosts(services, roles), now)),
+        revocation_files=tuple(revocation_files),
         client_ca=client_cas.get("metrics_service"),
         risk_client_ca=client_cas.get("risk_service"),
         authority_keys=tuple(_authority_keys(place, installation, loaded)),
@@ -109,10 +114,20 @@ def _certificate_file(
         role=role,
         path=shown,
         certificates=facts,
-        stray_text=certificates.has_stray_text(pem),
-        authority=_authority(found[0]),
-        demo=is_demo(found[0]),
+        stray_text=certificates.has_stray_text(pem) or set(certificates.pem_labels(pem)) != {"CERTIFICATE"},
+        demo=any(map(is_demo, found)),
     )
+
+
+def _revocation_file(place: Place, path: Path, lists: list[RevocationList]) -> RevocationFile:
+    shown = place.shown(path)
+    try:
+        found = revocation.load_lists(path)
+    except Stage4Error as error:
+        return RevocationFile(shown, problem_of(error, place))
+    lists += found
+    issuers = tuple(each.name for each in found)
+    return RevocationFile(shown, issuers=issuers, entries=sum(each.entries for each in found))
 
 
 def _key_file(place: Place, role: str, path: Path, keys: dict[str, PrivateKeyTypes]) -> KeyFile:
@@ -132,16 +147,6 @@ def _spki(key: PrivateKeyTypes) -> str:
     return hashlib.sha256(public).hexdigest()
 
 
-def _authority(certificate: x509.Certificate) -> AuthorityProfile:
-    extensions = certificate.extensions
-    critical, signs = False, None
-    with suppress(x509.ExtensionNotFound):
-        critical = extensions.get_extension_for_class(x509.BasicConstraints).critical
-    with suppress(x509.ExtensionNotFound):
-        signs = extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
-    return AuthorityProfile(critical, signs)
-
-
 def _matches(chain: list[x509.Certificate] | None, key: PrivateKeyTypes | None) -> bool | None:
     return None if not chain or key is None else certificates.key_matches(chain[0], key)
 
@@ -153,7 +158,7 @@ def _host(bound: str) -> str:
 
 def _hosts(services: Mapping[str, MetricsService], roles: Sequence[str]) -> dict[str, list[str]]:
     """Where each certificate is met: the bundle's own stands for every enabled service that has no other."""
-    hosts: dict[str, list[str]] = {}
+    hosts: dict[str, list[str]] = {"server": []}
     for name, service in services.items():
         met = hosts.setdefault(name if name in roles else "server", [])
         if service.enabled and _host(service.host) not in met:
@@ -162,7 +167,11 @@ def _hosts(services: Mapping[str, MetricsService], roles: Sequence[str]) -> dict
 
 
 def _chains(
-    roles: list[str], loaded: Certificates, hosts: Mapping[str, Sequence[str]], now: datetime
+    roles: list[str],
+    loaded: Certificates,
+    lists: list[RevocationList],
+    hosts: Mapping[str, Sequence[str]],
+    now: datetime,
 ) -> Iterator[Chain]:
     anchors = loaded.get("ca", [])
     for role, named in ((each, host) for each in roles for host in hosts.get(each, (None,))):
@@ -176,7 +185,12 @@ def _chains(
         except Stage4Error as error:
             yield Chain(role, purpose, named, None, str(error))
         else:
-            yield Chain(role, purpose, named, verdict.reason.value, verdict.detail)
+            answer = None
+            if verdict.ok:
+                said = revocation.judge_path(verdict.path, lists, intermediates=chain[1:], anchors=anchors, now=now)
+                ended = (said.revoked_at, said.reason, said.next_update)
+                answer = Revocation(said.state.value, said.subject, said.issuer, *ended)
+            yield Chain(role, purpose, named, verdict.reason.value, verdict.detail, answer)
 
 
 def _authority_keys(place: Place, installation: Installation, loaded: Certificates) -> Iterator[str]:

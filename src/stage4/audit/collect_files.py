@@ -99,6 +99,7 @@ def referred_paths(installation: Installation) -> list[Path]:
         mtls.server_key,
         mtls.client_certificate,
         mtls.client_key,
+        *mtls.crls,
         mtls.rotation_registry,
         settings.observability.key_rotation.registry_path,
         settings.execution.live_router.decision_log.hmac_key_path,

@@ -30,14 +30,6 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorityProfile:
-    """What makes a certificate a CA (RFC 5280 4.2.1.3 and 4.2.1.9)."""
-
-    constraints_critical: bool
-    signs_certificates: bool | None  # None: no key usage extension
-
-
-@dataclass(frozen=True, slots=True)
 class CertificateFile:
     """A file of a bundle that should hold certificates, the leaf first."""
 
@@ -46,7 +38,6 @@ class CertificateFile:
     problem: Problem | None = None
     certificates: tuple[CertificateFacts, ...] = ()
     stray_text: bool = False
-    authority: AuthorityProfile | None = None  # of the first certificate, for a CA
     demo: bool = False  # from the authority that makes demo bundles
 
 
@@ -70,14 +61,40 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationFile:
+    """A file that should hold certificate revocation lists; `issuers` are those it has lists of."""
+
+    path: str
+    problem: Problem | None = None
+    issuers: tuple[str, ...] = ()
+    entries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """What the lists say of a path: `state` is a `RevocationState`, `subject` the certificate that it is about."""
+
+    state: str
+    subject: str = ""
+    issuer: str = ""
+    revoked_at: datetime | None = None
+    reason: str | None = None
+    next_update: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
-    """How a peer would judge a leaf; `reason` is a `ChainReason`, None where there was nothing to judge."""
+    """How a peer would judge a leaf; `reason` is a `ChainReason`, None where there was nothing to judge.
+
+    `revocation` is what the lists say of the leaf and its CAs, None where no chain leads to the anchor.
+    """
 
     role: str
     purpose: str  # server or client
     host: str | None
     reason: str | None
     detail: str = ""
+    revocation: Revocation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +105,7 @@ class Bundle:
     keys: tuple[KeyFile, ...] = ()
     pairs: tuple[Pair, ...] = ()
     chains: tuple[Chain, ...] = ()
+    revocation_files: tuple[RevocationFile, ...] = ()
     client_ca: CertificateFile | None = None  # what the metrics service believes
     risk_client_ca: CertificateFile | None = None  # what the risk service believes
     authority_keys: tuple[str, ...] = ()  # files in the bundle directory that hold the CA's private key

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "init": ("stage4.cli.init", "init"),
     "config": ("stage4.cli.config", "config"),
+    "cert": ("stage4.cli.cert", "cert"),
     "run": ("stage4.cli.run", "run"),
     "serve": ("stage4.cli.serve", "serve"),
     "demo": ("stage4.cli.demo", "demo"),

@@ -114,6 +114,7 @@ class Mtls(Section, frozen=True, kw_only=True):
     server_key: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+    crls: tuple[str, ...] = ()
     rotation_registry: str = "var/security/tls_rotation.json"
 
 

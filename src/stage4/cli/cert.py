@@ -1,0 +1,201 @@
+"""`stage4 cert show|verify`: one certificate at the keyboard, judged as the audit judges those of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from stage4.cli import _run
+from stage4.cli._cert import (
+    fact_lines,
+    facts_document,
+    judgement_document,
+    lint_document,
+    lint_line,
+    next_steps,
+    reasons,
+)
+from stage4.cli.root import Session
+from stage4.clock import SystemClock, format_instant, parse_instant
+from stage4.errors import ExitCode, Stage4Error, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from cryptography import x509
+
+    from stage4.security.certificate_facts import CertificateFacts
+    from stage4.security.certificate_lints import Lint
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def cert() -> None:
+    """Certificates: what one says, and whether a peer would accept it; needs no installation."""
+
+
+@cert.command()
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=_FILE)
+@click.option("--at", metavar="TIME", help="Judge as of this instant (RFC 3339); default: now.")
+@click.pass_obj
+def show(session: Session, paths: tuple[Path, ...], at: str | None) -> int:
+    """Print what the certificates in PEM or DER files say, and what is wrong with them."""
+    now = _instant(at)
+    outcomes, documents = set(), []
+    for path in paths:
+        try:
+            certificates, file_lints = _read(path)
+        except Stage4Error as error:
+            _run.say_error(error, session.language)
+            outcomes.add(ExitCode.CANNOT_TELL if isinstance(error, Unavailable) else ExitCode.NO)
+            documents.append({"path": str(path), "error": _run.error_document("stage4.cert/1", error)["error"]})
+            continue
+        rows = list(_described(certificates, now))
+        if not session.as_json:
+            for index, (facts, lints) in enumerate(rows):
+                click.echo(str(path) if len(rows) == 1 else f"{path} #{index}")
+                for line in fact_lines(facts, now, session.language):
+                    click.echo(f"  {line}")
+                for lint in lints if index else (*file_lints, *lints):
+                    click.echo(f"  {lint_line(lint, session.language)}")
+        shown = [facts_document(facts, lints) for facts, lints in rows]
+        faults = [lint_document(lint) for lint in file_lints]
+        documents.append({"path": str(path), "lints": faults, "certificates": shown})
+    code = min((outcome for outcome in outcomes), default=ExitCode.DONE)
+    session.emit({"schema": "stage4.cert/1", "exit_code": int(code), "at": format_instant(now), "files": documents})
+    return code
+
+
+@cert.command()
+@click.argument("path", metavar="FILE", type=_FILE)
+@click.option("--anchor", metavar="FILE", required=True, type=_FILE, help="The CA that the other side trusts.")
+@click.option("--intermediates", metavar="FILE", type=_FILE, help="CAs between the two that do not stand in FILE.")
+@click.option("--role", type=click.Choice(["server", "client"]), required=True, help="What it is used as.")
+@click.option("--name", metavar="DNS:…|IP:…", help="The name under which it is reached or has to be known.")
+@click.option("--crl", "lists", metavar="FILE", multiple=True, type=_FILE, help="A revocation list; may be repeated.")
+@click.option("--at", metavar="TIME", help="Judge as of this instant (RFC 3339); default: now.")
+@click.pass_obj
+def verify(
+    session: Session,
+    path: Path,
+    anchor: Path,
+    intermediates: Path | None,
+    role: Literal["server", "client"],
+    name: str | None,
+    lists: tuple[Path, ...],
+    at: str | None,
+) -> int:
+    """Judge one certificate as the audit does: the verdict, the reasons, what to do next.
+
+    Exit codes: 0 accepted (warnings may stand), 1 refused, 2 a wrong call or a wrong --anchor, 3 cannot tell.
+    """
+    from stage4.security.certificate_judgement import judge
+    from stage4.security.revocation import load_lists
+
+    now = _instant(at)
+    host = None if name is None else _host(name)
+    anchors = _read(anchor)[0]
+    above = _read(intermediates)[0] if intermediates else []
+    revocation_lists = [each for one in lists for each in load_lists(one)]
+    about: dict[str, object] = {"path": str(path), "role": role, "name": name, "at": format_instant(now)}
+    try:
+        (leaf, *together), file_lints = _read(path)
+    except UsageError as error:
+        # The call is right, and the answer is no: this is not a certificate that anybody could accept.
+        _speak(session, [_line("fail", path, session), *_run.error_lines(error, session.language)])
+        document = {**_run.error_document("stage4.cert_verify/1", error), "exit_code": int(ExitCode.NO)}
+        session.emit({**document, "verdict": "fail", **about})
+        return ExitCode.NO
+    judgement = judge(
+        leaf,
+        above,
+        anchors,
+        revocation_lists,
+        purpose=role,
+        host=host or (_own_name(leaf) if role == "server" else None),
+        now=now,
+        together=together,
+    )
+    found = [(str(path), lint) for lint in file_lints]
+    judgement = replace(judgement, lints=(*found, *judgement.lints))
+    asked = role == "client" or name is not None
+    verdict = "fail" if judgement.failed else "warn" if judgement.warned or not asked else "ok"
+    code = ExitCode.NO if judgement.failed else ExitCode.DONE
+    steps = next_steps(judgement, role, session.language)
+    _speak(session, [_line(verdict, path, session), *reasons(judgement, asked, session.language)])
+    _speak(session, [f"-> {step}" for step in steps])
+    session.emit(
+        {
+            "schema": "stage4.cert_verify/1",
+            "exit_code": int(code),
+            "verdict": verdict,
+            **about,
+            **judgement_document(judgement),
+            "name_judged": asked,
+            "next": next_steps(judgement, role, "en"),
+        }
+    )
+    return code
+
+
+def _instant(at: str | None) -> datetime:
+    return parse_instant(at) if at else SystemClock().now()
+
+
+def _read(path: Path) -> tuple[list[x509.Certificate], tuple[Lint, ...]]:
+    """The certificates of a file, and what is wrong with the file itself."""
+    from stage4 import files
+    from stage4.security.certificate_lints import of_content
+    from stage4.security.certificates import PEM_LIMIT, parse_either
+
+    content = files.read_limited(path, PEM_LIMIT)
+    return parse_either(content, path), of_content(content, str(path))
+
+
+def _host(name: str) -> str:
+    """The host of `DNS:localhost` or `IP:127.0.0.1`."""
+    kind, _, host = name.partition(":")
+    if kind not in ("DNS", "IP") or not host:
+        raise UsageError("cert.bad_name", name=name)
+    return host
+
+
+def _own_name(leaf: x509.Certificate) -> str:
+    """A name that a server certificate has itself, where nobody asked for one."""
+    from stage4.security.certificates import facts_of
+
+    names = [san for san in facts_of(leaf).sans if san.startswith(("DNS:", "IP:"))]
+    return names[0].partition(":")[2].replace("*", "any", 1) if names else "localhost"
+
+
+def _described(
+    certificates: Sequence[x509.Certificate], now: datetime
+) -> Iterator[tuple[CertificateFacts, tuple[Lint, ...]]]:
+    from stage4.security import certificate_lints
+    from stage4.security.certificates import facts_of
+
+    everything = [facts_of(certificate) for certificate in certificates]
+    for index, facts in enumerate(everything):
+        if facts.is_ca:
+            yield facts, certificate_lints.of_authority(facts, now, anchor=facts.self_signed)
+        else:
+            company = certificate_lints.of_file(everything, ()) if index == 0 else ()
+            yield facts, (*certificate_lints.of_leaf(facts, now), *company)
+
+
+def _speak(session: Session, lines: Sequence[str]) -> None:
+    for line in lines:
+        if session.as_json:
+            _run.say(line)
+        else:
+            click.echo(line)
+
+
+def _line(verdict: str, path: Path, session: Session) -> str:
+    return session.text(f"cert.verdict_{verdict}", path=path)
