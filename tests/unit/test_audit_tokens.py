@@ -329,3 +329,26 @@ def test_a_name_cannot_write_a_line_of_its_own_into_the_report(room: Room) -> No
     assert begins <= {"audit:", "FAIL", "warn", "CANNOT", "", "kept", "since"}
     assert "audit: ok" not in answer.err.splitlines()
     assert ("FS-01", "secrets/decision_log/\\udcff\\nok.key", "audit.mode_open") in answer.results("fail")
+
+
+def test_stored_evidence_is_judged_as_the_installation_was(room: Room) -> None:
+    raw = base64.b64decode(ring_text(room))
+    room.environ["CORE_SCHEDULER_TOKEN"] = raw.hex()
+    room.environ["LIVE_DECISION_LOG_HMAC"] = "short"
+    room.edit("token_file: secrets/detector.token", f"token_hash: '{digest(raw.hex(), 'sha512')}'")
+    room.edit("x-stage4-client: operations", "authorization: Bearer hunter2")
+    room.edit("  resource_limits:\n", RISK)
+    (room.root / "secrets").chmod(0o777)
+    fresh = room.audit()
+    evidence = Path(fresh.document["stored"]).with_name("evidence.json")
+
+    again = room.audit("--evidence", str(evidence))
+
+    groups = ("RBAC", "TLS-", "DLOG", "FS-0")
+    for outcome in ("pass", "warn", "fail", "unknown", "skipped"):
+        mine = {finding for finding in again.results(outcome) if finding[0][:4] in groups}
+        assert mine == {finding for finding in fresh.results(outcome) if finding[0][:4] in groups}
+    kept = evidence.read_text(encoding="utf-8")
+    for secret in (raw.hex(), ring_text(room), "hunter2"):
+        assert secret not in kept
+        assert hashlib.sha256(secret.encode()).hexdigest() not in kept
