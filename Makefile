@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= .demo
 JOBS   ?= 2
-FUZZ   := log gzip zstd v2 ring note proof
+FUZZ   := log gzip zstd v2 ring keys manifest note proof
 FUZZ_SECONDS ?= 60
 
 .PHONY: help run test lint bench soak docs clean

@@ -8,6 +8,7 @@ says; the tests do the same.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ import msgspec
 
 from stage4 import errors, files, words
 from stage4.audit.controls import BASELINE, CONTROLS
+from stage4.audit.finding import Control
 from stage4.clock import format_duration
 from stage4.config import load, settings
 from stage4.monitoring.alerts import AlertRule, rules_of
@@ -34,6 +36,16 @@ _NAMED_TYPES = {
     settings.Window: "type_window",
 }
 _PLAIN_TYPES = {str: "type_text", bool: "type_switch", int: "type_whole", float: "type_number"}
+_WAIVER = """\
+waivers:
+  - control: X509-13
+    subject: "ser*"
+    owner: l2-marek
+    approver: po-anna
+    ticket: OPS-1812
+    justification: the exchange's CA writes no key identifiers; a new one comes in December
+    granted: 2026-11-23
+    expires: 2026-12-31"""
 _BOUNDS = {"gt": "> ", "ge": "≥ ", "lt": "< ", "le": "≤ "}
 
 
@@ -75,18 +87,32 @@ def settings_page(lang: Language) -> str:
 
 
 def controls_page(lang: Language) -> str:
-    """Every control of the audit."""
-    baseline = {control.id for control in BASELINE}
-    rows = [
-        (
-            f"`{control.id}`" + (" *" if control.id in baseline else ""),
-            words.text(control.code, lang),
-            words.hint(control.code, lang) or "",
-        )
-        for control in CONTROLS
+    """Every control of the audit by its group, and the form of a waiver."""
+    parts = [_head("controls", lang)]
+    for group, controls in itertools.groupby(CONTROLS, key=lambda control: control.group):
+        held = list(controls)
+        parts += [f"## {group}: {words.text(held[0].group_code, lang)}", ""]
+        for control in held:
+            parts += _control(control, lang)
+    parts += [f"## {_say('waivers', lang)}", "", _say("waivers_intro", lang), "", "```yaml", _WAIVER, "```"]
+    return _page(parts)
+
+
+def _control(control: Control, lang: Language) -> list[str]:
+    def say(name: str, /, **params: object) -> str:
+        return words.text(f"audit_report.{name}", lang, **params)
+
+    star = " *" if control in BASELINE else ""
+    lines = [
+        say("explain_severity", severity=say(f"severity_{control.severity}")),
+        say("explain_why", why=words.text(control.rationale_code, lang)),
+        say("explain_do", step=words.hint(control.code, lang)),
     ]
-    heads = [_say(name, lang) for name in ("control", "asks", "remedy")]
-    return _page([_head("controls", lang), *_table(heads, rows)])
+    if control.references:
+        lines.append(say("explain_references", references=", ".join(control.references)))
+    lines.append(say("explain_waivable" if control.waivable else "explain_not_waivable"))
+    heading = f"### `{control.id}`{star} {words.text(control.code, lang)}"
+    return [heading, "", *(f"- {line}" for line in lines), ""]
 
 
 def metrics_page(lang: Language) -> str:

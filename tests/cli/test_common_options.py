@@ -35,6 +35,34 @@ def test_a_failure_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["entry"] is None
 
 
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["show"], 0),
+        (["show", "99"], 1),
+        (["grep", "nowhere"], 1),
+        (["tail"], 0),
+        (["explain", "1"], 0),
+        (["explain", "99"], 1),
+        (["append", "--kind", "manual", "--category", "desk", "--stage", "L1", "--status", "open"], 0),
+        (["checkpoint"], 0),
+        (["archive"], 0),
+        (["key", "list"], 0),
+        (["key", "new"], 0),
+        (["key", "rotate", "--reason", "x"], 0),
+        (["verify"], 0),
+    ],
+    ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else str(value),
+)
+def test_a_document_says_how_the_command_ended_and_where(
+    room: Path, capsys: pytest.CaptureFixture[str], argv: list[str], code: int
+) -> None:
+    assert main(["log", *argv, "--json"]) == code
+    document = json.loads(capsys.readouterr().out)
+    assert list(document)[:3] == ["schema", "exit_code", "root"]
+    assert (document["exit_code"], document["root"]) == (code, str(room))
+
+
 def test_what_stands_after_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lang", "en", "log", "grep", "--", "--json"]) == 1
     assert not capsys.readouterr().out.startswith("{")

@@ -41,6 +41,11 @@ def test_an_entry_is_appended_and_verifies(room: LogRoom, capsys: pytest.Capture
     assert f"entry 4 (line 5) is on the disk in {room.path}" in capsys.readouterr().out
 
 
+def test_an_incident_is_stored_as_it_was_judged(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = answer(capsys, *CALL, "--incident", f" {INCIDENT}\n")
+    assert (code, document["entry"]["metadata"]) == (0, {"incident_id": INCIDENT})
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -55,7 +55,10 @@ def test_a_dry_run_and_a_small_log_change_nothing(room: LogRoom, capsys: pytest.
     code, document = answer(capsys, "--dry-run")
     assert (code, document["would_cut"], document["cut"], document["finished"]) == (0, True, None, [])
     assert main(["log", "archive", "--dry-run"]) == 0
-    assert "would be cut off; nothing was changed" in capsys.readouterr().out
+    size = f"{len(before):,}"
+    assert f"has {size} bytes and would be cut off; nothing was changed" in capsys.readouterr().out
+    assert main(["--lang", "pl", "log", "archive", "--dry-run"]) == 0
+    assert f"ma {size.replace(',', chr(0xA0))} B i zostałby odcięty" in capsys.readouterr().out
     code, document = answer(capsys, "--if-larger", "1")
     assert (code, document["would_cut"], document["cut"]) == (0, False, None)
     assert (room.path.read_bytes(), names(room)) == (before, ["runtime.jsonl"])

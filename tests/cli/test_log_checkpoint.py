@@ -95,6 +95,16 @@ def test_a_dry_run_changes_nothing(room: LogRoom, capsys: pytest.CaptureFixture[
     assert "Nothing is new since checkpoint 0 (entries 5)." in say(capsys, "log", "checkpoint", "--dry-run")[1]
 
 
+def test_a_dry_run_refuses_what_the_command_refuses(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    say(capsys, "log", "checkpoint")
+    pin = say(capsys, "log", "checkpoint", "--pin")[1]
+    room.put(room.lines()[:3])
+    for dry_run in (["--dry-run"], []):
+        code, document = answer(capsys, "checkpoint", *dry_run)
+        assert (code, document["error"]["code"]) == (3, "checkpoint.log_went_back")
+    assert say(capsys, "log", "checkpoint", "--pin")[:2] == (0, pin)
+
+
 def test_a_place_that_fails_is_exit_3_and_the_checkpoint_is_made(
     room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -149,15 +159,33 @@ def auditor(room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path, m
     return desk
 
 
-def test_an_auditor_checks_an_entry_with_the_pin_alone(auditor: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_pin_alone_does_not_tell_whether_todays_thief_made_the_proof(
+    auditor: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = say(capsys, "log", "check-proof", "entry.proof", "--pin", "pin")
-    assert (code, err) == (0, "")
-    assert "Proven: entry 2 belongs to log" in out
+    assert (code, err) == (3, "")
+    assert out.startswith("Cannot tell: entry 2 fits the checkpoint")
     assert "stage4_incident incident_note L1 recorded" in out
     assert "Only the stable key vouches" in out
     code, document = answer(capsys, "check-proof", "entry.proof", "--pin", "pin")
+    assert (code, document["exit_code"], document["proven"]) == (3, 3, None)
     assert (document["kind"], document["entry"]["seq"], document["size"]) == ("inclusion", 2, 9)
     assert (document["forward"], document["entry"]["metadata"]["number"]) == (False, 1)
+
+
+def test_the_auditors_own_checkpoint_vouches_for_an_entry(
+    auditor: Path, room: LogRoom, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = ("log", "check-proof", "entry.proof", "--pin", "pin", "--checkpoint", "5.checkpoint")
+    code, out, _ = say(capsys, *check)
+    assert (code, "ask for a proof of yours" in out) == (1, True)
+    monkeypatch.chdir(room.path.parents[2])
+    assert say(capsys, "log", "prove", "--seq", "2", "--to", "5", "--output", str(auditor / "entry.proof"))[0] == 0
+    monkeypatch.chdir(auditor)
+    code, out, _ = say(capsys, *check)
+    assert (code, "Your own checkpoint vouches" in out, "stable key" in out) == (0, True, False)
+    code, document = answer(capsys, *check[1:])
+    assert (document["own"], document["size"]) == (True, 5)
 
 
 def test_an_auditor_checks_the_growth_from_an_own_checkpoint(auditor: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,13 +224,13 @@ def test_the_entry_that_the_auditor_holds_is_compared_with_the_proof(
 ) -> None:
     check = ("log", "check-proof", "entry.proof", "--pin", "pin", "--entry", "line")
     (auditor / "line").write_bytes(room.lines()[2] + b"\n")
-    assert say(capsys, *check)[0] == 0
+    assert say(capsys, *check)[0] == 3
     (auditor / "line").write_bytes(room.lines()[1] + b"\n")
     assert say(capsys, *check)[:2] == (1, "Not proven: the entry given is another one than in the proof.\n")
     proof = auditor / "entry.proof"
     proof.write_text("".join(line for line in proof.read_text().splitlines(True) if not line.startswith("extra")))
     (auditor / "line").write_bytes(room.lines()[2])
-    assert say(capsys, *check)[0] == 0
+    assert say(capsys, *check)[0] == 3
     code, _, err = say(capsys, *check[:-2])
     assert (code, "does not hold the entry" in err) == (2, True)
 
@@ -215,7 +243,7 @@ def test_a_file_that_is_none_of_its_kind_is_exit_2(
     file = "growth.proof" if name == "5.checkpoint" else "entry.proof"
     code, _, err = say(capsys, "log", "check-proof", file, "--pin", "pin", "--checkpoint", "5.checkpoint")
     assert code == 2
-    assert err.startswith(f"error: {name}: ")
+    assert err.startswith("error: pin, line 1: " if name == "pin" else f"error: {name}: ")
 
 
 def test_an_empty_pin_is_exit_2_and_a_missing_file_exit_3(auditor: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +258,8 @@ def test_an_empty_pin_is_exit_2_and_a_missing_file_exit_3(auditor: Path, capsys:
     [
         ((), 2, "give either --seq or --from"),
         (("--seq", "1", "--from", "5"), 2, "give either --seq or --from"),
-        (("--seq", "1", "--to", "5"), 2, "give either --seq or --from"),
+        (("--seq", "1", "--to", "6"), 2, "no checkpoint has 6 entries; the nearest: 5, 7, 9"),
+        (("--seq", "6", "--to", "5"), 2, "the checkpoint of 5 entries does not cover entry 6"),
         (("--to", "5"), 2, "give either --seq or --from"),
         (("--from", "6"), 2, "no checkpoint has 6 entries; the nearest: 5, 7, 9"),
         (("--from", "7", "--to", "5"), 2, "the older size 7 is larger than the newer one, 5"),

@@ -62,6 +62,11 @@ def secrets_of(room: LogRoom) -> list[str]:
     return [path.read_text().strip() for path in room.ring.path.parent.glob("*.key")]
 
 
+def newest_secret(room: LogRoom) -> Path:
+    """The file with the secret of the key in force."""
+    return room.ring.path.with_name(f"{KeyRing.load(room.ring.path, {}).active}.key")
+
+
 def state_of(room: LogRoom) -> dict[str, bytes]:
     """Everything on the disk that a command could change, but for the lock."""
     folders = (room.path.parent, room.ring.path.parent)
@@ -108,8 +113,11 @@ def test_a_key_is_prepared_rotated_to_and_revoked(room: LogRoom, answer: Answers
         "fresh": False,
         "resumed": False,
         "seq": 3,
+        "secret_file": None,
     }
-    assert "after key winter" in answer("rotate", "--reason", "again", "--algorithm", "HMAC-SHA256")
+    said = answer("rotate", "--reason", "again", "--algorithm", "HMAC-SHA256")
+    assert "after key winter" in said
+    assert f"is in {newest_secret(room)}: keep a copy" in said
     assert "compare it with the copies" in answer("revoke", first, "--reason", "laptop stolen")
     assert "revoked already" in answer("revoke", first, "--reason", "laptop stolen")
     assert stage4(["log", "verify"]) == 0
@@ -122,6 +130,7 @@ def test_revoking_the_key_in_force_goes_on_to_a_new_one(room: LogRoom, answer: A
     done = answer.document("revoke", room.ring.active, "--reason", "stolen", "--no-checkpoint")
     assert done["revocation"]["rotation"]["fresh"] is True
     assert (done["checkpoint"], done["revocation"]["seq"]) == (False, 4)
+    assert done["revocation"]["rotation"]["secret_file"] == str(newest_secret(room))
     assert stage4(["log", "verify"]) == 1
     room.log().append(draft(9))
 
@@ -141,6 +150,35 @@ def test_a_dry_run_changes_nothing(room: LogRoom, answer: Answers, argv: list[st
     assert "dry run" in answer(*argv)
     assert answer.document(*argv)["dry_run"] is True
     assert state_of(room) == before
+
+
+def test_a_dry_run_of_a_revocation_tells_the_rotation_and_the_checkpoint(room: LogRoom, answer: Answers) -> None:
+    first = room.ring.active
+    before = state_of(room)
+    said = answer("revoke", first, "--reason", "x", "--dry-run").splitlines()
+    assert said[0].startswith(f"dry run: after key {first}, {first}-2 ")
+    assert said[1].startswith("dry run: first a checkpoint would vouch")
+    assert said[2] == f"It would be left at {room.path.parents[2] / 'var/checkpoints-outside'}."
+    assert said[3] == f"dry run: key {first} would be revoked; nothing was changed"
+    said = answer("revoke", first, "--reason", "x", "--dry-run", "--no-checkpoint").splitlines()
+    assert len(said) == 3
+    assert "would count no more" in said[1]
+    assert state_of(room) == before
+    answer("revoke", first, "--reason", "x")
+    before = state_of(room)
+    assert answer("revoke", first, "--reason", "x", "--dry-run") == f"key {first} was revoked already\n"
+    document = answer.document("revoke", first, "--reason", "x", "--dry-run")
+    assert (document["checkpoint"], document["revocation"]["already"]) == (False, True)
+    assert state_of(room) == before
+
+
+def test_a_dry_run_of_a_revocation_refuses_what_the_checkpoint_refuses(room: LogRoom, answer: Answers) -> None:
+    answer("rotate", "--reason", "x")
+    assert stage4(["log", "checkpoint"]) == 0
+    room.put(room.lines()[:4])
+    first = room.ring.active
+    assert "older copy of the log" in answer("revoke", first, "--reason", "x", "--dry-run", code=3)
+    assert "older copy of the log" in answer("revoke", first, "--reason", "x", code=3)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +213,22 @@ def test_a_log_whose_key_lost_its_secret_is_refused_with_the_way_out(room: LogRo
     before = state_of(room)
     for argv in (["rotate", "--reason", "x"], ["revoke", room.ring.active, "--reason", "x"]):
         assert "restore its secret from a copy" in answer(*argv, code=4)
+        assert "restore its secret from a copy" in answer(*argv, "--dry-run", code=4)
     assert state_of(room) == before
+
+
+def test_the_list_shows_which_key_is_in_force_also_where_its_secret_is_gone(room: LogRoom, answer: Answers) -> None:
+    answer("rotate", "--reason", "x")
+    room.log().append(draft(4))
+    second = KeyRing.load(room.ring.path, {}).active
+    room.ring.path.with_name(f"{second}.key").unlink()
+    said = answer("list").splitlines()
+    assert said[2].split()[:5] == [second, "HMAC-SHA256", "active,", "in", "force"]
+    assert said[3].startswith(f"nothing can be signed with key {second}, which is in force")
+    assert len(said) == 4
+    document = answer.document("list")
+    assert (document["in_force"], document["problem"]) == (second, "keyring.cannot_hand_over")
+    assert document["log_id"] == room.log_id()
 
 
 def test_no_secret_is_ever_printed(room: LogRoom, answer: Answers) -> None:

@@ -54,6 +54,11 @@ def test_every_option_reaches_the_entry(room: LogRoom, capsys: pytest.CaptureFix
     assert room.findings() == []
 
 
+def test_an_incident_is_stored_as_it_was_judged(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document, _ = answer(capsys, "--incident", f" {INCIDENT} ")
+    assert (code, document["entry"]["metadata"]["incident_id"]) == (0, INCIDENT)
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "error"),
     [
@@ -69,17 +74,20 @@ def test_every_option_reaches_the_entry(room: LogRoom, capsys: pytest.CaptureFix
         (["--metadata", "x=" + "a" * 70_000], 2, "log.draft_refused"),
         (["--stage", ""], 2, "log.draft_refused"),
         (["--append", "config"], 2, "log.not_a_file"),
+        (["--append", "rotation.json"], 3, "log.not_a_log"),
     ],
 )
 def test_a_wrong_option_appends_nothing(
     room: LogRoom, capsys: pytest.CaptureFixture[str], argv: list[str], code: int, error: str
 ) -> None:
     os.mkfifo("pipe")
+    Path("rotation.json").write_text('{"rotation": []}')
     before = room.path.read_bytes()
     got, document, said = answer(capsys, *argv)
     assert (got, document["exit_code"], document["error"]["code"]) == (code, code, error)
     assert "error: " in said
     assert room.path.read_bytes() == before
+    assert Path("rotation.json").read_text() == '{"rotation": []}'
 
 
 def test_the_configured_log_is_used_unless_another_is_named(

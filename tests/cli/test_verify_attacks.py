@@ -389,7 +389,7 @@ def test_a_directory_without_logs_an_absent_file_and_absent_secrets(
     assert (code, document["findings"][0]["class"]) == (1, "key_misuse")
     shutil.rmtree(tmp_path / "secrets")
     code, document, _ = answer(capsys, room.path, "--keyring", room.ring.path)
-    assert (code, [note["code"] for note in document["notes"]]) == (3, ["verify.no_keyring"])
+    assert (code, document["error"]["code"]) == (3, "files.missing")
 
 
 def test_a_revoked_key_proves_nothing_that_no_checkpoint_covers(

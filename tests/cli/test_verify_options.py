@@ -16,6 +16,8 @@ import pytest
 from stage4.cli import _verify
 from stage4.cli import main as stage4
 from stage4.cli.verify_decision_log import main
+from stage4.decisionlog import archive, archives, key_changes
+from stage4.decisionlog.verification.requirements import Count
 from stage4.errors import UsageError
 from stage4.testing.clock import ManualClock
 from support import v2_logs
@@ -80,7 +82,7 @@ def test_times_count_from_since_on_and_before_until(room: LogRoom, capsys: pytes
     assert answer(capsys, *options, "--until", late)[1]["matched"] == 6
     assert answer(capsys, *options, "--since", "2026-01-01T00:00:00+01:00", "--until", late)[1]["matched"] == 6
     code, document, _ = answer(capsys, *options, "--since", "yesterday")
-    assert (code, document["error"]["code"]) == (2, "clock.bad_instant")
+    assert (code, document["error"]["code"]) == (2, "logview.bad_time")
 
 
 @pytest.mark.parametrize(
@@ -113,14 +115,18 @@ def test_the_required_number_is_of_what_the_filters_let_through(
 @pytest.mark.parametrize("text", ["", "..", "x", "1.5", "-1", "5..4", "1..2..3", "٣", "9" * 30])
 def test_what_is_no_number_of_entries(text: str) -> None:
     with pytest.raises(UsageError, match=r"verify\.bad_count"):
-        _verify.Count.parse(text)
+        Count.parse(text)
 
 
 def test_an_unexpected_key(room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     options = (room.path, "--keyring", room.ring.path, "--expected-key-id")
     assert answer(capsys, *options, room.ring.active, "--expected-key-id", "other")[0] == 0
+    code, document, said = answer(capsys, *options, "other")
+    assert (code, document["findings"], [each["code"] for each in document["unmet"]]) == (1, [], ["verify.unmet_key"])
+    assert said.startswith("NOT AS REQUIRED")
+    room.ring.path.with_name(f"{room.ring.active}.key").unlink()
     code, document, _ = answer(capsys, *options, "other")
-    assert (code, document["findings"][0]["code"]) == (1, "log.key_unexpected")
+    assert (code, [each["code"] for each in document["unmet"]]) == (1, ["verify.unmet_key_unjudged"])
     old = v2_logs.put(tmp_path / "old.jsonl", v2_logs.lines(3))
     options = (old, "--hmac-key-file", v2_logs.key_file(tmp_path), "--expected-key-id")
     assert answer(capsys, *options, v2_logs.KEY_ID)[0] == 0
@@ -129,12 +135,56 @@ def test_an_unexpected_key(room: LogRoom, capsys: pytest.CaptureFixture[str], tm
     assert "3 entries were signed with key 'ops-2025', which was not expected" in said
 
 
+def test_a_log_that_ends_under_a_retired_key_is_remarked(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (room.path, "--keyring", room.ring.path)
+    lines = room.lines()
+    key_changes.rotate(room.log(), room.ring, room.clock, "every 90 days")
+    assert answer(capsys, *options)[1]["notes"] == []
+    room.put(lines)
+    code, document, said = answer(capsys, *options)
+    assert (code, [note["code"] for note in document["notes"]]) == (0, ["verify.ends_retired"])
+    assert "either entries were cut off together with the rotation" in said
+
+
 def test_a_part_of_a_log(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
     room.put(room.lines()[4:])
     options = (room.path, "--keyring", room.ring.path)
     assert answer(capsys, *options)[1]["classes"] == {"deletion": 1}
     code, document, _ = answer(capsys, *options, "--partial")
     assert (code, document["first_seq"], document["entries"]) == (0, 4, 6)
+
+
+def test_archives_alone_are_a_part_of_a_log(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        archive.rotate(room.log())
+        room.log().append(draft(number))
+    room.path.unlink()
+    options = (room.path.parent, "--keyring", room.ring.path)
+    code, document, said = answer(capsys, *options)
+    assert (code, [each["code"] for each in document["findings"]]) == (1, ["input.live_missing"])
+    assert "the log went on after its last archive" in said
+    assert answer(capsys, *options, "--partial")[0] == 0
+    archives.segments(room.path)[0].copies[0].unlink()
+    code, document, _ = answer(capsys, *options)
+    assert {each["code"] for each in document["findings"]} == {
+        "input.live_missing",
+        "input.archive_missing",
+        "log.deletion",
+    }
+    assert answer(capsys, *options, "--partial")[0] == 0
+
+
+def test_lines_before_a_part_of_a_log_are_not_sealed_by_it(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    room.put([b'{"kind":"incident_approved","status":"approved"}', *room.lines()[4:]])
+    code, document, said = answer(capsys, room.path, "--keyring", room.ring.path, "--partial")
+    assert (code, [each["code"] for each in document["findings"]]) == (1, ["log.prefix_unsealed"])
+    assert "sealed: their bytes" not in said
+
+
+def test_a_log_of_blank_lines_is_empty(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    blank = v2_logs.put(tmp_path / "blank.jsonl", [b"", b" "])
+    code, document, _ = answer(capsys, blank, "--hmac-key-file", v2_logs.key_file(tmp_path))
+    assert (code, [each["code"] for each in document["findings"]]) == (1, ["log.empty"])
 
 
 def test_standard_input_a_folder_and_several_processes_answer_the_same(
@@ -150,6 +200,43 @@ def test_standard_input_a_folder_and_several_processes_answer_the_same(
         assert (code, document["entries"], document["head"]) == (0, 10, facts[0][1]["head"])
     code, document, _ = answer(capsys, room.path, "--workers", "0")
     assert (code, document["error"]["code"]) == (2, "verify.bad_workers")
+
+
+@pytest.mark.parametrize("option", ["--output", "--save-checkpoint"])
+@pytest.mark.parametrize("name", ["runtime.jsonl", "runtime.jsonl.checkpoint", "runtime-0000000000.jsonl.zst"])
+def test_nothing_is_written_over_the_log(
+    room: LogRoom, capsys: pytest.CaptureFixture[str], option: str, name: str, tmp_path: Path
+) -> None:
+    before = room.path.read_bytes()
+    (tmp_path / "link").symlink_to(room.path.with_name(name))
+    for target in (room.path.with_name(name), tmp_path / "link"):
+        code, document, said = answer(capsys, room.path, "--keyring", room.ring.path, option, target)
+        assert (code, document["error"]["code"]) == (2, "cli.in_the_way")
+        assert "hint: name another file" in said
+    assert answer(capsys, room.path, "--keyring", room.ring.path, option, room.ring.path)[0] == 2
+    assert answer(capsys, room.path.parent, "--keyring", room.ring.path, option, room.path)[0] == 2
+    assert room.path.read_bytes() == before
+
+
+def test_what_the_system_refuses_is_no_bug(
+    room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = ("--keyring", room.ring.path)
+    assert answer(capsys, tmp_path / ("x" * 300), *ring)[0] == 3
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert answer(capsys, tmp_path / "loop", *ring)[0] == 3
+    odd = tmp_path / "a**b.jsonl"
+    odd.write_bytes(room.path.read_bytes())
+    assert answer(capsys, odd, *ring, "--workers", 99_999_999)[0] == 0
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    code, document, said = answer(capsys, room.path, *ring)
+    assert (code, document["error"]["code"]) == (3, "cli.system")
+    assert "refused: " in said
+    assert "Permission denied" in said
 
 
 def test_the_document_goes_to_a_file_too(room: LogRoom, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

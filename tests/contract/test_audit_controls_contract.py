@@ -32,6 +32,19 @@ def test_a_control_has_a_title_and_a_remedy_in_both_languages(control: Control) 
 
 
 @every_control
+def test_a_control_says_why_it_asks_and_what_it_applies_to_in_both_languages(control: Control) -> None:
+    for lang in words.languages:
+        assert words.text(control.rationale_code, lang)
+        assert words.text(control.group_code, lang)
+
+
+def test_what_can_never_be_waived_is_fixed() -> None:
+    never = {control.id for control in CONTROLS if not control.waivable and not control.id.startswith("LIVE-")}
+
+    assert never == {"X509-03", "X509-04", "X509-05", "X509-07", "AUD-01", "AUD-02"}
+
+
+@every_control
 def test_a_healthy_installation_is_accepted(control: Control) -> None:
     outcomes = {finding.outcome for finding in control.judge(GOOD, ASKED, NOW)}
 

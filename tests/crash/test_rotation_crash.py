@@ -74,7 +74,7 @@ class Room:
             config=None,
             environ=self.environ,
             clock=self.clock,
-        )[1]
+        ).document
         results: Any = document["results"]
         return [(r["control"], r["code"]) for r in results if r["outcome"] not in ("pass", "skipped", "warn")]
 

@@ -248,7 +248,10 @@ def test_what_was_acknowledged_survives_sigkill(idle: Installed) -> None:
     assert len(acknowledged) >= 3
     idle.serve()
     assert {scheduler: concerned(idle, scheduler) for scheduler in acknowledged} == acknowledged
-    opened = [entry["metadata"]["incident_id"] for entry in idle.entries(kind="incident_opened")]
+    # What a kill left between log and database never happened, is taken back at the start, and its number is free.
+    voided = {entry["metadata"]["voided_seq"] for entry in idle.entries(kind="void")}
+    entries = [entry for entry in idle.entries(kind="incident_opened") if entry["seq"] not in voided]
+    opened = [entry["metadata"]["incident_id"] for entry in entries]
     assert {incident for incidents in acknowledged.values() for incident in incidents} <= set(opened)
     assert len(opened) == len(set(opened)), "none is opened twice"
     assert idle.shell(VERIFY).code == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.fuzzing import Grounds, corpus, targets
 
-NAMES = ("log", "gzip", "zstd", "v2", "ring", "note", "proof")
+NAMES = ("log", "gzip", "zstd", "v2", "ring", "keys", "manifest", "note", "proof")
 EDITS = st.lists(
     st.tuples(
         st.floats(0, 1),

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from stage4.decisionlog.blocks import Block, plain_blocks
 from stage4.decisionlog.checkpoints.tree import Frontier, leaf
 from stage4.decisionlog.entry import KEY_ROTATION, Entry
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.examine import Examiner
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.input import InputPart
 from stage4.decisionlog.verification.parallel import Workers
 from stage4.decisionlog.verification.run import BulkJudge, Judge, Run, Slow, one_by_one
@@ -149,7 +149,7 @@ def verdict_of(
     examiner = Examiner(ring or logs.ring)
     trail = Watching(sizes)
     wanted = Filter(incident="INC-20261123-0001", until=datetime(2027, 1, 1, tzinfo=UTC))
-    task = Task(trail, wanted=wanted, expected_key_ids=frozenset({"ops-2026-12"}), partial=partial)
+    task = Task(trail, wanted=wanted, partial=partial)
     bulk = BulkJudge(examiner, frozenset(size - 1 for size in sizes), wanted)
     walk = Walk(examiner, one_by_one if judge == "alone" else bulk, [InputPart(logs.path.name, logs.path)], task)
     end = content.rfind(b"\n") + 1
@@ -212,7 +212,7 @@ def test_a_log_in_parts_has_the_same_findings_at_the_same_lines(data: st.DataObj
 
     examiner = Examiner(logs.ring)
     names = [f"part-{number}" for number in range(len(cuts) - 1)]
-    task = Task(Watching(frozenset()), expected_key_ids=frozenset({"ops-2026-12"}))
+    task = Task(Watching(frozenset()))
     walk = Walk(examiner, BulkJudge(examiner), [InputPart(name, None) for name in names], task)
     begins: list[int] = []
     for number, (first, end) in enumerate(itertools.pairwise(cuts)):
@@ -251,5 +251,5 @@ def test_an_untouched_log_is_a_few_runs_and_has_the_root_of_its_lines(logs: Logs
     assert verdict.root == base64.b64encode(tree.root()).decode()
     assert [seq for seq, _, _ in told] == [6]
     assert verdict.matched == ENTRIES
-    assert [finding.code for finding in verdict.findings] == ["log.key_unexpected"]
+    assert verdict.findings == ()
     assert verdict.key_ids == {"ops-2026-11": rotation + 1, "ops-2026-12": ENTRIES // 2}

@@ -15,13 +15,78 @@ from support.world import World
 @pytest.mark.playbook("L2.1", accepted=True)
 def test_l2_1_is_accepted_when_every_warning_of_the_fresh_audit_is_diagnosed(tmp_path: Path) -> None:
     with World(tmp_path) as w:
-        w.commands.answers["audit_stage4_compliance.py"] = (0, {"status": "warn", "warnings": [{"control": "ROT-02"}]})
+        warnings = [{"check": "ROT-03", "subject": "core-oem::tls_client"}]
+        w.commands.answers["audit_stage4_compliance.py"] = (0, {"status": "warn", "warnings": warnings})
         incident = w.escalated()
         w.expect_notice("l2", "audit_warnings")
         assert w.step(incident, "L2.1").state is StepState.WAITING
         w.engine.answer_step(incident, "L2.1", "l2-marek", text="rotation is due on Friday; owner: l2-ewa")
         assert w.step(incident, "L2.1").state is StepState.ACCEPTED
         assert "report" in w.roles_kept(incident, "L2.1")
+
+
+WARNINGS = [
+    {"check": "ROT-03", "subject": "core-oem::tls_client"},
+    {"check": "ROT-03", "subject": "core-oem::tls_server"},
+    {"check": "FS-03", "subject": "secrets/mtls/ca.key"},
+]
+
+
+@pytest.mark.playbook("L2.1", accepted=True)
+def test_l2_1_takes_a_diagnosis_its_author_and_an_owner_for_each_warning(tmp_path: Path) -> None:
+    with World(tmp_path) as w:
+        w.commands.answers["audit_stage4_compliance.py"] = (0, {"status": "warn", "warnings": WARNINGS})
+        incident = w.escalated()
+        w.expect_notice("l2", "audit_warnings")
+
+        w.engine.answer_step(incident, "L2.1", "l2-marek", text="ROT-03: both are due on Friday; owner: l2-ewa")
+
+        record = w.step(incident, "L2.1")
+        assert (record.state, record.params["n"]) == (StepState.WAITING, 1)
+        assert record.params["which"] == "FS-03 secrets/mtls/ca.key"
+
+        w.engine.answer_step(incident, "L2.1", "l2-ewa", text="klucz CA czeka na sejf, właściciel l2-marek")
+
+        record = w.step(incident, "L2.1")
+        assert (record.state, record.params["n"]) == (StepState.ACCEPTED, 3)
+        for part in ("due on Friday; owner: l2-ewa (l2-marek, ", "właściciel l2-marek (l2-ewa, "):
+            assert part in str(record.params["diagnoses"])
+        assert [entry.metadata["by"] for entry in w.logged("step_answered")] == ["l2-marek", "l2-ewa"]
+
+
+@pytest.mark.playbook("L2.1", accepted=False)
+@pytest.mark.parametrize(
+    ("text", "outcome", "left"),
+    [
+        ("all is known; owner: l2-ewa", "step.warnings_undiagnosed", 3),
+        ("FS-03: the key waits for its safe", "step.diagnosis_without_owner", 3),
+        ("TLS-01: odd; owner: l2-ewa", "step.warnings_undiagnosed", 3),
+        ("FS-03: the safe; owner: l2-ewa\nROT-03: Friday", "step.diagnosis_without_owner", 2),
+        ("ROT-03 core-oem::tls_server: Friday; owner: l2-ewa", "step.warnings_undiagnosed", 2),
+    ],
+)
+def test_l2_1_waits_while_a_warning_has_no_diagnosis_or_no_owner(
+    tmp_path: Path, text: str, outcome: str, left: int
+) -> None:
+    with World(tmp_path) as w:
+        w.commands.answers["audit_stage4_compliance.py"] = (0, {"status": "warn", "warnings": WARNINGS})
+        incident = w.escalated()
+        w.expect_notice("l2", "audit_warnings")
+
+        w.engine.answer_step(incident, "L2.1", "l2-marek", text=text)
+
+        record = w.step(incident, "L2.1")
+        assert (record.state, record.outcome, record.params["n"]) == (StepState.WAITING, outcome, left)
+
+
+@pytest.mark.playbook("L2.1", accepted=True)
+def test_one_diagnosis_may_stand_for_all_warnings_that_its_pattern_names(tmp_path: Path) -> None:
+    with World(tmp_path) as w:
+        w.commands.answers["audit_stage4_compliance.py"] = (0, {"status": "warn", "warnings": WARNINGS})
+        incident = w.escalated()
+        w.expect_notice("l2", "audit_warnings")
+        w.engine.answer_step(incident, "L2.1", "l2-marek", text="*: the move of the host; owner: l2-ewa")
+        assert w.step(incident, "L2.1").state is StepState.ACCEPTED
 
 
 @pytest.mark.playbook("L2.1", accepted=False)

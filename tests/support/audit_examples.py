@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from stage4.audit.comparison import Summary
 from stage4.audit.evidence import (
     DirectoryFacts,
     Evidence,
@@ -312,6 +313,33 @@ EXAMPLES = (
         "DLOG-04", "in use for long", audits.log(active=SigningKey("ops", NOW - 100 * DAY)), WARN, "audit.log_key_old"
     ),
     Example("DLOG-04", "dated to come", audits.log(active=SigningKey("ops", NOW + DAY)), FAIL, "audit.log_key_future"),
+    Example(
+        "AUD-01",
+        "a waiver that has run out",
+        replace(GOOD, waivers=(audits.waiver(expires=NOW.date() - DAY),)),
+        FAIL,
+        "audit_report.waiver_expired",
+    ),
+    Example(
+        "AUD-01",
+        "a malformed waiver",
+        replace(
+            GOOD,
+            waivers_problem=Problem(
+                "audit_report.waiver_malformed", {"path": "ops/waivers.yaml", "line": 3, "field": "owner"}
+            ),
+        ),
+        FAIL,
+        "audit_report.waiver_malformed",
+    ),
+    Example("AUD-01", "unreadable waivers", replace(GOOD, waivers_problem=LOCKED), UNKNOWN, "files.unreadable"),
+    Example(
+        "AUD-02",
+        "other settings than before",
+        replace(GOOD, earlier_report=Summary("2026-11-22T09:42:00Z", (), config="1" * 64)),
+        WARN,
+        "audit_report.settings_changed",
+    ),
     Example(
         "AUD-03",
         "a misspelt demand",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from stage4.app.installing import create, read_environment
+from stage4.audit.comparison import Summary
 from stage4.audit.evidence import (
     Bundle,
     CertificateFile,
@@ -30,6 +31,7 @@ from stage4.audit.evidence import (
     TokenFacts,
 )
 from stage4.audit.policy import Policy, RequiredRotation
+from stage4.audit.waivers import Waiver
 from stage4.security.certificates import CertificateFacts
 from stage4.testing.clock import ManualClock
 from support.live import LIVE
@@ -145,6 +147,7 @@ GOOD = Evidence(
     ),
     log=LOG,
     inputs=(Input("config/core.yaml", "0" * 64),),
+    earlier_report=Summary("2026-11-22T09:42:00Z", (), config="0" * 64),
     earlier=tuple(
         EarlierCertificate(
             role,
@@ -167,6 +170,22 @@ EMPTY = Evidence(
     registries=(),
     log=LogFacts(path="-", present=False),
 )
+
+
+def waiver(control: str = "X509-13", subject: str = "*", **changes: object) -> Waiver:
+    """In force at NOW."""
+    made = Waiver(
+        control,
+        subject,
+        owner="l2-marek",
+        approver="po-anna",
+        ticket="OPS-1812",
+        justification="a new certificate comes in December",
+        granted=NOW.date() - timedelta(days=1),
+        expires=NOW.date() + timedelta(days=30),
+        line=2,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
 
 
 def bundle(**changes: object) -> Evidence:

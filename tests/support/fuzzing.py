@@ -16,7 +16,10 @@ from pathlib import Path
 import zstandard
 
 from stage4.clock import Clock
-from stage4.decisionlog.checkpoints import proof
+from stage4.decisionlog import archive, archives
+from stage4.decisionlog.archives import read_manifest
+from stage4.decisionlog.checkpoints import notary, proof
+from stage4.decisionlog.checkpoints.keys import KeyStore
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, SignerKey, VerifierKey
 from stage4.decisionlog.verification.v2 import V2Judge
 from stage4.decisionlog.verification.verifier import verify
@@ -33,6 +36,8 @@ class Grounds:
     ring: KeyRing = field(repr=False)
     clock: Clock
     genuine: bytes = field(repr=False)
+    keys: bytes = field(repr=False)
+    manifest: bytes
 
     @classmethod
     def create(cls, folder: Path) -> Grounds:
@@ -42,8 +47,13 @@ class Grounds:
             log.write(b'{"artefacts":{"none"')
         room.log().append_many([draft(6), draft(7)])
         genuine = room.path.read_bytes()
-        room.path.unlink()
-        return cls(folder, room.ring, room.clock, genuine)
+        notary.make(room.log(), room.ring, room.clock)
+        keys = KeyStore.beside(room.ring.path, room.log_id()).path.read_bytes()
+        archive.rotate(room.log())
+        manifest = archives.manifest_path(room.path).read_bytes()
+        for path in folder.glob("runtime*"):
+            path.unlink()
+        return cls(folder, room.ring, room.clock, genuine, keys, manifest)
 
     def judge_log(self, content: bytes) -> None:
         """Any bytes as the log: only whole lines from its beginning pass."""
@@ -72,6 +82,21 @@ class Grounds:
         path.write_bytes(content)
         with contextlib.suppress(Stage4Error):
             KeyRing.load(path, {})
+
+    def judge_keys(self, content: bytes) -> None:
+        """Any bytes as the private keys of checkpoints."""
+        path = self.folder / "fuzzed-keys.json"
+        path.write_bytes(content)
+        with contextlib.suppress(Stage4Error):
+            KeyStore(path).load()
+
+    def judge_manifest(self, content: bytes) -> None:
+        """Any bytes as the list of archives: a line that cannot be read is told by its number."""
+        path = self.folder / "fuzzed.manifest.jsonl"
+        path.write_bytes(content)
+        with contextlib.suppress(Stage4Error):
+            manifest = read_manifest(path)
+            assert len(manifest.listed) + len(manifest.unreadable) == sum(map(bool, content.split(b"\n")))
 
     def _passes(self, name: str, content: bytes) -> bool:
         path = self.folder / name
@@ -109,6 +134,8 @@ def targets(grounds: Grounds) -> Mapping[str, Callable[[bytes], None]]:
         "zstd": grounds.judge_zstd,
         "v2": grounds.judge_v2,
         "ring": grounds.judge_ring,
+        "keys": grounds.judge_keys,
+        "manifest": grounds.judge_manifest,
         "note": judge_note,
         "proof": judge_proof,
     }
@@ -126,6 +153,8 @@ def corpus(grounds: Grounds) -> Mapping[str, tuple[bytes, ...]]:
         "zstd": (zstandard.compress(grounds.genuine), grounds.genuine),
         "v2": (grounds.genuine, b'{"a":1.5,"signature":{"algorithm":"HMAC-SHA256","key_id":"k","value":"AA=="}}\n\n'),
         "ring": (grounds.ring.path.read_bytes(),),
+        "keys": (grounds.keys,),
+        "manifest": (grounds.manifest,),
         "note": (note.encode(), str(signer.verifier).encode()),
         "proof": (
             proof.Inclusion(3, hashes, note, b"{}").encode(),

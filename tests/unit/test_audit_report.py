@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from stage4.audit.comparison import compare
+from stage4.audit.comparison import KINDS, compare
 from stage4.audit.controls import CONTROLS
 from stage4.audit.evidence import Evidence, Pair, SettingNotice
 from stage4.audit.finding import Control
-from stage4.audit.report import Report, document, judge, lines
+from stage4.audit.report import Report, judge, lines
+from stage4.audit.report_document import Origin, document
 from stage4.errors import ExitCode, UsageError
 from support import audits
 from support.audits import EMPTY, GOOD, NOW, POLICY
@@ -29,10 +31,8 @@ def written(evidence: Evidence, controls: tuple[Control, ...] = CONTROLS) -> dic
         report_of(evidence, controls),
         evidence,
         POLICY,
+        Origin(Path("/srv/stage4"), Path("/srv/stage4/config/core.yaml"), "desk-1"),
         schema="stage4.audit/1",
-        root="/srv/stage4",
-        config="/srv/stage4/config/core.yaml",
-        installation_id="desk-1",
         now=NOW,
     )
 
@@ -79,8 +79,9 @@ def test_people_read_the_verdict_first_and_then_the_next_step() -> None:
     said = list(lines(report_of(BROKEN), "pl"))
 
     assert said[0].startswith("audyt: BŁĄD")
-    assert said[1].startswith("BŁĄD X509-03 server: ")
-    assert said[2].startswith("  -> ")
+    assert said[1].startswith("od 2026-11-22T09:42:00Z: nowe błędy ")
+    assert said[2].startswith("BŁĄD X509-03 server: ")
+    assert said[3].startswith("  -> ")
 
 
 def test_a_new_fault_is_new_and_its_repair_is_a_fix() -> None:
@@ -113,6 +114,44 @@ def test_a_fault_whose_subject_is_gone_is_fixed_where_the_control_still_looks() 
     comparison = compare(written(LOOSE), written(GOOD))
 
     assert [(c.control, c.subject) for c in comparison.fixed] == [("AUD-03", "runtime.odd")]
+
+
+def test_the_worse_of_two_results_of_one_subject_is_compared_whatever_their_order() -> None:
+    def report(*outcomes: str) -> dict[str, object]:
+        return {"results": [{"control": "FS-02", "subject": "ca.pem", "outcome": each} for each in outcomes]}
+
+    for both in (("fail", "pass"), ("pass", "fail")):
+        assert [c.after for c in compare(report("pass"), report(*both)).new] == ["fail"]
+        assert [c.before for c in compare(report(*both), report("pass")).fixed] == ["fail"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        ("fail", "waived", "improved"),
+        ("waived", "fail", "worsened"),
+        ("waived", "pass", "fixed"),
+        ("pass", "waived", "new"),
+        ("waived", "waived", "unchanged"),
+        ("waived", "skipped", "no_longer_evaluated"),
+    ],
+)
+def test_what_is_waived_is_neither_well_nor_a_warning(before: str, after: str, kind: str) -> None:
+    def report(outcome: str) -> dict[str, object]:
+        return {"results": [{"control": "FS-02", "subject": "ca.pem", "outcome": outcome}]}
+
+    changed = compare(report(before), report(after)).document()
+
+    assert [name for name in KINDS if changed[name]] == [kind]
+
+
+def test_a_change_of_settings_and_of_demands_is_shown() -> None:
+    earlier = {"results": [], "config_sha256": "1", "policy": {"check_paths": True, "bundle": "core-oem"}}
+    fresh = {"results": [], "config_sha256": "2", "policy": {"check_paths": False, "bundle": "core-oem", "new": 1}}
+
+    comparison = compare(earlier, fresh)
+
+    assert (comparison.config_changed, comparison.policy_changed) == (True, ("check_paths",))
 
 
 @pytest.mark.parametrize("other", [{}, {"results": 5}, {"schema": "stage4.audit/1", "error": {}}, {"results": [{}]}])

@@ -128,6 +128,26 @@ def test_one_process_at_a_time_archives(room: LogRoom) -> None:
     assert rotate(room.log()).cut == FIRST
 
 
+def test_a_segment_that_is_compressed_while_the_folder_is_listed_is_not_missed(
+    room: LogRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.log().append_many([draft(1), draft(2)])
+    archive.rotate(room.log())
+    packed = room.path.with_name("runtime-0000000000.jsonl.zst")
+    plain = packed.with_suffix("")
+    packed.rename(plain)
+    listed = Path.iterdir
+
+    def listing(folder: Path) -> Iterator[Path]:
+        names = list(listed(folder))
+        if plain.exists():
+            plain.rename(packed)
+        return iter(names)
+
+    monkeypatch.setattr(Path, "iterdir", listing)
+    assert [segment.copies for segment in archives.segments(room.path)] == [(packed,)]
+
+
 def test_a_log_that_is_not_there_and_one_that_vanished_are_not_archived(room: LogRoom, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"files\.missing"):
         rotate(LogRoom.create(tmp_path / "other").log())

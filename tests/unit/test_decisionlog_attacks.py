@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from stage4.decisionlog import key_changes
+from stage4.decisionlog.canonical import MAX_LINE, MIN_LINE
 from stage4.decisionlog.chain import Sealer
+from stage4.decisionlog.entry import Draft
+from stage4.decisionlog.verification.examine import Examiner
+from stage4.decisionlog.verification.verdict import Fault
 from stage4.errors import ExitCode, Unavailable, UsageError
 from stage4.security.keyring import KeyRing, create_keyring
 from support.decision_logs import LogRoom, draft, offset_of
@@ -38,6 +43,7 @@ def spelled(lines: Lines, number: int, **dumps: object) -> Lines:
     return [*lines[: number - 1], json.dumps(json.loads(lines[number - 1]), **dumps).encode(), *lines[number:]]  # type: ignore[arg-type]
 
 
+SHORTEST = Draft("k", "c", "s", "s", artefacts={"a": 1}, runtime_flags={"f": True})
 NESTED = b"[" * 100_000 + b"]" * 100_000
 FORGED_NOTE = b'{"note":"uwaga","v":3}'
 
@@ -49,6 +55,10 @@ ATTACKS: dict[str, tuple[Callable[[Lines], Lines], list[tuple[str, int, int | No
     "two edits side by side": (
         lambda ls: forged(forged(ls, 5, b'"number":4', b'"number":9'), 6, b'"number":5', b'"number":9'),
         [("edit", 5, 4), ("edit", 6, 5)],
+    ),
+    "old lines before an entry that begins no log": (
+        lambda ls: [b'{"kind":"incident_approved","status":"approved"}', *ls[4:]],
+        [("insertion", 1, None), ("deletion", 2, 0)],
     ),
     "deletion of one": (lambda ls: ls[:4] + ls[5:], [("deletion", 5, 4)]),
     "deletion of three": (lambda ls: ls[:4] + ls[7:], [("deletion", 5, 4)]),
@@ -250,3 +260,37 @@ def test_a_revoked_key_proves_nothing(room: LogRoom) -> None:
     verdict = room.verify(KeyRing.load(room.ring.path, {}))
     assert verdict.exit_code is ExitCode.NO
     assert [(f.line, f.code) for f in verdict.findings] == [(1, "completeness.revoked_unlogged")]
+
+
+def test_no_entry_is_as_short_as_what_is_called_rubbish(room: LogRoom) -> None:
+    assert len(room.log().append(SHORTEST).raw) > MIN_LINE
+
+
+def test_a_flood_of_rubbish_is_counted_to_the_last_line_and_hides_no_entry(room: LogRoom) -> None:
+    lines = room.lines()
+    flood = [b"x", b"", b"{}"] * 10_000
+    room.put([*lines[:5], *flood, *lines[5:9], *flood, *lines[9:]])
+    verdict = room.verify()
+    assert (verdict.findings_total, verdict.lines) == (60_000, 60_000 + len(lines))
+    assert verdict.entries == len(lines)
+    assert [(island.first_seq, island.last_seq) for island in verdict.islands] == [(0, 4), (5, 8), (9, LAST)]
+    room.put([*lines[:5], *flood, *lines[9:]])
+    # So many lines may have stood for the four entries that are gone.
+    assert room.verify().faults.keys() == {Fault.FORMAT}
+
+
+def test_a_ring_that_grows_while_a_log_is_read_is_asked_again(room: LogRoom) -> None:
+    examiner = Examiner(room.ring)
+    for number in range(3):
+        rotation = key_changes.rotate(room.log(), room.ring.reloaded(), room.clock, f"reason {number}")
+        key = examiner.key(rotation.next)
+        assert key is not None
+        assert key.available
+    assert examiner.key("nobody") is None
+
+
+def test_an_entry_that_is_too_long_is_one_fault_whoever_judges_it(room: LogRoom) -> None:
+    payload = room.log().rehearse(draft(1))
+    text = b"x" * MAX_LINE
+    room.put([*room.lines(), room.sealed(payload.replace(b'"note":"', b'"note":"' + text))])
+    assert [(found.fault, found.code) for found in room.verify().findings] == [(Fault.FORMAT, "log.format_long")]

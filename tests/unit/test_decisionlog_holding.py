@@ -16,6 +16,7 @@ import pytest
 from stage4.clock import SystemClock
 from stage4.errors import ExitCode, Unavailable, UsageError
 from stage4.testing.clock import ManualClock
+from support import v2_logs
 from support.decision_logs import LogRoom, draft
 
 TESTS_ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -213,3 +214,63 @@ def test_a_marker_that_is_torn_or_cannot_be_confirmed_either_is_not_lost(
     room.log().append(draft(3))
     assert json.loads(room.lines()[-2])["metadata"] == {"unconfirmed": [[1, 1], [2, 2]]}
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["runtime.jsonl.flush_failed", "runtime.jsonl.torn"])
+@pytest.mark.parametrize("kind", ["pipe", "directory", "link"])
+def test_what_is_no_file_beside_the_log_is_named_and_holds_nobody_up(room: LogRoom, name: str, kind: str) -> None:
+    room.log().append(draft(1))
+    torn = room.path.read_bytes() + b"torn"
+    room.path.write_bytes(torn)
+    beside = room.path.with_name(name)
+    match kind:
+        case "pipe":
+            os.mkfifo(beside)
+        case "directory":
+            beside.mkdir()
+        case "link":
+            beside.symlink_to(room.path.with_name("elsewhere"))
+    with pytest.raises(Unavailable, match=r"log\.beside_not_a_file"):
+        room.log().append(draft(2))
+    assert room.path.read_bytes().startswith(torn[:-4])
+    assert not room.path.with_name("elsewhere").exists()
+    beside.rmdir() if kind == "directory" else beside.unlink()
+    room.log().append(draft(2))
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+def test_a_marker_that_is_no_file_does_not_hide_that_the_disk_confirmed_nothing(
+    room: LogRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = room.log()
+    log.append(draft(1))
+    os.mkfifo(room.path.with_name("runtime.jsonl.flush_failed"))
+    monkeypatch.setattr(os, "fdatasync", failing)
+    with pytest.raises(Unavailable, match=r"log\.flush_failed"):
+        log.append(draft(2))
+
+
+def test_a_marker_with_numbers_that_no_entry_has_keeps_nobody_from_appending(room: LogRoom) -> None:
+    room.log().append(draft(1))
+    room.path.with_name("runtime.jsonl.flush_failed").write_bytes(
+        b"9007199254740991 9007199254740991\n1 9007199254740992\n9999999999999999 1\n2 1\n"
+    )
+    room.log().append(draft(2))
+    top = 9_007_199_254_740_991
+    assert json.loads(room.lines()[-2])["metadata"] == {"unconfirmed": [[top, top]]}
+
+
+def test_a_genesis_entry_after_old_lines_that_the_disk_did_not_confirm_is_not_built_upon(
+    room: LogRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v2_logs.put(room.path, v2_logs.lines(2))
+    log = room.log()
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", failing)
+        with pytest.raises(Unavailable, match=r"log\.flush_failed"):
+            log.append(draft(1))
+    with pytest.raises(Unavailable, match=r"log\.flush_failed"):
+        log.append(draft(2))
+    assert len(room.lines()) == 3
+    assert room.log().append(draft(3)).seq == 1
+    assert room.verify().exit_code is ExitCode.DONE

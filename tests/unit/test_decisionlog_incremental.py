@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from stage4.clock import format_instant
 from stage4.decisionlog import archive
 from stage4.decisionlog.checkpoints import notary
 from stage4.decisionlog.checkpoints.facts import origin_of
@@ -60,7 +62,7 @@ def test_only_what_came_after_the_kept_checkpoint_is_read(log: CheckpointedLog, 
     assert verdict.findings == ()
     assert (verdict.mode, verdict.first_read, verdict.first_seq, verdict.entries) == (Mode.INCREMENTAL, 19, 19, 21)
     assert (verdict.last_seq, verdict.head, verdict.root) == (39, whole.head, whole.root)
-    assert verdict.completeness == Completeness(Coverage.COVERED, covered=40, uncovered=0, checkpoints=3, pinned=True)
+    assert verdict.completeness == Completeness(Coverage.COVERED, covered=40, uncovered=0, checkpoints=3, own=True)
     assert verdict.exit_code is ExitCode.DONE
     assert trail.newest == log.notes[3]
     assert [(each.first_line, each.last_line) for each in verdict.islands] == [(20, 40)]
@@ -268,6 +270,40 @@ def test_a_rotation_since_then_has_the_whole_log_read_so_that_no_key_comes_back(
     verdict = incremental.verify_after(kept_note, log.write(path), log.ring, log.clock, Task(Trail()))
     assert verdict.mode is Mode.FULL
     assert [each.code for each in verdict.findings] == ["log.rotation_back", "log.key_outlived"]
+
+
+def test_an_older_note_that_says_otherwise_has_the_whole_log_read(log: CheckpointedLog, path: Path) -> None:
+    forged = given(note(origin_of(LOG_ID), 10, bytes(32), SignerKey(origin_of(LOG_ID), bytes(32))))
+    verdict = after(log, path, log.notes[1], Trail(forged))
+    assert (verdict.mode, verdict.exit_code) == (Mode.FULL, 1)
+    for honest in (log.notes[0], log.notes[1]):
+        verdict = after(log, path, log.notes[1], Trail(given(honest)))
+        assert (verdict.mode, verdict.exit_code) == (Mode.FULL if honest is log.notes[0] else Mode.INCREMENTAL, 0)
+
+
+def test_a_revocation_since_then_has_the_whole_log_read(log: CheckpointedLog, path: Path) -> None:
+    document = json.loads(log.ring.path.read_text())
+    document["keys"].append(new_key(log.ring.path, "second", "HMAC-SHA256", log.clock.now()))
+    document["active"] = "second"
+
+    def revoke(at: datetime) -> None:
+        document["keys"][0] |= {"state": "revoked", "revoked": format_instant(at)}
+        log.ring.path.write_text(json.dumps(document))
+        log.ring = KeyRing.load(log.ring.path, {})
+
+    revoke(log.clock.now() - timedelta(days=1))
+    assert after(log, path, log.notes[1]).mode is Mode.INCREMENTAL
+    revoke(log.clock.now() + timedelta(days=1))
+    verdict = after(log, path, log.notes[1])
+    assert (verdict.mode, {each.code for each in verdict.findings}) == (Mode.FULL, {"completeness.revoked_unlogged"})
+
+
+def test_a_kept_checkpoint_whose_signature_is_false_is_refused(log: CheckpointedLog, tmp_path: Path) -> None:
+    file = tmp_path / "kept"
+    forged = Note(log.notes[3].text, (log.notes[0].signatures[0],))
+    file.write_bytes(forged.encode())
+    with pytest.raises(UsageError, match=r"completeness\.kept_unsigned"):
+        incremental.load(file, log.pins[:1])
 
 
 def test_lines_of_version_2_before_the_log_are_counted(tmp_path: Path) -> None:

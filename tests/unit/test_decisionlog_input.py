@@ -17,10 +17,11 @@ import zstandard
 
 from stage4.clock import SystemClock
 from stage4.decisionlog import archives, blocks, logfile
+from stage4.decisionlog.blocks import Block, Span
 from stage4.decisionlog.canonical import MAX_LINE
 from stage4.decisionlog.decompression import BrokenArchive, decompressed
 from stage4.decisionlog.verification import input as reading
-from stage4.decisionlog.verification.input import Block, Span, open_input
+from stage4.decisionlog.verification.input import open_input
 from stage4.errors import Unavailable, UsageError
 from stage4.security.keyring import KeyRing, create_keyring
 from stage4.testing.clock import ManualClock
@@ -131,11 +132,12 @@ def test_a_folder_is_read_as_its_one_log_whatever_else_lies_there(room: LogRoom)
     assert read(folder) == (lines, [])
 
 
-def test_a_folder_of_archives_needs_no_live_log(room: LogRoom) -> None:
+def test_a_folder_of_archives_is_read_and_its_live_log_is_missed(room: LogRoom) -> None:
     lines = room.lines()
     cut(room.path, [20, 25], ["zst", "gz"])
     room.path.unlink()
-    assert read(room.path.parent) == (lines[:45], [])
+    found, problems = read(room.path.parent)
+    assert (found, codes(problems)) == (lines[:45], [("live_missing", "runtime.jsonl")])
 
 
 def test_a_folder_with_several_logs_or_none_is_a_question_back(room: LogRoom, tmp_path: Path) -> None:
@@ -401,6 +403,36 @@ def test_reading_from_an_entry_leaves_out_what_stands_before_it(room: LogRoom, f
     paths[0].unlink()
     assert read(room.path, from_seq=20) == (lines[20:], [])
     assert read(room.path, from_seq=61) == ([], [])
+
+
+def test_a_plain_archive_that_is_compressed_while_it_is_read_is_held_against_the_manifest(room: LogRoom) -> None:
+    lines = room.lines()
+    (plain,) = cut(room.path, [20], [""])
+    copy = archive(room.path, lines[:20], "zst")
+    with open_input(room.path, ManualClock()) as source:
+        plain.unlink()
+        assert [line for block in source.blocks() for line in block.lines()] == lines
+        assert source.problems == []
+    plain.write_bytes(joined(lines[:20]))
+    with open_input(room.path, ManualClock()) as source:
+        copy.unlink()
+        assert [line for block in source.blocks() for line in block.lines()] == lines
+        assert source.problems == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_first_number_is_told_of_the_file_that_is_read(room: LogRoom, form: str) -> None:
+    lines = room.lines()
+    (path,) = cut(room.path, [20], [form])
+    with open_input(room.path, ManualClock(), from_seq=5) as source:
+        if not form:
+            archive(room.path, lines[:20], "zst")
+            path.unlink()
+        rotate(room.path)
+        assert source.first_number() == 0
+        assert [line for block in source.blocks() for line in block.lines()] == lines[5:]
+    with open_input(room.path, ManualClock(), from_seq=25) as source:
+        assert source.first_number() == 20
 
 
 def test_a_stream_is_read_from_an_entry_on(room: LogRoom, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,12 @@ from stage4.clock import SystemClock
 from stage4.decisionlog import archive, key_changes
 from stage4.decisionlog.canonical import canonical
 from stage4.decisionlog.checkpoints import keys, notary
+from stage4.decisionlog.checkpoints.growth import Growth
 from stage4.decisionlog.checkpoints.keys import KeyStore
 from stage4.decisionlog.checkpoints.lines import log_lines
 from stage4.decisionlog.checkpoints.note import Checkpoint
 from stage4.decisionlog.checkpoints.tree import Frontier, leaf
+from stage4.decisionlog.spot import Scribe
 from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.writer import Held
 from stage4.errors import Unavailable
@@ -51,8 +53,12 @@ def store(room: LogRoom) -> KeyStore:
 
 
 def refusal(room: LogRoom) -> str:
+    """Why no checkpoint is made, which asking beforehand tells too."""
+    with pytest.raises(Unavailable) as foreseen:
+        notary.standing(room.path, room.ring, room.clock)
     with pytest.raises(Unavailable) as refused:
         make(room)
+    assert foreseen.value.code == refused.value.code
     return refused.value.code
 
 
@@ -198,6 +204,21 @@ def test_entries_that_came_after_an_unfinished_checkpoint_get_the_next_one(room:
     assert chain_of(room) == [6, 10]
 
 
+def test_a_checkpoint_that_somebody_makes_meanwhile_is_no_older_copy_of_the_log(
+    room: LogRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, made = KeyStore.load, list[notary.Made | None]()
+
+    def late(self: KeyStore) -> keys.CheckpointKeys | None:
+        if not made:
+            made.append(None)
+            made[0] = make(room)
+        return load(self)
+
+    monkeypatch.setattr(KeyStore, "load", late)
+    assert notary.standing(room.path, room.ring, room.clock) == notary.Standing(room.log_id(), 1, 6, 0)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"something else\n\n"])
 def test_a_note_that_is_gone_from_beside_the_log_is_put_back(room: LogRoom, content: bytes | None) -> None:
     make(room)
@@ -261,6 +282,25 @@ def test_nothing_is_signed_over_lines_that_do_not_follow_each_other(room: LogRoo
     assert refusal(room) == "checkpoint.log_broken"
     room.put([*lines[:8], *lines[9:]])
     assert refusal(room) == "checkpoint.log_broken"
+
+
+def test_a_log_that_changes_each_time_it_is_read_is_not_blamed(room: LogRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = notary.Growth.of
+    rounds: list[int] = []
+
+    def changing(path: Path, scribe: Scribe) -> Growth:
+        growth = read(path, scribe)
+        rounds.append(1)
+        grow(room, 1)
+        archive.rotate(room.log())
+        return growth
+
+    monkeypatch.setattr(notary.Growth, "of", changing)
+    with pytest.raises(Unavailable, match=r"checkpoint\.log_moving"):
+        make(room)
+    assert len(rounds) == 5
+    monkeypatch.undo()
+    assert make(room) is not None
 
 
 def test_a_checkpoint_entry_that_was_edited_is_not_built_upon(room: LogRoom) -> None:

@@ -201,7 +201,9 @@ def judge(room: LogRoom, proof: Inclusion | Consistency, **given: object) -> Pro
         return judging.judge_consistency(proof, old, keys)
     line = given.get("line", proof.line)
     assert isinstance(line, bytes)
-    return judging.judge_inclusion(proof, line, keys)
+    own = given.get("own")
+    assert own is None or isinstance(own, Note)
+    return judging.judge_inclusion(proof, line, keys, own)
 
 
 def reason(room: LogRoom, proof: Inclusion | Consistency, **given: object) -> str:
@@ -228,6 +230,11 @@ def test_a_proof_that_does_not_hold_says_why(room: LogRoom, tmp_path: Path) -> N
     other = LogRoom.create(tmp_path / "other", 4)
     notary.make(other.log(), other.ring, other.clock)
     assert reason(room, good, pins=pins(other)) == "key"
+    assert judge(room, good, own=note_of(room, 16)).own
+    assert reason(room, good, own=note_of(room, 11)) == "own_size"
+    assert reason(room, good, own=note_of(other, 6)) == "origin"
+    rewritten = Checkpoint(Checkpoint.of(good.note).origin, 16, root_of(LEAVES[:16])).text
+    assert reason(room, good, own=Note(rewritten, good.note.signatures)) == "own_root"
     growth = proving.prove_consistency(room.path, 6, 16)
     assert reason(room, growth, old=note_of(room, 11)) == "old"
     assert reason(room, growth, old=note_of(other, 6)) == "origin"
@@ -282,5 +289,5 @@ def test_the_note_of_a_proof_is_read_as_strictly_as_any_other(room: LogRoom) -> 
 def test_a_pin_file_holds_keys_and_comments_and_nothing_else(room: LogRoom) -> None:
     text = notary.pin_of(room.ring, room.log_id()) or ""
     assert judging.pins_of(f"# kept by the auditor\n\n{text}") == pins(room)
-    with pytest.raises(NoteError, match="key"):
-        judging.pins_of("not a key\n")
+    with pytest.raises(UsageError, match=r"verify\.bad_pin .*line=2"):
+        judging.pins_of("# kept by the auditor\nnot a key\n")

@@ -61,7 +61,7 @@ def followed(path: Path, *acts: Callable[[], object], after: int | None = None) 
 
 def turn_over(room: LogRoom, compression: str = "") -> None:
     """Rotate: the live file becomes an archive, and the next file begins with the next entry."""
-    room.log().append(draft())
+    room.log().append(draft(kind="segment"))
     lines = room.lines()
     archive(room.path, lines[:-1], compression)
     beside = room.path.with_name(".next")

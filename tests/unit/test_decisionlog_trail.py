@@ -175,6 +175,45 @@ def test_a_note_of_the_stable_key_alone_accuses_but_does_not_vouch(log: Checkpoi
     assert codes(log, Trail(given(ahead), log.pins)) == [(66, "truncation", "truncated")]
 
 
+def test_a_note_ahead_of_a_log_cut_before_its_first_checkpoint_is_judged_by_known_keys(log: CheckpointedLog) -> None:
+    short, stranger = log.cut(9), SignerKey(origin_of(LOG_ID), b"x" * 32)
+    assert codes(short, Trail(given(log.notes[0]))) == [(9, "checkpoint", "note_ahead")]
+    assert codes(short, Trail(given(log.notes[0]), (), [log.stable_key.verifier])) == [(9, "truncation", "truncated")]
+    # A false key excuses nothing, and neither does one that is named after another log.
+    assert codes(short, Trail(given(log.notes[0]), (), [stranger.verifier])) == [(9, "checkpoint", "note_ahead")]
+    forged = Note(log.notes[0].text, (log.note(9, log.stable_key).signatures[0],))
+    assert codes(short, Trail(given(forged), (), [log.stable_key.verifier])) == [(9, "checkpoint", "note_signature")]
+
+
+def test_known_keys_vouch_for_nothing_and_excuse_nothing_that_is_there(log: CheckpointedLog) -> None:
+    stranger = SignerKey(origin_of(LOG_ID), b"x" * 32)
+    known = (stranger.verifier, *log.pins)
+    strange = log.note(60, stranger)
+    assert codes(log, Trail(given(strange), (), known)) == [(60, "checkpoint", "note_unknown")]
+    verdict, blames = follow(log, Trail(given(log.notes[3]), (), known))
+    assert (blames, verdict.proven_below, verdict.completeness.pinned) == ([], 0, False)
+
+
+def test_who_has_a_pin_knows_that_there_was_a_checkpoint(log: CheckpointedLog) -> None:
+    short, first, stable = log.cut(9), log.pins[:1], log.pins[1:]
+    for pins in (first, stable, log.pins):
+        assert codes(short, Trail((), pins)) == [(9, "checkpoint", "pin_unused")]
+        assert codes(log.cut(0), Trail((), pins)) == [(0, "checkpoint", "pin_unused")]
+    assert codes(log, Trail((), stable)) == []
+
+
+def test_the_same_note_from_two_places_is_one_note(log: CheckpointedLog) -> None:
+    twice = (*given(log.notes[3], source="beside"), *given(log.notes[3], source="outside"))
+    verdict, blames = follow(log.cut(50), Trail(twice, log.pins))
+    assert [blame.params["source"] for _, blame in blames] == ["beside, outside"]
+    assert verdict.completeness.coverage is Coverage.TRUNCATED
+    # Whoever vouches for it at one of the places vouches for it.
+    strange = log.note(52, SignerKey(origin_of(LOG_ID), b"x" * 32)).encode()
+    for order in (False, True), (True, False):
+        trail = Trail([Given("mine", strange, trusted) for trusted in order])
+        assert follow(log, trail)[1] == []
+
+
 def test_a_note_that_the_caller_vouches_for_needs_no_known_signature(log: CheckpointedLog) -> None:
     stranger = SignerKey(origin_of(LOG_ID), b"x" * 32)
 
@@ -184,7 +223,7 @@ def test_a_note_that_the_caller_vouches_for_needs_no_known_signature(log: Checkp
 
     verdict, blames = follow(log, trusted(52))
     assert blames == []
-    assert verdict.completeness == Completeness(Coverage.COVERED, covered=52, uncovered=8, checkpoints=4, pinned=True)
+    assert verdict.completeness == Completeness(Coverage.COVERED, covered=52, uncovered=8, checkpoints=4, own=True)
     assert codes(log, trusted(52, bytes(32))) == [(60, "rollback", "rollback")]
     assert codes(log.cut(51), trusted(52)) == [(51, "truncation", "truncated")]
 

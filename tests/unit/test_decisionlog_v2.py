@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.verification.blame import Blame
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.v2 import V2Judge, load_secret
 from stage4.errors import Unavailable, UsageError
 from support.v2_logs import KEY_ID, SECRET, WIRES, Wire, entry, key_file, lines, signed
@@ -233,10 +233,10 @@ def test_another_secret_verifies_nothing_whatever_its_length() -> None:
 def test_filters_count_and_every_line_is_judged_all_the_same() -> None:
     content = lines(20, mixed=True)
     content[6] = content[6].replace(b'"ok"', b'"OK"')
-    judged = V2Judge(SECRET).judge(content, Filter(kind="metadata"))
+    judged = V2Judge(SECRET).judge(content, Filter({"kind": "metadata"}))
     assert (judged.entries, judged.matched, len(judged.blames)) == (19, 4, 1)
     assert V2Judge(SECRET).judge(content, Filter(incident="INC-20251001-0003")).matched == 3
-    assert V2Judge(SECRET).judge(content, Filter(category="any")).matched == 0
+    assert V2Judge(SECRET).judge(content, Filter({"category": "any"})).matched == 0
 
 
 def test_the_secret_is_the_files_bytes_without_white_space_around_them(tmp_path: Path) -> None:

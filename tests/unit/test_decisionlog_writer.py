@@ -126,11 +126,16 @@ def test_a_busy_log_is_given_up_after_the_time_limit(room: LogRoom) -> None:
     assert room.log().append(draft(2)).seq == 2
 
 
-def test_a_log_that_was_moved_away_meanwhile_is_not_written_to(room: LogRoom) -> None:
+def test_a_log_that_was_moved_away_is_begun_anew_by_another_process_only(room: LogRoom) -> None:
     log = room.log()
     log.append(draft())
     room.path.rename(room.path.with_name("old.jsonl"))
-    assert log.append(draft()).seq == 1
+    with pytest.raises(Unavailable, match=r"log\.went_back"):
+        log.append(draft())
+    assert not room.path.exists()
+    assert room.log().append(draft()).seq == 1
+    with pytest.raises(Unavailable, match=r"log\.went_back"):
+        log.append(draft())
     assert len(room.path.with_name("old.jsonl").read_bytes().splitlines()) == 2
 
 
@@ -169,11 +174,10 @@ def test_zeros_after_a_power_cut_are_a_torn_write(room: LogRoom) -> None:
 
 
 def test_an_entry_that_lacks_only_its_line_feed_is_finished_not_lost(room: LogRoom) -> None:
-    log = room.log()
-    log.append_many([draft(1), draft(2)])
+    room.log().append_many([draft(1), draft(2)])
     room.path.write_bytes(room.path.read_bytes()[:-1])
     assert room.findings() == [("torn", 3, 2)]
-    assert log.append(draft(3)).seq == 4
+    assert room.log().append(draft(3)).seq == 4
     assert [json.loads(line)["kind"] for line in room.lines()[2:]] == ["incident_note", "recovery", "incident_note"]
     assert room.verify().exit_code is ExitCode.DONE
 

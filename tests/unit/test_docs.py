@@ -17,8 +17,10 @@ import pytest
 
 from stage4 import words
 from stage4.audit.controls import CONTROLS
+from stage4.cli import _verify
+from stage4.cli.log_verify import verify
 from stage4.cli.root import root as stage4_command
-from stage4.errors import ExitCode
+from stage4.errors import ExitCode, UsageError
 from stage4.telemetry.catalogue import METRICS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -127,7 +129,7 @@ def parse(line: list[str]) -> None:
     command: click.Command = stage4_command
     arguments = line[1:]
     while True:
-        context = click.Context(command)
+        context = click.Context(command, **command.context_settings)
         options, rest, _ = command.make_parser(context).parse_args(args=list(arguments))
         for parameter in command.params:
             given = options.get(str(parameter.name))
@@ -135,6 +137,10 @@ def parse(line: list[str]) -> None:
             for value in given if isinstance(given, (list, tuple)) else [given]:
                 if isinstance(value, str) and isinstance(parameter.type, click.Choice):
                     parameter.type.convert(value, parameter, context)
+        if command is verify:
+            given = options["arguments"]
+            _verify.parser("stage4 log verify", None).parse_args(list(given) if isinstance(given, tuple) else [])
+            return
         if not isinstance(command, click.Group):
             assert not rest, f"{shlex.join(line)}: left over {rest}"
             return
@@ -143,9 +149,11 @@ def parse(line: list[str]) -> None:
         command, arguments = below, rest[1:]
 
 
-@pytest.mark.parametrize("wrong", ["stage4 incident ack INC", "stage4 oncall whom", "stage4 run --fast"])
+@pytest.mark.parametrize(
+    "wrong", ["stage4 incident ack INC", "stage4 oncall whom", "stage4 run --fast", "stage4 log verify --fast"]
+)
 def test_a_command_line_that_does_not_exist_is_noticed(wrong: str) -> None:
-    with pytest.raises((click.UsageError, AssertionError)):
+    with pytest.raises((click.UsageError, UsageError, AssertionError)):
         parse(wrong.split())
 
 

@@ -58,18 +58,16 @@ def test_a_revoked_key_keeps_its_first_instant_and_never_becomes_retired(path: P
     with changing(path, {}) as change:
         change.add("next", NOW)
         change.revoke("ops-2026-11", LATER, "laptop stolen", active="next")
-        change.retire("ops-2026-11", LATER, "again")
+        change.take_over("next", "ops-2026-11", LATER, "again")
         change.revoke("ops-2026-11", LATER.replace(year=2027), "again", active="next")
     facts = listed(path, "ops-2026-11")
     assert (facts["state"], facts["revoked"], facts["reason"]) == ("revoked", "2026-12-01T08:00:00Z", "laptop stolen")
     assert "retired" not in facts
 
 
-def test_the_key_that_starts_new_logs_neither_retires_nor_is_revoked(path: Path) -> None:
+def test_the_key_that_starts_new_logs_is_not_revoked(path: Path) -> None:
     before = path.read_bytes()
     with changing(path, {}) as change:
-        with pytest.raises(Refused, match=r"keyring\.is_active"):
-            change.retire("ops-2026-11", LATER, "x")
         with pytest.raises(Refused, match=r"keyring\.is_active"):
             change.revoke("ops-2026-11", LATER, "x", active="ops-2026-11")
     assert path.read_bytes() == before

@@ -11,7 +11,8 @@ import pytest
 
 from stage4.decisionlog import presentation
 from stage4.decisionlog.entry import Entry
-from stage4.decisionlog.presentation import Look, visible
+from stage4.decisionlog.presentation import Look
+from stage4.words import visible
 
 WARSAW = ZoneInfo("Europe/Warsaw")
 ENTRY = Entry(
@@ -46,6 +47,15 @@ def test_without_a_terminal_the_line_is_whole_and_has_its_day() -> None:
     line = presentation.line(long, Look(zone=WARSAW))
     assert line.startswith("2026-11-23 10:14:07 +01:00      42  ")
     assert line.endswith("a" * 500)
+
+
+def test_of_a_checkpoint_only_its_number_and_size_are_shown() -> None:
+    facts = {"number": 7, "key": "stage4-log/log/forward+0+x", "next_key": "y", "previous": "note", "frontier": ["a"]}
+    entry = replace(ENTRY, kind="checkpoint", category="decision_log", stage="log", status="sealed", metadata=facts)
+    assert presentation.line(entry, Look(width=80)) == (
+        "09:14:07      42  decision_log/checkpoint  log  sealed  number=7  size=43"
+    )
+    assert any("next_key: y" in line for line in presentation.details(entry, Look(width=80)))
 
 
 def test_the_heading_of_a_day_says_the_offset() -> None:

@@ -22,9 +22,15 @@ CODE = re.compile(
 BUILT = (
     "alerts.",
     "audit.control_",
+    "audit.group_",
     "audit.outcome_",
     "audit.summary_",
     "audit.why_",
+    "audit_report.changed_",
+    "audit_report.kind_",
+    "audit_report.next_",
+    "audit_report.severity_",
+    "audit_report.waiver_state_",
     "cert.corpus_",
     "cert.label_",
     "cert.role_",
@@ -70,7 +76,7 @@ BUILT = (
     "stop.word_",
 )
 # Areas that one function speaks for, so that the source says the name without the area.
-SHORT = ("console", "demo", "document", "event")
+SHORT = ("audit_report", "console", "demo", "document", "event")
 FORMS = {"pl": {"one", "few", "many"}, "en": {"one", "other"}}
 
 
@@ -154,3 +160,9 @@ def test_numbers_and_spans_are_written_for_their_readers() -> None:
 def test_an_unknown_code_is_a_bug_and_not_an_empty_text() -> None:
     with pytest.raises(KeyError):
         words.text("config.nowhere", "pl")
+
+
+def test_what_a_text_is_told_cannot_act_on_a_terminal_or_begin_a_line() -> None:
+    said = words.text("log.key_unlisted", "en", key_id="\x1b[2J\rINTACT\nINTACT – runtime.jsonl\u202e")
+    assert said == "the key ring does not list key '\\x1b[2J\\rINTACT\n    INTACT – runtime.jsonl\\u202e'"
+    assert len(words.text("log.key_unlisted", "en", key_id="k" * 70_000)) < 5000

@@ -30,6 +30,7 @@ ENABLE_WAIT = timedelta(seconds=15)
 PATIENCE = 4
 LEAST_PATIENCE = timedelta(minutes=3)
 DONE = ("accepted", "escalated", "skipped")
+DIAGNOSIS = "*: ostrzeżenie znane, termin 7 dni; właściciel: l2-marek"
 
 View = Mapping[str, Any]
 
@@ -161,7 +162,7 @@ class _Players:
             if reached(view):
                 return
             if diagnose and _asks(view, diagnose):
-                self._act("answer", by=L2, step=diagnose, text="Ostrzeżenie znane, właściciel: l2-marek, termin 7 dni.")
+                self._act("answer", by=L2, step=diagnose, text=DIAGNOSIS)
             elif step and _state(view, step) == "not_accepted":
                 if repeated:
                     raise Stuck("demo.not_accepted", step=step, outcome=_outcome(view, step, self._stage.lang))

@@ -102,13 +102,20 @@ class VerifiedLog:
     environ: Mapping[str, str]
 
     def verify(self) -> LogVerdict:
-        """Verify the whole log; a log that cannot be judged is not intact."""
+        """Verify the whole log against everything that is kept of it; what cannot be judged is not intact."""
+        from stage4.decisionlog.verification.anchors import anchors_of
         from stage4.decisionlog.verification.verifier import verify
 
         path = self.installation.decision_log_path
-        verdict = verify(path, load_keyring(self.installation, self.environ), self.clock)
-        findings = tuple(f"{finding.fault.value}, line {finding.line}" for finding in verdict.findings)
-        return LogVerdict(verdict.exit_code == 0, findings, verdict.last_seq or 0, verdict.head or "")
+        ring = load_keyring(self.installation, self.environ)
+        anchors = anchors_of(path, self.installation, self.environ)
+        for remark in anchors.remarks:
+            tell(remark.code, remark.told("en"))
+        verdict = verify(path, ring, self.clock, trail=anchors.trail())
+        findings = [f"{finding.fault.value}, line {finding.line}" for finding in verdict.findings]
+        findings += map(str, anchors.unread)
+        intact = verdict.exit_code == 0 and not anchors.unread
+        return LogVerdict(intact, tuple(findings), verdict.last_seq or 0, verdict.head or "")
 
     def entries(self, after_seq: int = -1) -> Sequence[Entry]:
         """Entries of the incidents with a higher number; none where there is no log yet."""

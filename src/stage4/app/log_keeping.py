@@ -19,7 +19,7 @@ from stage4.app.service_log import tell
 from stage4.clock import Clock
 from stage4.config import Installation
 from stage4.decisionlog import archive
-from stage4.decisionlog.checkpoints import notary, places
+from stage4.decisionlog.checkpoints import delivery, notary, places
 from stage4.decisionlog.checkpoints.note import Checkpoint
 from stage4.decisionlog.checkpoints.places import Parcel, Pushed
 from stage4.decisionlog.open import load_keyring, open_log
@@ -118,9 +118,10 @@ class LogKeeper:
         note = notary.newest_note(self._path)
         self._entries = 0 if head is None else head.seq + 1
         self._covered = 0 if note is None else Checkpoint.of(note).size
-        pin = None if head is None else notary.pin_of(load_keyring(self._installation, self._environ), head.log_id)
-        if note is not None and pin is not None:
-            self._delivery.parcel = places.parcel_of(note, pin)
+        ring = load_keyring(self._installation, self._environ)
+        newest = None if head is None else delivery.newest_parcel(ring, head.log_id)
+        if newest is not None:
+            self._delivery.parcel = newest[1]
 
     def _make(self) -> None:
         ring = load_keyring(self._installation, self._environ)

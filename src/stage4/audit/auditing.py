@@ -1,4 +1,4 @@
-"""The two audits, and one run of either: from an installation to its document."""
+"""The two audits, and one run of either: from an installation, or from stored evidence, to its document."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from stage4 import ids
-from stage4.audit import baseline, report, store
+from stage4 import files, ids
+from stage4.audit import baseline, report, report_document, report_signature, store
 from stage4.audit.collect import collect
-from stage4.audit.comparison import Comparison, compare
+from stage4.audit.comparison import Summary
 from stage4.audit.controls import BASELINE, CONTROLS
 from stage4.audit.evidence import Evidence
+from stage4.audit.evidence_codec import StoredEvidence
 from stage4.audit.evidence_live import Live
 from stage4.audit.finding import Control
 from stage4.audit.policy import Policy
 from stage4.audit.report import Report
+from stage4.audit.report_document import Origin
 from stage4.clock import Clock
 from stage4.config import CORE, Installation
+from stage4.errors import ExitCode, Stage4Error, UsageError
+from stage4.security.keyring import KeyRing
 
 Sections = Callable[[Report, Evidence, Policy], dict[str, object]]
 
@@ -33,9 +37,23 @@ class Audit:
     controls: tuple[Control, ...]
     sections: Sections | None = None
 
+    @property
+    def compared(self) -> bool:
+        """Whether its reports are compared with one another."""
+        return self.file_name == store.COMPLIANCE
 
-COMPLIANCE: Final = Audit(report.SCHEMA, store.COMPLIANCE, CONTROLS)
+
+COMPLIANCE: Final = Audit(report_document.SCHEMA, store.COMPLIANCE, CONTROLS)
 SECURITY_BASELINE: Final = Audit(baseline.SCHEMA, baseline.DOCUMENT, BASELINE, baseline.sections)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: its report, the document it makes, and the evidence it can be judged from again."""
+
+    report: Report
+    document: dict[str, object]
+    stored: StoredEvidence
 
 
 def audited(
@@ -47,10 +65,11 @@ def audited(
     environ: Mapping[str, str],
     clock: Clock,
     at: datetime | None = None,
+    earlier: Summary | None = None,
     fail_on_warn: bool = False,
     live: Live | None = None,
-) -> tuple[Report, dict[str, object]]:
-    """Collect and judge as of `at` (default: now): the report, and the document it makes.
+) -> Run:
+    """Collect and judge as of `at` (default: now), beside the `earlier` report where there is one.
 
     `config` is the settings file that was named instead of the installation's own, `live` what a probe saw.
     """
@@ -63,32 +82,101 @@ def audited(
         clock=clock,
         pepper=ids.random_bytes(32),
         config=config,
+        earlier=earlier,
     )
     evidence = replace(evidence, live=live)
-    judged = report.judge(audit.controls, evidence, policy, now)
-    document = report.document(
+    settings = str(config or installation.root / CORE)
+    named = installation.settings.operations.installation_id
+    stored = StoredEvidence(named, str(installation.root), settings, policy.bundle, policy.min_secret_bits, evidence)
+    return _judged(audit, stored, policy, now, what_if=at is not None, replayed=False, fail_on_warn=fail_on_warn)
+
+
+def replayed(
+    audit: Audit,
+    stored: StoredEvidence,
+    policy: Policy,
+    *,
+    at: datetime | None = None,
+    fail_on_warn: bool = False,
+) -> Run:
+    """Judge stored evidence as of `at` (default: the instant it was collected).
+
+    Raises UsageError `audit_report.evidence_of_other` where the evidence is of another bundle, or divided the secrets
+    by another strength, than the policy asks for: those are facts that judging does not bring back.
+    """
+    for name, held, asked in (
+        ("bundle", stored.bundle, policy.bundle),
+        ("min_secret_bits", stored.strong_from_bits, policy.min_secret_bits),
+    ):
+        if held != asked:
+            raise UsageError("audit_report.evidence_of_other", name=name, held=held, asked=asked)
+    now = at or stored.evidence.collected_at
+    return _judged(audit, stored, policy, now, what_if=True, replayed=True, fail_on_warn=fail_on_warn)
+
+
+def _judged(
+    audit: Audit,
+    stored: StoredEvidence,
+    policy: Policy,
+    now: datetime,
+    *,
+    what_if: bool,
+    replayed: bool,
+    fail_on_warn: bool,
+) -> Run:
+    judged = report.judge(audit.controls, stored.evidence, policy, now)
+    document = report_document.document(
         judged,
-        evidence,
+        stored.evidence,
         policy,
+        Origin(Path(stored.root), Path(stored.config), stored.installation_id),
         schema=audit.schema,
-        root=str(installation.root),
-        config=str(config or installation.root / CORE),
-        installation_id=installation.settings.operations.installation_id,
         now=now,
-        what_if=at is not None,
+        what_if=what_if,
+        replayed=replayed,
         fail_on_warn=fail_on_warn,
     )
-    if live is not None:
-        document["probe"] = live.document()
+    if stored.evidence.live is not None:
+        document["probe"] = stored.evidence.live.document()
     if audit.sections is not None:
-        document |= audit.sections(judged, evidence, policy)
-    return judged, document
+        document |= audit.sections(judged, stored.evidence, policy)
+    return Run(judged, document, stored)
 
 
-def since_newest(root: Path, document: Mapping[str, object]) -> tuple[Path, Comparison] | None:
-    """The changes since the newest report of the same sort that was kept, and its path; None where none was."""
-    earlier = store.newest(root, what_if=document.get("what_if") is True)
-    if earlier is None:
+def newest_report(installation: Installation, environ: Mapping[str, str], *, what_if: bool) -> Summary | None:
+    """The newest kept report of the same sort, or None; one that is no report to compare with does not count."""
+    found = store.newest(installation.root, what_if=what_if)
+    if found is None:
         return None
-    path, kept = earlier
-    return path, compare(kept, document)
+    path, kept = found
+    try:
+        summary = Summary.of(kept, str(path.relative_to(installation.root)))
+    except UsageError:
+        return None
+    return replace(summary, forged=_forged(kept, installation, environ))
+
+
+def _forged(document: Mapping[str, object], installation: Installation, environ: Mapping[str, str]) -> bool:
+    """Whether a report that is signed is another than the installation signed; False where that cannot be told."""
+    operations = installation.settings.operations
+    try:
+        ring = KeyRing.load(installation.path(operations.decision_log.keyring), environ)
+    except Stage4Error:
+        return False
+    answer = report_signature.checked(document, ring, operations.installation_id)
+    return answer.exit_code is ExitCode.NO and answer.code != report_signature.UNSIGNED
+
+
+def named_report(path: Path, schema: str, installation: Installation, environ: Mapping[str, str]) -> Summary:
+    """
+    The report of the same audit (`schema`) in `path`.
+
+    Raises Unavailable `files.*` where the file does not answer, UsageError `audit_report.no_report` where there is
+    none, `files.bad_json` or `audit.not_a_report` where it is something else.
+    """
+    if not path.is_file():
+        raise UsageError("audit_report.no_report", path=path)
+    content = files.read_json(path, store.REPORT_LIMIT)
+    if not isinstance(content, dict) or content.get("schema") != schema:
+        raise UsageError("audit.not_a_report", schema=content.get("schema") if isinstance(content, dict) else None)
+    return replace(Summary.of(content, str(path)), forged=_forged(content, installation, environ))

@@ -11,10 +11,12 @@ from pathlib import Path
 from stage4 import files
 from stage4.audit import collect_bundle, collect_earlier, collect_files, collect_log, collect_tokens
 from stage4.audit.collect_tokens import Marker
-from stage4.audit.evidence import Evidence, Input, RegistryFacts, SettingNotice
+from stage4.audit.comparison import Summary
+from stage4.audit.evidence import Evidence, Input, Problem, RegistryFacts, SettingNotice
 from stage4.audit.reading import Place, problem_of
+from stage4.audit.waivers import WAIVERS, Waiver, waivers_of
 from stage4.clock import Clock
-from stage4.config import CORE, Installation
+from stage4.config import CORE, Installation, read_yaml
 from stage4.errors import Stage4Error
 from stage4.security.rotation import RotationRegistry, shown
 from stage4.security.rotation_journal import backed_up_keys, journal_path
@@ -29,8 +31,11 @@ def collect(
     clock: Clock,
     pepper: bytes,
     config: Path | None = None,
+    earlier: Summary | None = None,
 ) -> Evidence:
     """Everything the controls judge, as it stands; `pepper` (fresh chance, 16 bytes or more) hides equal secrets.
+
+    `earlier` is the report that the findings will be compared with.
 
     Raises nothing for what is absent, unreadable or malformed: that is evidence too.
     """
@@ -52,6 +57,8 @@ def collect(
     # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
     certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
     certificates += [installation.path(file.path) for file in found.revocation_files if file.problem is None]
+    waivers, waivers_problem = _waivers(place)
+    granted = [installation.root / WAIVERS] if waivers or waivers_problem else []
     registries = tuple(_registry(place, name, path) for name, path in registry_paths.items())
     journal = journal_path(installation.root, bundle)
     return Evidence(
@@ -61,7 +68,7 @@ def collect(
         files=collect_files.collect(
             installation,
             collect_files.secret_paths(installation, key_paths),
-            (*public_paths, *registry_paths.values()),
+            (*public_paths, *registry_paths.values(), *granted),
             environ,
         ),
         services=collect_tokens.services(installation),
@@ -75,11 +82,25 @@ def collect(
         ),
         inputs=tuple(
             _input(place, path)
-            for path in (config or installation.root / CORE, *certificates, *registry_paths.values())
+            for path in (config or installation.root / CORE, *certificates, *registry_paths.values(), *granted)
         ),
+        waivers=waivers,
+        waivers_problem=waivers_problem,
+        earlier_report=earlier,
         earlier=collect_earlier.collect(installation.root, bundle, found, registries[0]),
         unfinished=place.shown(journal) if os.path.lexists(journal) else None,
     )
+
+
+def _waivers(place: Place) -> tuple[tuple[Waiver, ...], Problem | None]:
+    """All waivers of the installation or, where one is malformed or the file does not answer, none and the reason."""
+    path = place.root / WAIVERS
+    try:
+        return waivers_of(read_yaml(path)), None
+    except Stage4Error as error:
+        if error.code == "files.missing":
+            return (), None
+        return (), problem_of(error, place)
 
 
 def _registry(place: Place, name: str, path: Path) -> RegistryFacts:

@@ -14,14 +14,12 @@ from stage4.audit.reading import Place, problem_of
 from stage4.clock import Clock
 from stage4.config import Installation
 from stage4.decisionlog import archives
-from stage4.decisionlog.traces import checkpoint_path
-from stage4.decisionlog.verification.trail import Given, Trail
+from stage4.decisionlog.verification.anchors import anchors_of
 from stage4.decisionlog.verification.verifier import verify
 from stage4.errors import Stage4Error, Unavailable
 from stage4.security.keyring import KeyRing
 
 _SECRET_LIMIT = 4096
-_NOTE_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
     path = installation.decision_log_path
     router = installation.settings.execution.live_router.decision_log
     ring, ring_problem = _ring(installation.path(installation.settings.operations.decision_log.keyring), environ, place)
-    verdict, problem = _verdict(path, ring, place, clock)
+    verdict, problem = _verdict(installation, environ, ring, place, clock)
     key = _router_key(installation, environ, marker)
     return LogFacts(
         path=place.shown(path),
@@ -76,13 +74,18 @@ def _signing_key(ring: KeyRing, place: Place) -> SigningKey:
     return SigningKey(active.id, active.created, problem)
 
 
-def _verdict(path: Path, ring: KeyRing | None, place: Place, clock: Clock) -> tuple[LogVerdict | None, Problem | None]:
+def _verdict(
+    installation: Installation, environ: Mapping[str, str], ring: KeyRing | None, place: Place, clock: Clock
+) -> tuple[LogVerdict | None, Problem | None]:
+    path = installation.decision_log_path
     if ring is None or not path.exists():
         return None, None
     try:
-        # Read before the end of the log is fixed: what is appended meanwhile is newer than the note.
-        trail = Trail(_notes(path))
-        verdict = verify(path, ring, clock, trail=trail)
+        # Read before the end of the log is fixed: what is appended meanwhile is newer than the notes.
+        anchors = anchors_of(path, installation, environ)
+        if anchors.unread:
+            return None, problem_of(anchors.unread[0], place)
+        verdict = verify(path, ring, clock, trail=anchors.trail())
     except Stage4Error as error:
         return None, problem_of(error, place)
     first = None
@@ -108,12 +111,6 @@ def _archived(path: Path) -> int:
         return max((segment.first_seq + 1 for segment in archives.segments(path)), default=0)
     except Unavailable:
         return 0
-
-
-def _notes(path: Path) -> tuple[Given, ...]:
-    """The newest checkpoint beside the log, without which nothing vouches for the entries of a revoked key."""
-    beside = checkpoint_path(path)
-    return (Given(beside.name, files.read_limited(beside, _NOTE_LIMIT)),) if beside.exists() else ()
 
 
 def _entries_before(root: Path, shown: str) -> int:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from stage4.audit.comparison import Summary
+from stage4.audit.waivers import Waiver
+
 if TYPE_CHECKING:
     from stage4.audit.evidence_live import Live
     from stage4.security.certificates import CertificateFacts
@@ -279,10 +282,18 @@ class Evidence:
     registries: tuple[RegistryFacts, ...]
     log: LogFacts
     notices: tuple[SettingNotice, ...] = ()
-    inputs: tuple[Input, ...] = ()
+    inputs: tuple[Input, ...] = ()  # the settings first
+    waivers: tuple[Waiver, ...] = ()
+    waivers_problem: Problem | None = None  # why none of the file's waivers holds
+    earlier_report: Summary | None = None  # the report that this audit is compared with
     earlier: tuple[EarlierCertificate, ...] = ()
     unfinished: str | None = None  # the journal of a rotation of the bundle that was interrupted
     live: Live | None = None  # None: the running service was not probed
+
+    @property
+    def config_sha256(self) -> str | None:
+        """The digest of the settings, where they could be read."""
+        return self.inputs[0].sha256 if self.inputs else None
 
     def registry(self, name: str) -> RegistryFacts | None:
         return next((registry for registry in self.registries if registry.name == name), None)

@@ -10,16 +10,21 @@ from enum import StrEnum
 
 from stage4.audit.evidence import Evidence, Problem
 from stage4.audit.policy import Policy
+from stage4.audit.waivers import Waiver
 
 
 class Outcome(StrEnum):
-    """`UNKNOWN`: could not be evaluated, counts as fail. `SKIPPED`: does not apply here, with the reason."""
+    """
+    `UNKNOWN`: could not be evaluated, counts as fail. `SKIPPED`: does not apply here, with the reason. `WAIVED`: a
+    warn or fail that somebody answers for until a day.
+    """
 
     PASS = "pass"
     WARN = "warn"
     FAIL = "fail"
     UNKNOWN = "unknown"
     SKIPPED = "skipped"
+    WAIVED = "waived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +65,25 @@ def of_problem(subject: str, problem: Problem) -> Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An opinion with the control that gave it."""
+    """An opinion with the control that gave it; `waiver` is why a `WAIVED` one, which was `before`, is none."""
 
     control: str
     subject: str
     outcome: Outcome
     code: str
     params: Mapping[str, object]
+    waiver: Waiver | None = None
+    before: Outcome | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Names control and subject, so that reports compare across wording, order and time."""
-        return hashlib.sha256(f"{self.control}\0{self.subject}".encode()).hexdigest()[:16]
+        return fingerprint(self.control, self.subject)
+
+
+def fingerprint(control: str, subject: str) -> str:
+    """Names control and subject, so that reports compare across wording, order and time."""
+    # A subject may be a file name that is no UTF-8.
+    return hashlib.sha256(f"{control}\0{subject}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 Rule = Callable[[Evidence, Policy, datetime], Iterable[Opinion]]
@@ -110,6 +122,10 @@ class Control:
     @property
     def code(self) -> str:
         return f"audit.control_{self._key}"
+
+    @property
+    def group_code(self) -> str:
+        return f"audit.group_{self.group.lower()}"
 
     @property
     def rationale_code(self) -> str:

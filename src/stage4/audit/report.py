@@ -1,8 +1,8 @@
 """
-Judges the evidence with every control and makes one document of the findings.
+Judges the evidence with every control, and says in words what was found.
 
 `status` is the public word (`ok`, `warn`, `fail`); `verdict` says why a fail is one: `cannot tell` where nothing
-failed outright but something could not be evaluated.
+failed outright but something could not be evaluated. What is waived decides nothing and is always shown.
 """
 
 from __future__ import annotations
@@ -10,31 +10,38 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
 
-from stage4 import __version__, words
+from stage4 import words
+from stage4.audit import controls as catalogue
+from stage4.audit import waiving
+from stage4.audit.comparison import CONTINUITY, Comparison, Result, Summary, changes
 from stage4.audit.controls import self_audit
 from stage4.audit.evidence import Evidence
-from stage4.audit.finding import Control, Finding, Outcome
+from stage4.audit.finding import Control, Finding, Opinion, Outcome, Severity
 from stage4.audit.policy import Policy
+from stage4.audit.waivers import Waiver
+from stage4.audit.waiving import Use
 from stage4.clock import format_instant
 from stage4.errors import ExitCode
 from stage4.words import Language
 
-SCHEMA = "stage4.audit/1"
 CANNOT_TELL = "cannot tell"
 # Who has to look first, when all cannot be shown at once.
-_RANK = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN, Outcome.SKIPPED, Outcome.PASS)
+_RANK = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN, Outcome.WAIVED, Outcome.SKIPPED, Outcome.PASS)
 
 
 @dataclass(frozen=True)
 class Report:
-    """The findings of one audit, worst first."""
+    """The findings of one audit, worst first; `comparison` is None where no earlier report was given."""
 
     findings: tuple[Finding, ...]
     catalogue: str  # names the set of controls
+    controls: tuple[Control, ...] = ()
+    waivers: tuple[Use, ...] = ()
+    comparison: Comparison | None = None
 
     @cached_property
     def counts(self) -> Mapping[Outcome, int]:
@@ -56,7 +63,7 @@ class Report:
     @property
     def nothing_judged(self) -> bool:
         """Whether no control but the audit's own came to an answer."""
-        answers = {Outcome.PASS, Outcome.WARN, Outcome.FAIL}
+        answers = {Outcome.PASS, Outcome.WARN, Outcome.FAIL, Outcome.WAIVED}
         return not any(f.outcome in answers for f in self.findings if not f.control.startswith("AUD-"))
 
     def exit_code(self, fail_on_warn: bool = False) -> ExitCode:
@@ -66,77 +73,75 @@ class Report:
         refused = self.status == "fail" or (fail_on_warn and self.status == "warn")
         return ExitCode.NO if refused else ExitCode.DONE
 
+    @cached_property
+    def by_weight(self) -> tuple[Finding, ...]:
+        """The findings by the severity of their control, then by outcome; the audit's own after the others."""
+        graver = list(Severity)
+
+        def weight(finding: Finding) -> tuple[int, int, bool, str, str]:
+            own = finding.control.startswith("AUD-")
+            severity, outcome = graver.index(self.severity(finding)), _RANK.index(finding.outcome)
+            return severity, outcome, own, finding.control, finding.subject
+
+        return tuple(sorted(self.findings, key=weight))
+
+    def severity(self, finding: Finding) -> Severity:
+        """How grave the finding's control is; the gravest for one that is not in the catalogue."""
+        control = self._by_id.get(finding.control)
+        return Severity.CRITICAL if control is None else control.severity
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Control]:
+        return {control.id: control for control in (*catalogue.CONTROLS, *self.controls)}
+
 
 def judge(controls: Sequence[Control], evidence: Evidence, policy: Policy, now: datetime) -> Report:
-    """Every control over the same evidence; AUD-01 over their findings."""
-    findings = [finding for control in controls for finding in control.judge(evidence, policy, now)]
-    findings.append(self_audit.complete(findings))
-    findings.sort(key=lambda finding: _RANK.index(finding.outcome))
+    """Every control over the same evidence, the waivers over their findings, then AUD-01 and AUD-02 over all of it."""
     ids = "\n".join(sorted(control.id for control in controls))
-    return Report(tuple(findings), hashlib.sha256(ids.encode()).hexdigest())
+    digest = hashlib.sha256(ids.encode()).hexdigest()
+    judged = [finding for control in controls for finding in control.judge(evidence, policy, now)]
+    findings, uses = waiving.waived(judged, evidence.waivers, catalogue.CONTROLS, now)
+    idle = [use.waiver for use in uses if not use.subjects]
+    findings += _own(self_audit.COMPLETE, self_audit.used(idle, controls, catalogue.CONTROLS, now))
+    findings += _own(self_audit.COMPLETE, [self_audit.complete(findings)])
+    comparison = None
+    if evidence.earlier_report is not None:
+        comparison = changes(evidence.earlier_report, summary(findings, evidence, policy, now, digest))
+        if any(control.id == CONTINUITY for control in controls):
+            findings += _own(CONTINUITY, self_audit.continued(findings, comparison))
+    findings.sort(key=lambda finding: _RANK.index(finding.outcome))
+    return Report(tuple(findings), digest, tuple(controls), uses, comparison)
 
 
-def document(
-    report: Report,
-    evidence: Evidence,
-    policy: Policy,
-    *,
-    schema: str,
-    root: str,
-    config: str,
-    installation_id: str,
-    now: datetime,
-    what_if: bool = False,
-    fail_on_warn: bool = False,
-) -> dict[str, object]:
-    """
-    The report as JSON values; `issues` and `warnings` are the short lists that people and the field's tools read.
-
-    `what_if` marks a report that judges another instant than its own: it answers a question and calls nobody.
-    """
-    return {
-        "schema": schema,
-        "status": report.status,
-        "verdict": report.verdict,
-        "exit_code": int(report.exit_code(fail_on_warn)),
-        "checked_at": format_instant(now),
-        "what_if": what_if,
-        "installation": {"id": installation_id, "kind": evidence.installation, "root": root},
-        "config": config,
-        "tool": {"name": "stage4", "version": __version__, "catalogue_sha256": report.catalogue},
-        "policy": {
-            "bundle": policy.bundle,
-            "rotation_interval_days": policy.rotation_interval_days,
-            "rotation_warn_days": policy.rotation_warn_days,
-            "expiry_fail_days": policy.expiry_fail_days,
-            "min_secret_bits": policy.min_secret_bits,
-            "allow_missing_env": policy.allow_missing_env,
-            "check_paths": policy.check_paths,
-            "fail_on": "warn" if fail_on_warn else "fail",
-        },
-        "summary": {str(outcome): count for outcome, count in report.counts.items()},
-        "issues": [_short(f) for f in report.findings if f.outcome in (Outcome.FAIL, Outcome.UNKNOWN)],
-        "warnings": [_short(f) for f in report.findings if f.outcome is Outcome.WARN],
-        "results": [_result(f) for f in report.findings],
-        "certificates": certificates(evidence),
-        "inputs": [{"path": read.path, "sha256": read.sha256} for read in evidence.inputs],
-    }
+def _own(control: str, opinions: Iterable[Opinion]) -> list[Finding]:
+    return [Finding(control, each.subject, each.outcome, each.code, each.params) for each in opinions]
 
 
-def certificates(evidence: Evidence) -> list[dict[str, object]]:
-    """The public facts of each certificate, by which a later audit tells whether a rotation changed the key."""
-    return [
-        {
-            "role": file.role,
-            "path": file.path,
-            "fingerprint": file.certificates[0].fingerprint,
-            "spki_sha256": file.certificates[0].spki_sha256,
-            "not_before": format_instant(file.certificates[0].not_before),
-            "not_after": format_instant(file.certificates[0].not_after),
-        }
-        for file in evidence.bundle.certificates
-        if file.certificates
-    ]
+def summary(findings: Iterable[Finding], evidence: Evidence, policy: Policy, now: datetime, digest: str) -> Summary:
+    """What another report is compared with."""
+    results = tuple(
+        Result(f.control, f.subject, str(f.outcome), message(f, "en")) for f in findings if f.control != CONTINUITY
+    )
+    return Summary(format_instant(now), results, digest, evidence.config_sha256, demands(policy))
+
+
+def demands(policy: Policy) -> dict[str, object]:
+    """The policy as JSON values; the rotations that it requires are those of the settings."""
+    members = {field.name: getattr(policy, field.name) for field in fields(policy) if field.name != "rotations"}
+    return {name: _plain(value) for name, value in members.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | frozenset):
+        return sorted(map(str, value))
+    return value if isinstance(value, str | int | float) or value is None else str(value)
+
+
+def since(comparison: Comparison, lang: Language) -> str:
+    """The changes in one line."""
+    return words.text("audit_report.since", lang, since=comparison.since, **comparison.counts)
 
 
 def message(finding: Finding, lang: Language) -> str:
@@ -146,16 +151,16 @@ def message(finding: Finding, lang: Language) -> str:
 
 def remedy(finding: Finding, lang: Language) -> str | None:
     """The next step: the finding's own, else its control's; None for what needs none."""
-    if finding.outcome in (Outcome.PASS, Outcome.SKIPPED):
+    if finding.outcome in (Outcome.PASS, Outcome.SKIPPED, Outcome.WAIVED):
         return None
     own = words.hint(finding.code, lang, **finding.params)
-    return own or words.hint(_control_code(finding), lang)
+    return own or words.hint(control_code(finding), lang)
 
 
-def lines(report: Report, lang: Language) -> Iterator[str]:
-    """What a person on call reads: a summary, then everything that is not well, with its next step."""
+def headline(report: Report, lang: Language) -> str:
+    """The verdict with its counts, in one line."""
     counts = report.counts
-    yield words.text(
+    line = words.text(
         f"audit.summary_{report.verdict.replace(' ', '_')}",
         lang,
         passed=counts[Outcome.PASS],
@@ -163,43 +168,34 @@ def lines(report: Report, lang: Language) -> Iterator[str]:
         failed=counts[Outcome.FAIL],
         unknown=counts[Outcome.UNKNOWN],
     )
+    if counts[Outcome.WAIVED]:
+        line += words.text("audit_report.summary_waived", lang, waived=counts[Outcome.WAIVED])
+    return line
+
+
+def lines(report: Report, lang: Language) -> Iterator[str]:
+    """What a person on call reads: verdict, changes, then everything that is not well, with its next step."""
+    yield headline(report, lang)
+    if report.comparison is not None:
+        yield since(report.comparison, lang)
     for finding in report.findings:
-        if finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN):
+        if finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN, Outcome.WAIVED):
             word = words.text(f"audit.outcome_{finding.outcome}", lang)
             yield f"{word} {finding.control} {finding.subject}: {message(finding, lang)}"
-            if step := remedy(finding, lang):
-                yield f"  -> {step}"
+        if finding.waiver is not None:
+            yield f"  -> {answered_for(finding.waiver, lang)}"
+        elif step := remedy(finding, lang):
+            yield f"  -> {step}"
 
 
-def _control_code(finding: Finding) -> str:
+def answered_for(waiver: Waiver, lang: Language) -> str:
+    """Who answers for a waived finding, until when and why."""
+    return words.text("audit_report.answered_for", lang, **waiver.document())
+
+
+def control_code(finding: Finding) -> str:
+    """The text of the finding's control."""
     return "audit.control_" + finding.control.lower().replace("-", "_")
-
-
-def _short(finding: Finding) -> dict[str, object]:
-    short: dict[str, object] = {
-        "check": finding.control,
-        "subject": finding.subject,
-        "outcome": CANNOT_TELL if finding.outcome is Outcome.UNKNOWN else str(finding.outcome),
-        "code": finding.code,
-        "message": message(finding, "en"),
-    }
-    if step := remedy(finding, "en"):
-        short["remediation"] = step
-    return short
-
-
-def _result(finding: Finding) -> dict[str, object]:
-    return {
-        "control": finding.control,
-        "title": words.text(_control_code(finding), "en"),
-        "subject": finding.subject,
-        "outcome": str(finding.outcome),
-        "code": finding.code,
-        "message": message(finding, "en"),
-        "params": dict(finding.params),
-        "remediation": remedy(finding, "en"),
-        "fingerprint": finding.fingerprint,
-    }
 
 
 def worst(findings: Iterable[Finding]) -> Outcome:

@@ -1,8 +1,9 @@
 """
 Keeps each audit below `var/audit/acceptance/<TS>/stage4_support/`: the only place an audit ever writes to.
 
-`compliance.json` holds exactly the bytes that were printed; `command.json` beside it is the log of the command:
-argv, exit code, times, digest of stdout, text of stderr.
+`compliance.json` holds exactly the bytes that were printed; `command.json` beside it is the log of the command: argv,
+exit code, times, digest of stdout, text of stderr. `evidence.json` is what the audit looked at, and the same report
+in other formats (`compliance.md`, ...) lies there too; these are written first, so that a report has all it names.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from stage4.errors import Stage4Error, Unavailable
 ACCEPTANCE: Final = Path("var/audit/acceptance")
 SUPPORT: Final = "stage4_support"
 COMPLIANCE: Final = "compliance.json"
-_REPORT_LIMIT: Final = 8 << 20
+EVIDENCE: Final = "evidence.json"
+REPORT_LIMIT: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,12 @@ def open_run(root: Path, started_at: datetime) -> Path:
     return support
 
 
-def save(directory: Path, name: str, content: bytes, command: Command) -> None:
-    """Write the document and its command log, mode 0600; raises Unavailable `files.cannot_write`."""
+def save(
+    directory: Path, name: str, content: bytes, command: Command, beside: Mapping[str, bytes] | None = None
+) -> None:
+    """Write the document, its command log and what lies beside, 0600; raises Unavailable `files.cannot_write`."""
+    for other, held in (beside or {}).items():
+        files.atomic_write(directory / other, held, 0o600)
     log = "command.json" if name == COMPLIANCE else f"{name.removesuffix('.json')}.command.json"
     files.atomic_write(directory / name, content, 0o600)
     document = {
@@ -86,17 +92,22 @@ def newest(
     """
     The newest report with results that was started earlier than `before`, with its path; None where there is none.
 
-    A report that cannot be read, or only says why its audit failed, is passed over for the one before it. With
-    `what_if` only reports that answer a what-if question count, or only those that do not.
+    A report that cannot be read, that only says why its audit failed, or that was replayed from stored evidence is
+    passed over for the one before it. With `what_if` only reports that answer a what-if question count, or only those
+    that do not.
     """
     stamp = f"{before:%Y%m%dT%H%M%SZ}" if before else "9"
     runs = [path for path in (root / ACCEPTANCE).glob(f"*/{SUPPORT}/{COMPLIANCE}") if path.parts[-3][:16] < stamp]
     for path in sorted(runs, key=lambda run: _order(run.parts[-3]), reverse=True):
         try:
-            report = files.read_json(path, _REPORT_LIMIT)
+            report = files.read_json(path, REPORT_LIMIT)
         except Stage4Error:
             continue
-        if not isinstance(report, dict) or not isinstance(report.get("results"), list):
+        if (
+            not isinstance(report, dict)
+            or not isinstance(report.get("results"), list)
+            or report.get("replayed") is True
+        ):
             continue
         if what_if is None or (report.get("what_if") is True) is what_if:
             return path, report

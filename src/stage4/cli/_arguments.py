@@ -1,13 +1,15 @@
-"""An argument parser whose complaints become errors of stage4, so that a command still prints its one document."""
+"""A parser whose complaints become errors of stage4, so that a command still prints its one document; and times."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Any, NoReturn
 
+from stage4.clock import Clock, parse_duration
 from stage4.errors import UsageError
 
 _MARGIN = 2
@@ -36,3 +38,31 @@ def _width() -> int:
         return os.get_terminal_size(1).columns or _USUAL
     except OSError:
         return _USUAL
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone of that name, UTC where the machine does not know it; whoever shows a time shows its offset too."""
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, LookupError):
+        return UTC
+
+
+def instant(option: str, text: str | None, zone: tzinfo, clock: Clock) -> datetime | None:
+    """An instant as people write it: without an offset it is local, a day alone is its beginning, a span lies back.
+
+    Raises UsageError `logview.bad_time`.
+    """
+    if text is None:
+        return None
+    try:
+        written = datetime.fromisoformat(text.strip())
+        return (written.replace(tzinfo=zone) if written.tzinfo is None else written).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return clock.now() - parse_duration(text)
+    except UsageError:
+        raise UsageError("logview.bad_time", option=option, text=text) from None

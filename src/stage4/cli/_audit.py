@@ -1,4 +1,4 @@
-"""What the two audit commands share: their flags, one run from evidence to document, and what is kept of it."""
+"""What the two audit commands share: their flags, and one run from evidence to document."""
 
 from __future__ import annotations
 
@@ -7,35 +7,23 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage4 import words
+from stage4.cli import _audit_keeping as keeping
 from stage4.cli import _audit_probe, _run
-from stage4.clock import Clock, format_instant, parse_instant
-from stage4.errors import ExitCode, Stage4Error
+from stage4.cli._audit_keeping import Conversation, Formatted, Outcome
+from stage4.clock import Clock, parse_instant
+from stage4.errors import Stage4Error, UsageError
 from stage4.words import Language
 
 if TYPE_CHECKING:
     from stage4.audit.auditing import Audit
-
-
-@dataclass(slots=True)
-class _Conversation:
-    """Speaks on stderr and remembers it for the command log."""
-
-    lang: Language
-    said: list[str] = field(default_factory=list)
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
-        _run.say(line)
-
-    def say_error(self, error: Stage4Error) -> None:
-        for line in _run.error_lines(error, self.lang):
-            self.say(line)
+    from stage4.audit.comparison import Summary
+    from stage4.config import Installation
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +34,7 @@ class Command:
     description: str
     schema: str
     audit: Callable[[], Audit]
+    compares: bool = False  # its reports with one another
     probes: bool = False
 
 
@@ -53,63 +42,51 @@ def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
     """Audit, keep, print; the exit code is the verdict, and 3 where an ok could not be kept as evidence."""
     given = list(sys.argv[1:] if argv is None else argv)
     started_at = clock.now()
-    conversation = _Conversation(_run.language())
+    conversation = Conversation(_run.language())
     root: Path | None = None
     output: Path | None = None
+    formats: list[Formatted] = []
     try:
         arguments = _arguments(command, given)
         output = arguments.output_json
         if arguments.lang:
             conversation.lang = arguments.lang
+        if arguments.explain is not None or arguments.verify_report is not None:
+            return _answered(arguments)
+        formats = [keeping.formatted(text) for text in arguments.format]
         root = _root(arguments)
-        document = _audited(command.audit(), arguments, root, clock, conversation)
+        outcome = _audited(command.audit(), arguments, root, clock, conversation)
     except Stage4Error as error:
-        document = _run.error_document(command.schema, error) | {"status": "fail", "verdict": "cannot tell"}
+        failed = _run.error_document(command.schema, error) | {"status": "fail", "verdict": "cannot tell"}
+        outcome = Outcome(failed)
         conversation.say_error(error)
-    document |= {"started_at": format_instant(started_at), "stored": None}
+    keeping.started(outcome, started_at)
     if root is not None:
-        try:
-            called = [command.program, *given]
-            _keep(command.audit(), document, root, clock, started_at, called, conversation)
-        except Stage4Error as error:
-            _not_kept(document, error, conversation)
-    if output is not None:
-        try:
-            _run.save(document, output, 0o600)
-        except Stage4Error as error:
-            _not_kept(document, error, conversation)
-    _run.emit(document)
-    return int(str(document["exit_code"]))
+        called = [command.program, *given]
+        keeping.keep(command.audit(), outcome, root, clock, started_at, called, formats, conversation)
+    return keeping.finish(outcome, output, formats, conversation)
 
 
-def _not_kept(document: dict[str, object], error: Stage4Error, conversation: _Conversation) -> None:
-    """An audit that nobody can look up later has not done its work, so it cannot end with 0."""
-    document["not_stored"] = _run.error_document("", error)["error"]
-    document["exit_code"] = document["exit_code"] or int(ExitCode.CANNOT_TELL)
-    conversation.say_error(error)
+def _answered(arguments: argparse.Namespace) -> int:
+    """A question that needs no audit."""
+    from stage4.cli import _audit_questions as questions
+
+    if arguments.explain is not None:
+        return questions.explain(arguments.explain, arguments.lang or _language(arguments))
+    return questions.verify_report(arguments.verify_report, lambda: _root(arguments), arguments.lang)
 
 
-def _keep(
-    audit: Audit,
-    document: dict[str, object],
-    root: Path,
-    clock: Clock,
-    started_at: datetime,
-    argv: Sequence[str],
-    conversation: _Conversation,
-) -> None:
-    from stage4 import files
-    from stage4.audit import store
+def _language(arguments: argparse.Namespace) -> Language:
+    """As of the installation, where there is one; a question about a control needs none."""
+    from stage4 import config
 
-    directory = store.open_run(root, started_at)
-    document["stored"] = str(directory / audit.file_name)
-    conversation.say(words.text("audit.stored", conversation.lang, path=directory / audit.file_name))
-    command = store.Command(argv, int(str(document["exit_code"])), started_at, clock.now(), tuple(conversation.said))
     try:
-        store.save(directory, audit.file_name, files.json_bytes(document), command)
+        return _run.language(configured=config.load(_root(arguments), None).settings.operations.language)
     except Stage4Error:
-        document["stored"] = None
-        raise
+        return _run.language()
+
+
+_LATEST = "latest"
 
 
 def _root(arguments: argparse.Namespace) -> Path:
@@ -124,10 +101,10 @@ def _root(arguments: argparse.Namespace) -> Path:
 
 
 def _audited(
-    audit: Audit, arguments: argparse.Namespace, root: Path, clock: Clock, conversation: _Conversation
-) -> dict[str, object]:
+    audit: Audit, arguments: argparse.Namespace, root: Path, clock: Clock, conversation: Conversation
+) -> Outcome:
     from stage4 import config
-    from stage4.audit import auditing
+    from stage4.audit import auditing, evidence_codec
     from stage4.audit.policy import Policy
     from stage4.audit.report import lines
 
@@ -142,42 +119,42 @@ def _audited(
         allow_missing_env=arguments.allow_missing_env,
         check_paths=arguments.check_paths,
     )
-    report, document = auditing.audited(
-        audit,
-        installation,
-        policy,
-        config=arguments.config,
-        environ=os.environ,
-        clock=clock,
-        at=arguments.at,
-        fail_on_warn=arguments.fail_on == "warn",
-        live=_audit_probe.probed(arguments, installation, clock),
-    )
-    for line in lines(report, conversation.lang):
-        conversation.say(line)
-    if audit is auditing.COMPLIANCE:
-        document["comparison"] = _compared(root, document, conversation)
-    return document
-
-
-def _compared(root: Path, document: dict[str, object], conversation: _Conversation) -> dict[str, object] | None:
-    from stage4.audit.auditing import since_newest
-
-    found = since_newest(root, document)
-    if found is None:
-        return None
-    path, changes = found
-    conversation.say(
-        words.text(
-            "audit.since",
-            conversation.lang,
-            since=changes.since,
-            new=len(changes.new) + len(changes.worsened),
-            fixed=len(changes.fixed) + len(changes.improved),
-            lost=len(changes.no_longer_evaluated),
+    strict = arguments.fail_on == "warn"
+    if arguments.evidence is not None:
+        if arguments.probe is not None:
+            reason = "--probe looks at a service, --evidence at a file"
+            raise UsageError("arguments.malformed", program=audit.schema, reason=reason)
+        stored = evidence_codec.load(arguments.evidence)
+        if audit.compared and arguments.compare is not None:
+            stored = stored.compared_with(_earlier(audit, arguments, installation))
+        run = auditing.replayed(audit, stored, policy, at=arguments.at, fail_on_warn=strict)
+    else:
+        run = auditing.audited(
+            audit,
+            installation,
+            policy,
+            config=arguments.config,
+            environ=os.environ,
+            clock=clock,
+            at=arguments.at,
+            earlier=_earlier(audit, arguments, installation),
+            fail_on_warn=strict,
+            live=_audit_probe.probed(arguments, installation, clock),
         )
-    )
-    return {"with": str(path.relative_to(root)), **changes.document()}
+    for line in lines(run.report, conversation.lang):
+        conversation.say(line)
+    return Outcome(run.document, run, installation)
+
+
+def _earlier(audit: Audit, arguments: argparse.Namespace, installation: Installation) -> Summary | None:
+    """The report to compare with: the one that was named, else the newest that was kept before this run."""
+    from stage4.audit import auditing
+
+    if not audit.compared:
+        return None
+    if arguments.compare is None or arguments.compare == _LATEST:
+        return auditing.newest_report(installation, os.environ, what_if=arguments.at is not None)
+    return auditing.named_report(Path(arguments.compare), audit.schema, installation, os.environ)
 
 
 def _arguments(command: Command, argv: Sequence[str]) -> argparse.Namespace:
@@ -192,7 +169,23 @@ def _arguments(command: Command, argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--check-paths", action="store_true", help="every path in the settings has to exist")
     parser.add_argument("--at", type=_instant, metavar="TIME", help="judge as of this instant (RFC 3339)")
     parser.add_argument("--fail-on", choices=("fail", "warn"), default="fail", help="what makes the exit code 1")
-    parser.add_argument("--output-json", type=Path, metavar="FILE", help="write the document here too")
+    parser.add_argument("--output-json", "--json-output", type=Path, metavar="FILE", help="write the document here too")
+    parser.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        metavar="NAME[=FILE]",
+        help="write the report as sarif, junit or markdown too, to FILE or beside the kept document; may be repeated",
+    )
+    if command.compares:
+        parser.add_argument(
+            "--compare", metavar="latest|FILE", help="say what changed since this report (default: the newest kept)"
+        )
+    parser.add_argument("--evidence", type=Path, metavar="FILE", help="judge this evidence.json instead of collecting")
+    parser.add_argument("--explain", metavar="CONTROL", help="say what a control asks and why, and audit nothing")
+    parser.add_argument(
+        "--verify-report", type=Path, metavar="FILE", help="say whether this report is as it was signed: exit 0, 1 or 3"
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="the settings (default: config/core.yaml)")
     parser.add_argument("--root", type=Path, help="the installation (default: STAGE4_ROOT, or the nearest parent)")
     parser.add_argument("--lang", choices=words.languages, help="language of what is said on stderr")

@@ -7,19 +7,22 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from stage4.cli import _run
+from stage4.cli._arguments import instant, zone_of
 from stage4.cli.root import Session
 from stage4.clock import Clock, SystemClock
-from stage4.errors import UsageError
+from stage4.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
+    from stage4.config import Installation
     from stage4.decisionlog.entry import Entry
+    from stage4.decisionlog.filter import Filter
 
 SCHEMA = "stage4.log/1"
 _FILTERS = (
@@ -40,29 +43,6 @@ _SOURCE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Which entries are asked for; None and no `said` ask for all. `since` is included, `until` is not."""
-
-    said: Mapping[str, str]
-    incident: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def takes(self, entry: Entry) -> bool:
-        """Whether `entry` is asked for; one whose timestamp is no instant lies in no span of time."""
-        from stage4.decisionlog.presentation import incident_of, instant_of
-
-        if any(getattr(entry, name) != value for name, value in self.said.items()):
-            return False
-        if self.incident is not None and incident_of(entry) != self.incident:
-            return False
-        if self.since is None and self.until is None:
-            return True
-        at = instant_of(entry)
-        return at is not None and (self.since is None or at >= self.since) and (self.until is None or at < self.until)
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
     """One call of a reading command: the log, the entries asked for, and the zone of the times that people read."""
 
@@ -74,8 +54,7 @@ class Reading:
 
     def document(self, entries: Iterable[Entry]) -> dict[str, object]:
         """The document of a command that read `entries`."""
-        root = None if self.root is None else str(self.root)
-        return {"schema": SCHEMA, "root": root, "log": str(self.path), "entries": [facts_of(each) for each in entries]}
+        return {"schema": SCHEMA, "log": str(self.path), "entries": [facts_of(each) for each in entries]}
 
     def say_unverified(self) -> None:
         """That showing is not verifying: once, before anything is shown."""
@@ -129,47 +108,45 @@ def reads(*, filters: bool = True) -> Callable[[Callable[..., int]], Callable[..
 
 
 def _reading(session: Session, path: Path | None, utc: bool, asked: Mapping[str, str | None], clock: Clock) -> Reading:
-    root = None
-    zone: tzinfo = UTC
+    installation = _installation(session, path)
+    root = None if installation is None else installation.root
+    zone = UTC if utc or installation is None else zone_of(installation.settings.operations.time_zone)
     if path is None:
-        root = session.installation.root
-        path = session.installation.decision_log_path
-        if not utc:
-            zone = _zone(session.installation.settings.operations.time_zone)
-    wanted = Filter(
-        {name: value for name in ("category", "kind", "stage", "status") if (value := asked.get(name)) is not None},
-        asked.get("incident"),
-        _instant("--since", asked.get("since"), zone, clock),
-        _instant("--until", asked.get("until"), zone, clock),
+        assert installation is not None, "without a path the installation is required"
+        path = begun(installation)
+    from stage4.decisionlog.filter import Filter
+
+    wanted = Filter.of(
+        asked,
+        instant("--since", asked.get("since"), zone, clock),
+        instant("--until", asked.get("until"), zone, clock),
     )
     return Reading(session, path, root, zone, wanted)
 
 
-def _zone(name: str) -> tzinfo:
-    from zoneinfo import ZoneInfo
+def _installation(session: Session, path: Path | None) -> Installation | None:
+    """The installation; a log that is named needs none, but is read with its keys and times where one is found."""
+    from stage4.config import find_root
 
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError, LookupError):
-        # The heading of every day says which zone its times are in.
-        return UTC
+    if path is not None and session.root is None:
+        try:
+            find_root(None, os.environ, Path.cwd())
+        except UsageError:
+            return None
+    return session.installation
 
 
-def _instant(option: str, text: str | None, zone: tzinfo, clock: Clock) -> datetime | None:
-    """An instant as people write it: without an offset it is local, a day alone is its beginning, a span lies back."""
-    from stage4.clock import parse_duration
+def begun(installation: Installation) -> Path:
+    """The configured log; raises Unavailable where there is none yet, or none any more."""
+    from stage4.decisionlog import traces
 
-    if text is None:
-        return None
-    try:
-        written = datetime.fromisoformat(text.strip())
-        return (written.replace(tzinfo=zone) if written.tzinfo is None else written).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return clock.now() - parse_duration(text)
-    except UsageError:
-        raise UsageError("logview.bad_time", option=option, text=text) from None
+    path = installation.decision_log_path
+    if not path.exists():
+        trace = traces.find(path)
+        if trace is not None:
+            raise Unavailable("log.vanished", path=path, trace=trace)
+        raise Unavailable("log.not_begun", path=path)
+    return path
 
 
 def _terminal() -> tuple[bool, int | None]:

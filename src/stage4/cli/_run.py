@@ -14,7 +14,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -112,6 +112,33 @@ def save(document: object, path: Path, mode: int = 0o644) -> None:
     files.write_json(path, document, mode)
 
 
+def require_apart(target: Path | None, log: Path, *read: Path | None) -> None:
+    """Raise UsageError `cli.in_the_way` where writing `target` would replace the log, its archives or a file `read`."""
+    from stage4.errors import UsageError
+
+    if target is None:
+        return
+    aimed, home = Path(os.path.realpath(target)), Path(os.path.realpath(log))
+    folder = home if home.is_dir() else home.parent
+    belongs = aimed.parent == folder and (aimed.exists() if home.is_dir() else aimed.name.startswith(home.stem))
+    if belongs or any(each is not None and aimed == Path(os.path.realpath(each)) for each in read):
+        raise UsageError("cli.in_the_way", target=target)
+
+
+@contextlib.contextmanager
+def _as_unavailable() -> Iterator[None]:
+    """What the operating system refused, where nobody else has put it into words, is no bug of ours."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from stage4 import files
+        from stage4.errors import Unavailable
+
+        raise Unavailable("cli.system", path=error.filename or "-", reason=files.reason(error)) from error
+
+
 def guarded(schema: str, body: Callable[[], int], lang: Callable[[], Language] | None = None) -> int:
     """Run a command that always prints one JSON document; the exit code is its verdict.
 
@@ -121,7 +148,8 @@ def guarded(schema: str, body: Callable[[], int], lang: Callable[[], Language] |
     chosen = lang or language
     settle_process()
     try:
-        return int(body())
+        with _as_unavailable():
+            return int(body())
     except Stage4Error as error:
         say_error(error, chosen())
         _emit_last(error_document(schema, error))
@@ -143,7 +171,8 @@ def spoken(body: Callable[[], int], *, lang: Callable[[], Language], as_json: bo
     if as_json:
         return guarded(schema, body, lang)
     try:
-        return int(body())
+        with _as_unavailable():
+            return int(body())
     except Stage4Error as error:
         say_error(error, lang())
         return int(error.exit_code)

@@ -9,33 +9,32 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from stage4 import words
 from stage4.cli import _run
-from stage4.cli._arguments import Parser
-from stage4.clock import Clock, SystemClock, parse_instant
-from stage4.errors import Unavailable, UsageError
+from stage4.cli._arguments import Parser, instant, zone_of
+from stage4.clock import Clock, SystemClock
+from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.words import Language
 
 if TYPE_CHECKING:
     from stage4.config import Installation
     from stage4.decisionlog.checkpoints.note import VerifierKey
-    from stage4.decisionlog.verification.filter import Filter
-    from stage4.decisionlog.verification.trail import Given
-    from stage4.decisionlog.verification.v2 import V2Judge
-    from stage4.decisionlog.verification.verdict import Unmet, Verdict
+    from stage4.decisionlog.filter import Filter
+    from stage4.decisionlog.verification.verdict import Verdict
     from stage4.decisionlog.verification.walk import Task
     from stage4.security.keyring import KeyRing
 
-_NOTE_LIMIT = 64 * 1024
-_PIN_LIMIT = 1 << 20
 # Below this a second process costs more than it saves.
 _WORTH_WORKERS = 16 << 20
 _MOST_WORKERS = 2
+# However many are asked for.
+_MOST_ASKED = 64
 _SILENT_S = 0.5
 _LOCK_TIMEOUT_S = 2.0
 
@@ -86,15 +85,21 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
     add("--category", help="such as stage4_incident")
     add("--kind", help="the event, such as incident_note")
     add("--incident", metavar="ID")
-    add("--since", metavar="TIME", help="from this instant on, such as 2026-11-23T08:00:00Z")
-    add("--until", metavar="TIME", help="before this instant")
+    add("--stage", help="where in the process, such as L1.4")
+    add("--status", help="how it stands, such as recorded")
+    add("--since", metavar="TIME", help="from then on: 2026-11-23, 2026-11-23T10:00, with an offset, or 2h ago")
+    add("--until", metavar="TIME", help="before then; as --since")
     add(
         "--require-event-count",
         metavar="N",
         help="fail unless so many entries pass the filters: N, N.. (at least), ..M (at most), N..M",
     )
     add = parser.add_argument
-    add("--partial", action="store_true", help="the log may begin later than with its first entry")
+    add(
+        "--partial",
+        action="store_true",
+        help="the log may begin after its first entry and end with an archive",
+    )
     add("--workers", type=int, metavar="N", help="processes that judge lines (default: as many as it is worth)")
     return parser
 
@@ -102,32 +107,45 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     """Verify as the options say; `lang` None means the installation's. Raises UsageError and Unavailable."""
     from stage4.decisionlog.verification import report
-    from stage4.decisionlog.verification.trail import Trail
+    from stage4.decisionlog.verification.anchors import anchors_of
+    from stage4.decisionlog.verification.requirements import Requirements
     from stage4.decisionlog.verification.v2 import V2Judge, load_secret
     from stage4.decisionlog.verification.verdict import Mode
     from stage4.decisionlog.verification.walk import Task
+    from stage4.security.keyring import KeyState
 
     _require_sense(arguments)
-    wanted = _filter(arguments)
-    count = None if arguments.require_event_count is None else Count.parse(arguments.require_event_count)
-    expected = frozenset(arguments.expected_key_id)
+    required = Requirements.of(arguments.require_event_count, arguments.expected_key_id)
     installation = _installation(arguments)
+    clock = SystemClock()
+    wanted = _filter(arguments, installation, clock)
     path = arguments.path if arguments.path is not None else _configured(installation)
+    for target in (arguments.output, arguments.save_checkpoint):
+        _run.require_apart(
+            target, path, arguments.keyring, arguments.hmac_key_file, *arguments.checkpoint, *arguments.pin
+        )
     lang = lang or _run.language(configured=None if installation is None else installation.settings.operations.language)
     notes = _Notes(lang)
     v2 = None
     if arguments.hmac_key_file is not None:
         v2 = V2Judge(load_secret(arguments.hmac_key_file), arguments.hmac_key_id)
     ring = _keyring(arguments.keyring, installation, notes, needed=v2 is None)
-    clock = SystemClock()
     # The checkpoints are read before the end of the log is fixed: what is appended meanwhile is newer than they are.
-    given = tuple(_given(arguments, path, installation, notes))
-    pins = tuple(_pins(arguments, path, installation))
-    task = Task(Trail(given, pins), v2, wanted, expected, arguments.partial)
+    anchors = anchors_of(
+        None if _is_stdin(path) else path,
+        installation,
+        os.environ,
+        notes=arguments.checkpoint,
+        pins=arguments.pin,
+        partial=arguments.partial,
+    )
+    for remark in anchors.remarks:
+        notes.add(remark.code, remark.cause, **remark.params)
+    task = Task(anchors.trail(), v2, wanted, arguments.partial)
     progress = Progress(clock, sys.stderr, lang)
     began = clock.monotonic_ns()
     try:
-        verdict = _judge(arguments, path, ring, clock, task, pins, progress if sys.stderr.isatty() else None)
+        verdict = _judge(arguments, path, ring, clock, task, anchors.pins, progress if sys.stderr.isatty() else None)
     finally:
         progress.clear()
     if arguments.from_checkpoint is not None and verdict.mode is not Mode.INCREMENTAL:
@@ -137,8 +155,12 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
 
         if not incremental.save(arguments.save_checkpoint, verdict, task.trail):
             notes.add("verify.not_saved", path=arguments.save_checkpoint)
+    if ring is not None and verdict.next_key_id is not None:
+        following = ring.key(verdict.next_key_id)
+        if following is not None and following.state is KeyState.RETIRED:
+            notes.add("verify.ends_retired", key_id=following.id)
     seconds = (clock.monotonic_ns() - began) / 1e9
-    verdict = replace(verdict, unmet=tuple(_unmet(verdict, count, expected, v2)))
+    verdict = replace(verdict, unmet=tuple(required.unmet(verdict)))
     document = report.document(verdict, path) | {
         "root": None if installation is None else str(installation.root),
         "notes": notes.said,
@@ -174,40 +196,12 @@ def _judge(
     from stage4.decisionlog.verification.input import open_input
     from stage4.decisionlog.verification.verifier import verify_input
 
-    workers = arguments.workers or _workers(path)
+    workers = min(arguments.workers or _workers(path), _MOST_ASKED)
     if arguments.from_checkpoint is not None:
         kept = incremental.load(arguments.from_checkpoint, pins)
         return incremental.verify_after(kept, path, ring, clock, task, workers=workers, progress=progress)
     with open_input(None if _is_stdin(path) else path, clock, lock_timeout=_LOCK_TIMEOUT_S) as source:
         return verify_input(source, ring, clock, task, workers=workers, progress=progress)
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many entries the caller wants: `least` and `most`, each None where it is open."""
-
-    text: str
-    least: int | None
-    most: int | None
-
-    @classmethod
-    def parse(cls, text: str) -> Count:
-        """`N` exactly, `N..` at least, `..M` at most, `N..M`; raises UsageError `verify.bad_count`."""
-        first, dots, last = text.partition("..")
-        if not dots:
-            last = first
-        if not (first or last) or any(part and not (part.isascii() and part.isdigit()) for part in (first, last)):
-            raise UsageError("verify.bad_count", text=text)
-        if len(first) > 18 or len(last) > 18:
-            raise UsageError("verify.bad_count", text=text)
-        least, most = (int(part) if part else None for part in (first, last))
-        if least is not None and most is not None and least > most:
-            raise UsageError("verify.bad_count", text=text)
-        return cls(text, least, most)
-
-    def fits(self, n: int) -> bool:
-        """Whether `n` entries are as many as wanted."""
-        return (self.least is None or self.least <= n) and (self.most is None or n <= self.most)
 
 
 class Progress:
@@ -249,35 +243,23 @@ class _Notes:
         self.sentences: list[str] = []
         self.said: list[dict[str, object]] = []
 
-    def add(self, code: str, **facts: object) -> None:
-        params = {name: str(value) for name, value in facts.items()}
-        self.sentences.append(f"warning: {words.text(code, self._lang, **params)}")
-        self.said.append({"code": code, "message": words.text(code, "en", **params), "params": params})
+    def add(self, code: str, cause: Stage4Error | None = None, **facts: object) -> None:
+        """A catalogue code with its facts; `cause` is worded as `{reason}`, for people in their own language."""
+        from stage4.decisionlog.verification.anchors import Remark
+
+        remark = Remark(code, facts, cause)
+        english = remark.told("en")
+        self.sentences.append(f"warning: {words.text(code, self._lang, **remark.told(self._lang))}")
+        self.said.append({"code": code, "message": words.text(code, "en", **english), "params": english})
 
 
-def _filter(arguments: argparse.Namespace) -> Filter | None:
-    from stage4.decisionlog.verification.filter import Filter
+def _filter(arguments: argparse.Namespace, installation: Installation | None, clock: Clock) -> Filter | None:
+    from stage4.decisionlog.filter import Filter
 
-    wanted = Filter(
-        category=arguments.category,
-        kind=arguments.kind,
-        incident=arguments.incident,
-        since=None if arguments.since is None else parse_instant(arguments.since),
-        until=None if arguments.until is None else parse_instant(arguments.until),
-    )
+    zone = UTC if installation is None else zone_of(installation.settings.operations.time_zone)
+    since, until = (instant(f"--{name}", getattr(arguments, name), zone, clock) for name in ("since", "until"))
+    wanted = Filter.of(vars(arguments), since, until)
     return None if wanted == Filter() else wanted
-
-
-def _unmet(verdict: Verdict, count: Count | None, expected: frozenset[str], v2: V2Judge | None) -> Iterator[Unmet]:
-    from stage4.decisionlog.verification.verdict import Unmet
-
-    if count is not None:
-        n = verdict.entries + verdict.v2_entries if verdict.matched is None else verdict.matched
-        if not count.fits(n):
-            yield Unmet("verify.unmet_count", {"n": n, "wanted": count.text})
-    # An unexpected key of version 3 is a finding; that of version 2 is named in the entries without being signed.
-    if expected and v2 is not None and verdict.v2_entries and v2.key_id not in expected:
-        yield Unmet("verify.unmet_key", {"n": verdict.v2_entries, "key_id": v2.key_id or ""})
 
 
 def _installation(arguments: argparse.Namespace) -> Installation | None:
@@ -301,108 +283,25 @@ def _configured(installation: Installation | None) -> Path:
 
 
 def _keyring(named: Path | None, installation: Installation | None, notes: _Notes, *, needed: bool) -> KeyRing | None:
-    """The key ring, and a note where there is none: then the chain is judged and the signatures are not."""
+    """The key ring, and a note where there is none: then the chain is judged and the signatures are not.
+
+    Raises Unavailable and UsageError for a ring that was named.
+    """
+    from stage4.decisionlog.open import load_keyring
     from stage4.security.keyring import KeyRing
 
     if named is not None:
-        path = named
-    elif installation is not None:
-        path = installation.path(installation.settings.operations.decision_log.keyring)
-    else:
+        return KeyRing.load(named, os.environ)
+    if installation is None:
         if needed:
             notes.add("verify.no_keyring_given")
         return None
     try:
-        return KeyRing.load(path, os.environ)
+        return load_keyring(installation, os.environ)
     except Unavailable as error:
-        if needed or named is not None:
-            notes.add("verify.no_keyring", reason=words.text(error.code, "en", **error.params))
+        if needed:
+            notes.add("verify.no_keyring", error)
         return None
-
-
-def _given(
-    arguments: argparse.Namespace, path: Path, installation: Installation | None, notes: _Notes
-) -> Iterator[Given]:
-    """The notes that were named, the one beside the log, and those of the installation's places for its own log."""
-    from stage4 import files
-    from stage4.decisionlog.verification.trail import Given
-
-    for named in arguments.checkpoint:
-        yield Given(str(named), files.read_limited(named, _NOTE_LIMIT))
-    if arguments.partial or _is_stdin(path):
-        return
-    places = _outside(installation, notes) if installation is not None and _is_own(path, installation) else ()
-    for found in (*_beside(path), *places):
-        try:
-            yield Given(str(found), files.read_limited(found, _NOTE_LIMIT))
-        except Unavailable as error:
-            if error.code != "files.missing":
-                notes.add("verify.not_read", path=found, reason=words.text(error.code, "en", **error.params))
-
-
-def _beside(path: Path) -> Sequence[Path]:
-    """Where the newest checkpoint of a live log or of the logs in a folder lies."""
-    if path.is_dir():
-        return sorted(path.glob("*.jsonl.checkpoint"))
-    return (path.with_name(path.name + ".checkpoint"),)
-
-
-def _is_own(path: Path, installation: Installation) -> bool:
-    """Whether the log is the installation's, or the folder that it lies in."""
-    own = installation.decision_log_path.resolve()
-    return path.resolve() in (own, own.parent)
-
-
-def _outside(installation: Installation, notes: _Notes) -> Iterator[Path]:
-    """The newest note in each directory outside that the installation leaves its checkpoints in."""
-    from stage4.decisionlog.checkpoints.places import DirectoryPlace, configured, newest_file
-    from stage4.decisionlog.reading import entries
-
-    folders = [place.path for place in configured(installation, os.environ) if isinstance(place, DirectoryPlace)]
-    if not any(folder.is_dir() for folder in folders):
-        return
-    try:
-        first = next(entries(installation.decision_log_path), None)
-    except Unavailable:
-        first = None
-    for folder in folders:
-        # The id comes from a line that nobody has judged yet, so it must not lead out of the folder.
-        known = first is not None and Path(first.log_id).name == first.log_id
-        newest = newest_file(folder / first.log_id) if first is not None and known else None
-        if newest is not None:
-            yield newest
-        elif others := sorted(path.name for path in folder.glob("*/") if newest_file(path) is not None):
-            notes.add("verify.other_logs", path=folder, logs=", ".join(others))
-
-
-def _pins(arguments: argparse.Namespace, path: Path, installation: Installation | None) -> Iterator[VerifierKey]:
-    for named in arguments.pin:
-        yield from read_pins(named)
-    if not arguments.pin and installation is not None and _is_own(path, installation):
-        pin = installation.settings.operations.decision_log.checkpoints.pin
-        if pin is not None:
-            yield from read_pins(installation.path(pin))
-
-
-def read_pins(path: Path) -> Iterator[VerifierKey]:
-    """The verifier keys in a file, one a line, `#` before a remark.
-
-    Raises Unavailable `files.*`, UsageError `verify.bad_pin` and `verify.no_pin`.
-    """
-    from stage4 import files
-    from stage4.decisionlog.checkpoints.note import NoteError, VerifierKey
-
-    none = True
-    for number, line in enumerate(files.read_limited(path, _PIN_LIMIT).decode("utf-8", "replace").split("\n"), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        try:
-            yield VerifierKey.parse(line)
-        except NoteError:
-            raise UsageError("verify.bad_pin", path=path, line=number) from None
-        none = False
-    if none:
-        raise UsageError("verify.no_pin", path=path)
 
 
 def _is_stdin(path: Path) -> bool:
@@ -414,8 +313,8 @@ def _workers(path: Path) -> int:
     if _is_stdin(path):
         return 1
     try:
-        beside = path.iterdir() if path.is_dir() else path.parent.glob(f"{path.stem}*")
-        size = sum(file.stat().st_size for file in beside)
+        beside = path.iterdir() if path.is_dir() else path.parent.iterdir()
+        size = sum(file.stat().st_size for file in beside if path.is_dir() or file.name.startswith(path.stem))
     except OSError:
         return 1
     return 1 if size < _WORTH_WORKERS else min(_MOST_WORKERS, len(os.sched_getaffinity(0)))

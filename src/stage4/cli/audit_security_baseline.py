@@ -1,8 +1,8 @@
 """
 Audit the tokens of all services and their transport security.
 
-Prints one document `stage4.security_baseline/1` and keeps it with its command log below var/audit/acceptance/. Exit
-codes as of audit_stage4_compliance.py.
+Prints one document `stage4.security_baseline/1` and keeps it, signed, with its evidence, its command log and the same
+in Markdown below var/audit/acceptance/. Exit codes as of audit_stage4_compliance.py.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """
 Audit certificates, files, tokens, rotations and the decision log of an installation.
 
-Prints one document `stage4.audit/1` and keeps it with its command log below var/audit/acceptance/. Exit 0 for ok and
-warn, 1 for fail, 2 for a wrong call or settings, 3 where nothing failed but a control cannot tell, 4 where a rehearsal
-would probe another host. `--probe` connects to the running service, about sixteen times, and to nothing else.
+Prints one document `stage4.audit/1` and keeps it, signed, with its evidence, its command log and the same in Markdown
+below var/audit/acceptance/. Exit 0 for ok and warn, 1 for fail, 2 for a wrong call or settings, 3 where nothing
+failed but a control cannot tell, 4 where a rehearsal would probe another host. `--probe` connects to the running
+service, about sixteen times, and to nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from stage4.cli import _audit
 
     summary = (__doc__ or "").strip().splitlines()[0]
-    command = _audit.Command("audit_stage4_compliance.py", summary, SCHEMA, _audit_meant, probes=True)
+    command = _audit.Command("audit_stage4_compliance.py", summary, SCHEMA, _audit_meant, compares=True, probes=True)
     return _run.guarded(SCHEMA, lambda: _audit.run(command, argv, SystemClock()))
 
 

@@ -23,4 +23,4 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, places=COMMANDS)
 def log() -> None:
-    """The decision log: read it, verify it."""
+    """The decision log: make entries, read them, verify them; its keys, checkpoints, proofs and archives."""

@@ -60,7 +60,7 @@ def append(
         from stage4.ids import parse_incident_id
 
         parse_incident_id(incident)
-        facts["incident_id"] = incident
+        facts["incident_id"] = incident.strip()
     draft = Draft(
         kind,
         category,
@@ -80,7 +80,7 @@ def _appended(session: Session, draft: Draft, dry_run: bool) -> int:
     installation = session.installation
     path = installation.decision_log_path
     log = open_log(installation, SystemClock(), os.environ)
-    document: dict[str, object] = {"schema": SCHEMA, "root": str(installation.root), "log": str(path)}
+    document: dict[str, object] = {"schema": SCHEMA, "log": str(path)}
     if dry_run:
         raw = log.rehearse(draft)
         session.say("log.would_append", path=path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -35,19 +36,17 @@ def archive(session: Session, compression: str, megabytes: int | None, dry_run: 
     waiting = archiving.unfinished(path)
     done: Rotated | None = None
     if not cuttable and not waiting:
-        session.say("archive.nothing", path=path, size=path.stat().st_size)
+        session.say("archive.nothing", path=path, size=_size(session, path))
     elif dry_run:
         for name in waiting:
             session.say("archive.would_finish", path=path.with_name(name))
         if cuttable:
-            session.say("archive.would_cut", path=path, size=path.stat().st_size)
+            session.say("archive.would_cut", path=path, size=_size(session, path))
     else:
         done = _archived(session, cast("Codec", compression), cut=cuttable)
     session.emit(
         {
             "schema": SCHEMA,
-            "exit_code": 0,
-            "root": str(session.installation.root),
             "path": str(path),
             "dry_run": dry_run,
             "would_cut": cuttable,
@@ -76,10 +75,14 @@ def _archived(session: Session, compression: Codec, *, cut: bool) -> Rotated:
             path=path.with_name(listed.file),
             first=listed.first_seq,
             last=listed.last_seq,
-            before=listed.bytes,
-            after=path.with_name(listed.file).stat().st_size,
+            before=words.number(listed.bytes, session.language),
+            after=_size(session, path.with_name(listed.file)),
         )
     return done
+
+
+def _size(session: Session, path: Path) -> str:
+    return words.number(path.stat().st_size, session.language)
 
 
 class _Told:

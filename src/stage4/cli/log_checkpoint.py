@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stage4.cli import _run
+from stage4.cli._log_reading import begun
 from stage4.cli.root import Session
 from stage4.clock import SystemClock
 from stage4.errors import ExitCode, Unavailable
@@ -23,44 +24,39 @@ if TYPE_CHECKING:
 @click.pass_obj
 def checkpoint(session: Session, dry_run: bool, show_pin: bool) -> int:
     """Make a checkpoint of the log and leave it at the places outside that the settings name."""
-    from stage4.decisionlog.checkpoints import notary, places
+    from stage4.decisionlog.checkpoints import delivery, notary, places
     from stage4.decisionlog.open import load_keyring, open_log
 
     installation = session.installation
-    path, clock, ring = installation.decision_log_path, SystemClock(), load_keyring(installation, os.environ)
+    path, clock, ring = begun(installation), SystemClock(), load_keyring(installation, os.environ)
     targets = places.configured(installation, os.environ)
+    log = open_log(installation, clock, os.environ)
     if show_pin:
-        return _show_pin(session, notary.pin_of(ring, notary.standing(path, ring, clock).log_id))
+        head = log.head()
+        return _show_pin(session, None if head is None else notary.pin_of(ring, head.log_id))
     if dry_run:
         return _rehearse(session, notary.standing(path, ring, clock), targets)
-    made = notary.make(open_log(installation, clock, os.environ), ring, clock)
-    standing = notary.standing(path, ring, clock)
-    note, pin = notary.newest_note(path), notary.pin_of(ring, standing.log_id)
-    if note is None or pin is None:
-        raise Unavailable("checkpoint.none_yet", path=path)
-    parcel = places.parcel_of(note, pin)
-    number, root = standing.number - 1, parcel.checkpoint.tree_head
+    done = delivery.deliver(log, ring, clock, targets)
+    made, number, parcel = done.made, done.number, done.parcel
+    root = parcel.checkpoint.tree_head
     _say_made(session, made, number, parcel.checkpoint.size, root)
-    pushed = places.push(targets, parcel, places.Memory.beside(path))
-    _say_pushed(session, pushed)
+    _say_pushed(session, done.answers)
     session.say("checkpoint.uncovered", next=parcel.checkpoint.size)
     if made is not None and made.number == 0:
         session.say("checkpoint.keep_pin")
-        _print(session, pin)
-    code = ExitCode.CANNOT_TELL if any(answer.error for answer in pushed) else ExitCode.DONE
+        _print(session, parcel.pin)
+    code = ExitCode.CANNOT_TELL if any(answer.error for answer in done.answers) else ExitCode.DONE
     session.emit(
         {
             "schema": "stage4.checkpoint/1",
-            "exit_code": int(code),
-            "root": str(installation.root),
             "log_id": parcel.log_id,
             "made": made is not None,
             "number": number,
             "size": parcel.checkpoint.size,
             "tree_head": root,
-            "note": note.encode().decode(),
-            "pin": pin.split(),
-            "places": [_answer(answer) for answer in pushed],
+            "note": parcel.note.encode().decode(),
+            "pin": parcel.pin.split(),
+            "places": [_answer(answer) for answer in done.answers],
         }
     )
     return int(code)
@@ -70,7 +66,7 @@ def _show_pin(session: Session, pin: str | None) -> int:
     if pin is None:
         raise Unavailable("checkpoint.none_yet", path=session.installation.decision_log_path)
     _print(session, pin)
-    session.emit({"schema": "stage4.checkpoint_pin/1", "exit_code": 0, "pin": pin.split()})
+    session.emit({"schema": "stage4.checkpoint_pin/1", "pin": pin.split()})
     return 0
 
 
@@ -84,8 +80,6 @@ def _rehearse(session: Session, standing: Standing, targets: tuple[Place, ...]) 
     session.emit(
         {
             "schema": "stage4.checkpoint/1",
-            "exit_code": 0,
-            "root": str(session.installation.root),
             "dry_run": True,
             "log_id": standing.log_id,
             "number": standing.number,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -27,17 +28,20 @@ _LABEL = 18
 @click.argument("seq", type=click.IntRange(0))
 @reads(filters=False)
 @click.option("--raw", is_flag=True, help="The line too, byte for byte.")
-def explain(reading: Reading, seq: int, raw: bool) -> int:
+@click.option(
+    "--keyring", "ring_path", type=click.Path(path_type=Path), help="The key ring (default: the installation's)."
+)
+def explain(reading: Reading, seq: int, raw: bool, ring_path: Path | None) -> int:
     """Tell what vouches for entry SEQ at its place: signature, chain, checkpoint.
 
     Exit 1 where something there does not hold, 3 where it cannot be told. The rest of the log is not judged.
     """
-    from stage4.decisionlog.presentation import visible
     from stage4.decisionlog.verification.explaining import explain as explained
+    from stage4.words import visible
 
-    found = explained(reading.path, seq, _keyring(reading), SystemClock())
+    found = explained(reading.path, seq, _keyring(reading, ring_path), SystemClock())
     if found is None:
-        reading.session.emit(_missing(reading, seq))
+        reading.session.emit({"schema": SCHEMA, "log": str(reading.path), "seq": seq, "entry": None})
         _run.say(reading.session.text("logview.no_entry", seq=seq, path=reading.path))
         return ExitCode.NO
     if not reading.session.as_json:
@@ -56,7 +60,7 @@ def explain(reading: Reading, seq: int, raw: bool) -> int:
 
 def _print_raw(line: bytes) -> None:
     """The bytes themselves, except on a terminal, which would act on some of them."""
-    from stage4.decisionlog.presentation import visible
+    from stage4.words import visible
 
     if sys.stdout.isatty():
         print(visible(line.decode("utf-8", "backslashreplace")))
@@ -65,10 +69,13 @@ def _print_raw(line: bytes) -> None:
     sys.stdout.flush()
 
 
-def _keyring(reading: Reading) -> KeyRing | None:
-    """The installation's ring; None where there is none that can be read, which the answer says."""
+def _keyring(reading: Reading, named: Path | None) -> KeyRing | None:
+    """The ring that was named, or the installation's; None where that cannot be read, which the answer says."""
     from stage4.decisionlog.open import load_keyring
+    from stage4.security.keyring import KeyRing
 
+    if named is not None:
+        return KeyRing.load(named, os.environ)
     if reading.root is None:
         return None
     try:
@@ -84,16 +91,14 @@ def _lines(reading: Reading, found: Explanation) -> Iterator[str]:
         answer = text(f"logview.explain_answer_{judged.answer.value}")
         yield f"{_label(reading, judged.question)}{answer}: {text(judged.code, **judged.params)}"
         if judged.question == "signature" and found.key is not None:
-            yield " " * _LABEL + text("logview.explain_key", **_key(found.key))
+            state = text(f"keyring.state_{found.key.state.value}")
+            yield " " * _LABEL + text("logview.explain_key", **_key(found.key) | {"state": state})
     place = {"path": found.located.part, "line": found.line_number, "offset": found.located.offset}
     yield _label(reading, "place") + text("logview.explain_place", **place)
     yield _label(reading, "leaf") + found.leaf
     code, params = _cover(found.covering)
-    yield _label(reading, "checkpoint") + text(code, **params)
-    for change in found.changes:
-        code = "logview.explain_rotated" if change.kind == "key_rotation" else "logview.explain_revoked"
-        params = {"seq": change.seq, "at": change.timestamp, "key_id": change.key_id}
-        yield _label(reading, "change") + text(code, **params)
+    covered = "none" if found.covering is None else found.covering.answer.value
+    yield f"{_label(reading, 'checkpoint')}{text(f'logview.explain_answer_{covered}')}: {text(code, **params)}"
 
 
 def _label(reading: Reading, question: str) -> str:
@@ -103,17 +108,18 @@ def _label(reading: Reading, question: str) -> str:
 def _cover(covering: Covering | None) -> tuple[str, dict[str, object]]:
     if covering is None:
         return "logview.explain_uncovered", {}
-    params: dict[str, object] = {"number": covering.number, "size": covering.size, "at": covering.timestamp}
-    if covering.note is None:
-        return "logview.explain_cover_no_note", params
-    if not covering.signers:
-        return "logview.explain_cover_unsigned", params | {"seq": covering.seq}
-    return "logview.explain_covered", params | {"signers": ", ".join(map(str, covering.signers))}
+    return covering.code, {
+        "number": covering.number,
+        "seq": covering.seq,
+        "size": covering.size,
+        "at": covering.timestamp,
+        "signers": ", ".join(f"{key.name} {key.id.hex()}" for key in covering.signers),
+    }
 
 
 def _hints(found: Explanation) -> Iterator[str]:
     code, _ = _cover(found.covering)
-    if code in ("logview.explain_uncovered", "logview.explain_cover_no_note"):
+    if words.hint(code, "en") is not None:
         yield code
 
 
@@ -121,16 +127,10 @@ def _key(key: Key) -> dict[str, object]:
     return {"id": key.id, "algorithm": key.algorithm, "fingerprint": key.fingerprint, "state": key.state.value}
 
 
-def _missing(reading: Reading, seq: int) -> dict[str, object]:
-    return {"schema": SCHEMA, "exit_code": int(ExitCode.NO), "log": str(reading.path), "seq": seq, "entry": None}
-
-
 def _document(reading: Reading, found: Explanation) -> dict[str, object]:
     covering = found.covering
     return {
         "schema": SCHEMA,
-        "exit_code": int(found.exit_code),
-        "root": None if reading.root is None else str(reading.root),
         "log": str(reading.path),
         "seq": found.located.seq,
         "entry": None if found.entry is None else facts_of(found.entry),
@@ -152,6 +152,7 @@ def _document(reading: Reading, found: Explanation) -> dict[str, object]:
         if covering is None
         else {
             "answer": covering.answer.value,
+            "code": covering.code,
             "number": covering.number,
             "seq": covering.seq,
             "size": covering.size,
@@ -159,8 +160,4 @@ def _document(reading: Reading, found: Explanation) -> dict[str, object]:
             "note": None if covering.note is None else covering.note.encode().decode(),
             "signers": [str(key) for key in covering.signers],
         },
-        "key_changes": [
-            {"seq": each.seq, "kind": each.kind, "key_id": each.key_id, "timestamp": each.timestamp}
-            for each in found.changes
-        ],
     }

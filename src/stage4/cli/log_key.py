@@ -12,10 +12,11 @@ import click
 
 from stage4.cli import _run
 from stage4.cli.root import Session
-from stage4.clock import SystemClock, format_instant
+from stage4.clock import Clock, SystemClock, format_instant
 from stage4.errors import Stage4Error, UsageError
 
 if TYPE_CHECKING:
+    from stage4.decisionlog.checkpoints.places import Place
     from stage4.decisionlog.key_changes import Revocation, Rotation, Standing
     from stage4.decisionlog.writer import DecisionLog
     from stage4.security.keyring import Key, KeyRing
@@ -56,10 +57,14 @@ def list_(session: Session, path: Path | None) -> int:
     except Stage4Error as error:
         problem = error
     in_force = None if now is None else now.key.id
+    if now is not None:
+        problem = now.stuck
     keys = [_facts(key, in_force) for key in ring.keys.values()]
     if not session.as_json:
         _print_table(session, ring, keys)
-    if now is None and problem is not None:
+    if problem is not None and problem.code == "keyring.cannot_hand_over":
+        session.say(problem.code, **problem.params)
+    elif problem is not None:
         reason = session.text(problem.code, **problem.params)
         session.say("keyring.in_force_unknown", log=log.path, reason=reason)
     elif now is not None and now.log_id is None:
@@ -67,7 +72,6 @@ def list_(session: Session, path: Path | None) -> int:
     session.emit(
         {
             "schema": LIST_SCHEMA,
-            "root": str(session.installation.root),
             "keyring": str(ring.path),
             "log": str(log.path),
             "log_id": None if now is None else now.log_id,
@@ -106,9 +110,9 @@ def new(session: Session, key_id: str | None, algorithm: str | None, log_ids: tu
                 algorithm=chosen,
                 logs=frozenset(log_ids) if log_ids else None,
             )
-        secret = ring.path.with_name(f"{added.id}.key")
+        secret = _secret_file(ring, added.id)
         session.say("keyring.added", key_id=added.id, algorithm=chosen, fingerprint=added.fingerprint, secret=secret)
-        facts = _facts(added, None) | {"secret_file": str(secret)}
+        facts = _facts(added, None) | {"secret_file": secret}
     session.emit(_document(session, "new", dry_run) | {"key": facts})
     return 0
 
@@ -136,8 +140,9 @@ def rotate(
         plan = key_changes.plan_rotation(ring, now, free_id(ring, clock.now()), to=to, algorithm=algorithm)
     else:
         plan = key_changes.rotate(log, ring, clock, reason, to=to, algorithm=algorithm)
-    _say_rotation(session, plan, dry_run)
-    session.emit(_document(session, "rotate", dry_run) | {"log": str(log.path), "rotation": asdict(plan)})
+    _say_rotation(session, ring, plan, dry_run)
+    document = {"log": str(log.path), "rotation": _rotation(ring, plan, dry_run)}
+    session.emit(_document(session, "rotate", dry_run) | document)
     return 0
 
 
@@ -159,24 +164,52 @@ def revoke(session: Session, key_id: str, reason: str, no_checkpoint: bool, path
     log, ring = _opened(session, path)
     clock, reason = SystemClock(), _checked(reason)
     if dry_run:
-        done = _rehearsed_revocation(log, ring, key_id)
+        done = _planned_revocation(log, ring, clock, key_id, checkpoint=not no_checkpoint)
     else:
         vouch = None if no_checkpoint else partial(_vouch, session, log)
         done = key_changes.revoke(log, ring, clock, key_id, reason, checkpoint=vouch)
     if done.rotation is not None:
-        _say_rotation(session, done.rotation, dry_run)
-    if dry_run:
-        session.say("keyring.would_revoke", key_id=key_id)
-    elif done.already:
+        _say_rotation(session, ring, done.rotation, dry_run)
+    if done.already:
         session.say("keyring.revoked_already", key_id=key_id)
+    elif dry_run:
+        _say_would_revoke(session, log, done, no_checkpoint)
     elif done.seq is None:
         session.say("keyring.revoked_ring", key_id=key_id)
     else:
-        session.say("keyring.not_vouched" if no_checkpoint else "keyring.vouched_now", key_id=key_id)
+        if done.vouched or no_checkpoint:
+            session.say("keyring.vouched_now" if done.vouched else "keyring.not_vouched", key_id=key_id)
         session.say("keyring.revoked", key_id=key_id, seq=done.seq)
-    document = {"log": str(log.path), "checkpoint": not no_checkpoint, "revocation": asdict(done)}
+    rotation = None if done.rotation is None else _rotation(ring, done.rotation, dry_run)
+    revocation = asdict(done) | {"rotation": rotation}
+    document = {"log": str(log.path), "checkpoint": done.vouched, "revocation": revocation}
     session.emit(_document(session, "revoke", dry_run) | document)
     return 0
+
+
+def _planned_revocation(log: DecisionLog, ring: KeyRing, clock: Clock, key_id: str, *, checkpoint: bool) -> Revocation:
+    """What revoking would do; raises what keeps it from being done."""
+    from stage4.decisionlog import key_changes
+    from stage4.decisionlog.checkpoints import notary
+    from stage4.security.keyring_changes import free_id
+
+    now, key = key_changes.standing(log, ring), key_changes.listed(ring, key_id)
+    logged = key_changes.logged_revocation(log, now, key)
+    new_id = free_id(ring, clock.now())
+    plan = key_changes.plan_revocation(ring, now, key_id, new_id, logged, checkpoint=checkpoint)
+    if plan.vouched:
+        notary.standing(log.path, ring, clock)
+    return plan
+
+
+def _say_would_revoke(session: Session, log: DecisionLog, plan: Revocation, no_checkpoint: bool) -> None:
+    if plan.vouched:
+        session.say("keyring.would_vouch", key_id=plan.key_id)
+        for place in _places(session, log):
+            session.say("checkpoint.would_push", place=place.name)
+    elif no_checkpoint:
+        session.say("keyring.would_not_vouch", key_id=plan.key_id)
+    session.say("keyring.would_revoke", key_id=plan.key_id)
 
 
 def _opened(session: Session, path: Path | None) -> tuple[DecisionLog, KeyRing]:
@@ -188,18 +221,21 @@ def _opened(session: Session, path: Path | None) -> tuple[DecisionLog, KeyRing]:
 
 def _vouch(session: Session, log: DecisionLog, ring: KeyRing) -> None:
     """Make a checkpoint; a place outside that does not take it is said, and stops nothing."""
-    from stage4.decisionlog.checkpoints import notary, places
+    from stage4.decisionlog.checkpoints import delivery
 
-    installation, clock = session.installation, SystemClock()
-    made = notary.make(log, ring, clock)
-    note = notary.newest_note(log.path)
-    if made is None or note is None or log.path != installation.decision_log_path:
-        return
-    parcel = places.parcel_of(note, made.pin)
-    targets = places.configured(installation, os.environ)
-    for answer in places.push(targets, parcel, places.Memory.beside(log.path)):
+    done = delivery.deliver(log, ring, SystemClock(), _places(session, log))
+    for answer in done.answers:
         if answer.error is not None:
             _run.say_error(answer.error, session.language)
+
+
+def _places(session: Session, log: DecisionLog) -> tuple[Place, ...]:
+    """The places of the settings, which are for the configured log alone."""
+    from stage4.decisionlog.checkpoints import places
+
+    if log.path != session.installation.decision_log_path:
+        return ()
+    return places.configured(session.installation, os.environ)
 
 
 def _checked(reason: str) -> str:
@@ -210,20 +246,7 @@ def _checked(reason: str) -> str:
     return reason
 
 
-def _rehearsed_revocation(log: DecisionLog, ring: KeyRing, key_id: str) -> Revocation:
-    from stage4.decisionlog import key_changes
-    from stage4.security.keyring import KeyState
-    from stage4.security.keyring_changes import free_id
-
-    revoked = key_changes.listed(ring, key_id)
-    now = key_changes.standing(log, ring)
-    rotation = None
-    if revoked.id == now.key.id:
-        rotation = key_changes.fresh_rotation(now, free_id(ring, SystemClock().now()))
-    return key_changes.Revocation(key_id, rotation, None, already=revoked.state is KeyState.REVOKED)
-
-
-def _say_rotation(session: Session, rotation: Rotation, dry_run: bool) -> None:
+def _say_rotation(session: Session, ring: KeyRing, rotation: Rotation, dry_run: bool) -> None:
     facts = asdict(rotation)
     if dry_run:
         session.say("keyring.would_rotate", **facts)
@@ -233,6 +256,18 @@ def _say_rotation(session: Session, rotation: Rotation, dry_run: bool) -> None:
         session.say("keyring.rotated_ring", **facts)
     else:
         session.say("keyring.rotated", **facts)
+    if rotation.fresh and not dry_run:
+        session.say("keyring.keep_secret", key_id=rotation.next, secret=_secret_file(ring, rotation.next))
+
+
+def _rotation(ring: KeyRing, rotation: Rotation, dry_run: bool) -> dict[str, Any]:
+    made = rotation.fresh and not dry_run
+    return asdict(rotation) | {"secret_file": _secret_file(ring, rotation.next) if made else None}
+
+
+def _secret_file(ring: KeyRing, key_id: str) -> str:
+    """Where the secret of a key lies that was made here."""
+    return str(ring.path.with_name(f"{key_id}.key"))
 
 
 def _facts(key: Key, in_force: str | None) -> dict[str, Any]:
@@ -254,7 +289,6 @@ def _facts(key: Key, in_force: str | None) -> dict[str, Any]:
 def _document(session: Session, change: str, dry_run: bool) -> dict[str, Any]:
     return {
         "schema": CHANGE_SCHEMA,
-        "root": str(session.installation.root),
         "change": change,
         "dry_run": dry_run,
     }

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stage4 import words
+from stage4.cli import _run
+from stage4.cli._log_reading import begun
 from stage4.cli.root import Session
 from stage4.errors import ExitCode, UsageError
 
@@ -19,9 +22,11 @@ _LIMIT = 1 << 20
 
 
 @click.command()
-@click.option("--seq", type=click.IntRange(0), help="Prove that this entry is in the log of its newest checkpoint.")
+@click.option("--seq", type=click.IntRange(0), help="Prove that this entry is in the log of its newest checkpoint …")
 @click.option("--from", "old", type=click.IntRange(1), help="Prove that the checkpoint of so many entries …")
-@click.option("--to", "new", type=click.IntRange(1), help="… begins the one of so many (default: the newest).")
+@click.option(
+    "--to", "new", type=click.IntRange(1), help="… or the one of so many entries: with --from, that it begins this one."
+)
 @click.option("--output", type=_FILE, help="Write the proof to a file.")
 @click.pass_obj
 def prove(session: Session, seq: int | None, old: int | None, new: int | None, output: Path | None) -> int:
@@ -31,27 +36,26 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
     from stage4.decisionlog.checkpoints.note import Checkpoint
     from stage4.decisionlog.checkpoints.proof import Consistency, Inclusion
 
-    path = session.installation.decision_log_path
-    if (seq is None) == (old is None) or (new is not None and old is None):
+    if (seq is None) == (old is None):
         raise UsageError("checkpoint.prove_what")
+    path = begun(session.installation)
+    _run.require_apart(output, path)
     proof: Inclusion | Consistency
     facts: dict[str, object]
     if seq is not None:
-        proof, facts = proving.prove_inclusion(path, seq), {"kind": "inclusion", "index": seq}
+        proof, facts = proving.prove_inclusion(path, seq, new), {"kind": "inclusion", "index": seq}
     else:
         proof, facts = proving.prove_consistency(path, old or 0, new), {"kind": "consistency", "old": old}
     content = proof.encode()
     if output is not None:
         files.atomic_write(output, content)
-        session.say("checkpoint.proof_written", path=output, bytes=len(content))
+        session.say("checkpoint.proof_written", path=output, bytes=words.number(len(content), session.language))
     elif not session.as_json:
         click.echo(content.decode(), nl=False)
     checkpoint = Checkpoint.of(proof.note)
     session.emit(
         {
             "schema": "stage4.proof/1",
-            "exit_code": 0,
-            "root": str(session.installation.root),
             **facts,
             "origin": checkpoint.origin,
             "size": checkpoint.size,
@@ -65,25 +69,28 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
 @click.command()
 @click.argument("file", type=_FILE)
 @click.option("--pin", required=True, type=_FILE, help="The keys that you keep, one a line.")
-@click.option("--checkpoint", "old", type=_FILE, help="Your own older checkpoint, where the proof begins with one.")
+@click.option("--checkpoint", "old", type=_FILE, help="Your own checkpoint: the proof's, or the one it begins with.")
 @click.option("--entry", type=_FILE, help="The line of the log that you hold, to be compared with the proof.")
 @click.pass_obj
 def check_proof(session: Session, file: Path, pin: Path, old: Path | None, entry: Path | None) -> int:
-    """Check a proof: needs no installation, no log and no secret. Exit 0 proven, 1 not proven, 2 no proof at all."""
-    from stage4.decisionlog.checkpoints.proof import ProofError
+    """Check a proof: needs no installation, no log and no secret.
 
-    pins = _pins(session, pin)
+    Exit 0 proven, 1 not proven, 2 no proof at all, 3 where only a key that is still in use vouches for it.
+    """
+    from stage4.decisionlog.checkpoints.proof import ProofError
+    from stage4.decisionlog.verification.anchors import read_pins
+
+    pins = read_pins(pin)
     try:
         proven = _proven(session, file, pins, old, entry)
     except ProofError as error:
         session.say("checkpoint.not_proven", reason=session.text(f"checkpoint.proof_{error.reason}"))
-        session.emit(
-            {"schema": "stage4.proof_check/1", "exit_code": int(ExitCode.NO), "proven": False, "reason": error.reason}
-        )
+        session.emit({"schema": "stage4.proof_check/1", "proven": False, "reason": error.reason})
         return int(ExitCode.NO)
+    code = ExitCode.DONE if proven.vouched else ExitCode.CANNOT_TELL
     _say_proven(session, proven)
     session.emit(_document(proven))
-    return 0
+    return int(code)
 
 
 def _proven(
@@ -105,7 +112,7 @@ def _proven(
     line = given.line if entry is None else files.read_limited(entry, _LIMIT).removesuffix(b"\n")
     if line is None:
         raise UsageError("checkpoint.entry_needed", path=file)
-    return judging.judge_inclusion(given, line, pins)
+    return judging.judge_inclusion(given, line, pins, None if old is None else _note(session, old))
 
 
 def _note(session: Session, path: Path) -> Note:
@@ -120,20 +127,6 @@ def _note(session: Session, path: Path) -> Note:
     return note
 
 
-def _pins(session: Session, path: Path) -> tuple[VerifierKey, ...]:
-    from stage4 import files
-    from stage4.decisionlog.checkpoints.judging import pins_of
-    from stage4.decisionlog.checkpoints.note import NoteError
-
-    try:
-        pins = pins_of(files.read_limited(path, _LIMIT).decode("utf-8", "replace"))
-    except NoteError as error:
-        raise _malformed(session, path, error) from None
-    if not pins:
-        raise UsageError("checkpoint.pin_empty", path=path)
-    return pins
-
-
 def _malformed(session: Session, path: Path, error: ValueError) -> UsageError:
     from stage4.decisionlog.checkpoints.note import NoteError
 
@@ -146,7 +139,8 @@ def _say_proven(session: Session, proven: Proven) -> None:
         session.say("checkpoint.proven_consistency", log_id=proven.log_id, old=proven.old, size=proven.size)
     else:
         entry = proven.entry
-        session.say("checkpoint.proven_inclusion", seq=entry.seq, log_id=proven.log_id, n=proven.size)
+        code = "checkpoint.proven_inclusion" if proven.vouched else "checkpoint.unvouched_inclusion"
+        session.say(code, seq=entry.seq, log_id=proven.log_id, n=proven.size)
         session.say(
             "checkpoint.proven_entry",
             timestamp=entry.timestamp,
@@ -155,18 +149,21 @@ def _say_proven(session: Session, proven: Proven) -> None:
             stage=entry.stage,
             status=entry.status,
         )
-    session.say("checkpoint.vouched_forward" if proven.forward else "checkpoint.vouched_stable", key=proven.key)
+    if proven.own:
+        session.say("checkpoint.vouched_own")
+    else:
+        session.say("checkpoint.vouched_forward" if proven.forward else "checkpoint.vouched_stable", key=proven.key)
 
 
 def _document(proven: Proven) -> dict[str, object]:
     document: dict[str, object] = {
         "schema": "stage4.proof_check/1",
-        "exit_code": 0,
-        "proven": True,
+        "proven": True if proven.vouched else None,
         "log_id": proven.log_id,
         "size": proven.size,
         "key": str(proven.key),
         "forward": proven.forward,
+        "own": proven.own,
     }
     if proven.entry is None:
         return document | {"kind": "consistency", "old": proven.old}

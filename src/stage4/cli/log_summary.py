@@ -48,6 +48,7 @@ def run(argv: Sequence[str]) -> int:
         tags=arguments.tag,
     )
     path = arguments.append or installation.decision_log_path
+    _run.require_apart(arguments.output, path)
     log = open_log(installation, clock, os.environ, path=path)
     document: dict[str, object] = {"schema": SCHEMA, "root": str(installation.root), "log": str(path)}
     warnings = [] if subject.summary is not None else [_warning(subject, lang)]

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class Session:
     lang: Language | None
     as_json: bool
     _installation: Installation | None = None
+    _documents: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
     def installation(self) -> Installation:
@@ -77,10 +78,17 @@ class Session:
         """One line to people, on stdout; under --json it goes to stderr, because stdout is the document's."""
         print(self.text(code, **params), file=sys.stderr if self.as_json else sys.stdout, flush=True)
 
-    def emit(self, document: object) -> None:
-        """The JSON document, under --json."""
+    def emit(self, document: Mapping[str, Any]) -> None:
+        """The JSON document, printed under --json once the command has come to its end."""
         if self.as_json:
-            _run.emit(document)
+            self._documents.append(document)
+
+    def ended(self, exit_code: int) -> None:
+        """Print what was emitted; every document says how the command ended, and in which installation."""
+        root = None if self._installation is None else str(self._installation.root)
+        for document in self._documents:
+            named = {"schema": document["schema"]} if "schema" in document else {}
+            _run.emit({**named, "exit_code": exit_code, "root": root} | {**document, "exit_code": exit_code})
 
 
 class _ReaderGone(Exception):
@@ -197,7 +205,9 @@ def run(arguments: list[str]) -> int:
             if as_json:
                 _run.emit({"schema": "stage4.error/1", "exit_code": 2, "error": {"message": usage.format_message()}})
             return 2
-        return int(result or 0)
+        code = int(result or 0)
+        session.ended(code)
+        return code
 
     return _run.spoken(body, lang=lambda: session.language, as_json=as_json, schema="stage4.error/1")
 

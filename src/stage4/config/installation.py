@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import types
 import typing
@@ -58,10 +59,10 @@ def find_root(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> P
     if named is not None:
         if not (named / CORE).is_file():
             raise UsageError("config.not_an_installation", path=named)
-        return named.resolve()
+        return Path(os.path.realpath(named))
     for candidate in (cwd, *cwd.parents):
         if (candidate / CORE).is_file():
-            return candidate.resolve()
+            return Path(os.path.realpath(candidate))
     raise UsageError("config.no_root", path=cwd)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -114,10 +114,10 @@ def segments(log: Path) -> tuple[Segment, ...]:
     A name that still leads to the live file itself, because a rotation was interrupted, is none.
     """
     found: dict[tuple[int, str], list[Path]] = {}
-    for path in _files(log.parent):
-        match = _SEGMENT.fullmatch(plain_name(path.name))
-        if match and match["stem"] == log.stem and (match["suffix"] or "") == log.suffix and not is_same(path, log):
-            found.setdefault((int(match["seq"]), plain_name(path.name)), []).append(path)
+    for path in _files(log.parent, lambda name: _first_seq(log, name) is not None):
+        first_seq = _first_seq(log, path.name)
+        if first_seq is not None and not is_same(path, log):
+            found.setdefault((first_seq, plain_name(path.name)), []).append(path)
     return tuple(
         Segment(name, first_seq, tuple(sorted(copies, key=lambda path: _ORDER.index(compression_of(path)))))
         for (first_seq, name), copies in sorted(found.items())
@@ -140,10 +140,8 @@ def copies_of(plain: Path) -> tuple[Path, ...]:
 def logs_in(folder: Path) -> Mapping[str, Path]:
     """The logs whose live files or segments lie in `folder`: their live paths by name, which need not exist."""
     found = {}
-    for path in _files(folder):
+    for path in _files(folder, _may_be_log):
         name = plain_name(path.name)
-        if not name.endswith(PLAIN_SUFFIX) or name.endswith(".manifest" + PLAIN_SUFFIX):
-            continue
         match = _SEGMENT.fullmatch(name)
         live = path.with_name(match["stem"] + PLAIN_SUFFIX) if match else path
         found[live.name] = live
@@ -197,11 +195,29 @@ def _listed(line: bytes) -> Listed | None:
     return Listed(**facts)
 
 
-def _files(folder: Path) -> Iterable[Path]:
-    try:
-        return [path for path in folder.iterdir() if path.is_file()]
-    except OSError as error:
-        raise Unavailable("files.unreadable", path=folder, reason=files.reason(error)) from error
+def _first_seq(log: Path, name: str) -> int | None:
+    """The number in the name of a segment of `log`; None where the name is none."""
+    match = _SEGMENT.fullmatch(plain_name(name))
+    belongs = match and match["stem"] == log.stem and (match["suffix"] or "") == log.suffix
+    return int(match["seq"]) if match and belongs else None
+
+
+def _may_be_log(name: str) -> bool:
+    name = plain_name(name)
+    return name.endswith(PLAIN_SUFFIX) and not name.endswith(".manifest" + PLAIN_SUFFIX)
+
+
+def _files(folder: Path, wanted: Callable[[str], bool]) -> Iterable[Path]:
+    """The files in `folder` whose names are `wanted`, as they lay there together at one time."""
+    while True:
+        try:
+            listed = [path for path in folder.iterdir() if wanted(path.name)]
+            found = [path for path in listed if path.is_file()]
+        except OSError as error:
+            raise Unavailable("files.unreadable", path=folder, reason=files.reason(error)) from error
+        # A rotation replaces a segment by its archive: what is gone now has come under a name that was not listed yet.
+        if all(map(os.path.lexists, listed)):
+            return found
 
 
 def is_same(path: Path, other: Path) -> bool:

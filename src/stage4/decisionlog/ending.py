@@ -1,7 +1,8 @@
 """
 Finds where a file ends and makes the end fit to be appended to: a torn write is repaired, a v2 log sealed.
 
-Everything here happens under the log's lock.
+Everything here happens under the log's lock. What this process acknowledged it expects to find again: a log that went
+back to an older copy gets no more entries from it, because their numbers would be given a second time.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import os
 
 from stage4 import files
-from stage4.decisionlog import logfile, repair
+from stage4.decisionlog import logfile, repair, traces
 from stage4.decisionlog.canonical import Malformed, parse_strict
-from stage4.decisionlog.entry import Entry, Prepared
-from stage4.decisionlog.prefix import Prefix, is_v2
+from stage4.decisionlog.chain import leaf_digest
+from stage4.decisionlog.entry import SEGMENT, Entry, Prepared
+from stage4.decisionlog.prefix import Prefix, begins_v2, is_v2
 from stage4.decisionlog.spot import Scribe, Spot
 from stage4.errors import Unavailable
 
@@ -27,9 +29,28 @@ class Ending:
         self._path = scribe.path
         # The file, and how far its line numbers are ahead of its entry numbers, which no append changes.
         self._ahead: tuple[int, int] | None = None
+        # The spot after the newest entry that this process acknowledged, and the bytes of that line; where the file has
+        # been opened anew since, 0 bytes: the line may stand in an archive.
+        self._acknowledged: tuple[Spot, int] | None = None
+
+    def acknowledged(self, spot: Spot, length: int) -> None:
+        """The line of `length` bytes before `spot` was acknowledged: it is there for good."""
+        self._acknowledged = spot, length
+
+    def require_none_before(self, code: str) -> None:
+        """Raise Unavailable, `code` for traces, where a log of version 3 was at this path: none begins there anew.
+
+        Whoever has no key could otherwise remove what it said, and have it begin once more.
+        """
+        if self._acknowledged is not None:
+            raise self._went_back(self._acknowledged[0])
+        trace = traces.find(self._path, self._scribe.keyring.path)
+        if trace is not None:
+            raise Unavailable(code, path=self._path, trace=trace)
 
     def followed(self, descriptor: int, size: int, left: Spot | None) -> Spot | None:
         """Where to append after what others appended since this process `left`; None where `find` must tell."""
+        self._require_acknowledged(descriptor, size)
         if left is None or not 0 < size - left.size <= _NEAR:
             return None
         return self._scribe.followed(left, os.pread(descriptor, size - left.size, left.size))
@@ -38,33 +59,79 @@ class Ending:
         """Where to append in a file of `size` bytes, with an unfinished write of someone killed repaired first."""
         if size == 0:
             raise Unavailable("log.emptied", path=self._path)
-        end = logfile.read_end(descriptor, size)
+        end = logfile.read_end(self._path, descriptor, size)
         if is_v2(end.line) and is_v2(end.fragment):
             return self._continue_v2(descriptor, end)
         entry = self._scribe.authentic(end.line, end.offset)
+        self._require_chained(descriptor, entry)
+        self._require_newer(entry, end.line)
         spot = self._scribe.after(entry, end.line, end.end, self._line_number(descriptor, entry))
         return self._repaired(descriptor, spot, end.fragment) if end.fragment else spot
 
     def forget(self) -> None:
         """Another file will be appended to."""
         self._ahead = None
+        if self._acknowledged is not None:
+            self._acknowledged = self._acknowledged[0], 0
 
     def _continue_v2(self, descriptor: int, end: logfile.End) -> Spot:
         """Seal a whole v2 file by the genesis entry of the log that goes on after it."""
         prefix = Prefix()
         for lines in logfile.lines_of(descriptor, end.end):
             for line in lines:
-                if not prefix.accepts(line):
-                    raise Unavailable("log.head_broken", path=self._path, offset=prefix.size)
-                prefix.add(line)
+                self._take_v2(prefix, line)
         closing = b""
         if end.fragment:
-            prefix.add(end.fragment)
+            self._take_v2(prefix, end.fragment)
             closing = b"\n"
+        self.require_none_before("log.began_before")
         line = self._scribe.genesis(prefix)
         logfile.add(self._path, descriptor, end.end + len(end.fragment), closing + line + b"\n")
+        try:
+            # What lies beside a log proves that it began: nothing may be put there before this is on the disk.
+            os.fdatasync(descriptor)
+        except OSError as error:
+            raise Unavailable("log.flush_failed", path=self._path, reason=files.reason(error)) from error
         entry = self._scribe.authentic(line, prefix.size)
         return self._scribe.after(entry, line, prefix.size + len(line) + 1, prefix.lines + 1)
+
+    def _take_v2(self, prefix: Prefix, line: bytes) -> None:
+        if not prefix.accepts(line):
+            raise Unavailable("log.head_broken", path=self._path, offset=prefix.size)
+        if not prefix.lines and not begins_v2(line):
+            raise Unavailable("log.not_a_log", path=self._path)
+        prefix.add(line)
+
+    def _require_acknowledged(self, descriptor: int, size: int) -> None:
+        """Raise Unavailable where the last line that this process acknowledged no longer stands in the open file."""
+        if self._acknowledged is None or not self._acknowledged[1]:
+            return
+        spot, length = self._acknowledged
+        if size < spot.size or leaf_digest(os.pread(descriptor, length, spot.size - 1 - length)) != spot.head.digest:
+            raise self._went_back(spot)
+
+    def _require_newer(self, entry: Entry, line: bytes) -> None:
+        """Raise Unavailable where the log ends, in whatever file, before what this process acknowledged."""
+        if self._acknowledged is None:
+            return
+        spot, head = self._acknowledged[0], self._acknowledged[0].head
+        if entry.log_id != head.log_id or entry.seq < head.seq:
+            raise self._went_back(spot)
+        if entry.seq == head.seq and leaf_digest(line) != head.digest:
+            raise self._went_back(spot)
+
+    def _require_chained(self, descriptor: int, entry: Entry) -> None:
+        """Raise Unavailable where the last line is an entry, but not the one that belongs after the line before it."""
+        if entry.offset == 0:
+            chained = entry.seq == 0 or entry.kind == SEGMENT
+        else:
+            before = logfile.line_before(descriptor, entry.offset)
+            chained = is_v2(before) if entry.seq == 0 else entry.prev == leaf_digest(before)
+        if not chained:
+            raise Unavailable("log.head_misplaced", path=self._path, seq=entry.seq, offset=entry.offset)
+
+    def _went_back(self, spot: Spot) -> Unavailable:
+        return Unavailable("log.went_back", path=self._path, seq=spot.head.seq)
 
     def _repaired(self, descriptor: int, spot: Spot, fragment: bytes) -> Spot:
         """Account for an unfinished write by a `recovery` entry; the fragment is kept, not lost."""

@@ -25,21 +25,28 @@ from dataclasses import dataclass, replace
 from stage4.clock import Clock
 from stage4.decisionlog import traces
 from stage4.decisionlog.entry import KEY_REVOCATION, KEY_ROTATION, LOG_CATEGORY, Draft
-from stage4.decisionlog.reading import entries
+from stage4.decisionlog.reading import entries, newest
 from stage4.decisionlog.writer import DecisionLog
 from stage4.errors import Conflict, Refused, Unavailable, UsageError
 from stage4.security.keyring import Key, KeyRing, KeyState
 from stage4.security.keyring_changes import KeyRingChange, changing, free_id
 
-_NO_SIGNATURE = frozenset(("keyring.secret_missing", "keyring.secret_malformed", "keyring.secret_differs"))
+_NO_SIGNATURE = frozenset(
+    ("keyring.secret_missing", "keyring.secret_malformed", "keyring.secret_differs", "log.key_not_usable")
+)
+_NOT_ACTIVE = {KeyState.RETIRED: "keyring.not_active_retired", KeyState.REVOKED: "keyring.not_active_revoked"}
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The key in force and its log; `log_id` is None where there is no log, and the ring's active key is next."""
+    """The key in force and its log; `log_id` is None where there is no log, and the ring's active key is next.
+
+    `stuck` is why no entry can be signed with that key, not the one that hands over either; None where one can.
+    """
 
     key: Key
     log_id: str | None
+    stuck: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,33 +68,46 @@ class Rotation:
 class Revocation:
     """The revoked key, the rotation that came first if one was needed, the entry's number (None: there is no log).
 
-    `already`: the ring and the log had said so before.
+    `vouched`: a checkpoint comes before the entry. `already`: the ring and the log had said so before.
     """
 
     key_id: str
     rotation: Rotation | None
     seq: int | None
+    vouched: bool = False
     already: bool = False
 
 
 def standing(log: DecisionLog, ring: KeyRing) -> Standing:
-    """Which key is in force.
+    """Which key is in force. Where it can sign nothing, the last line is taken at its word.
 
-    Raises Refused `keyring.cannot_hand_over` where no entry can be signed with it, Unavailable where the log cannot be
-    read or vanished.
+    Raises Refused `keyring.cannot_hand_over` where the ring does not list it, Unavailable where the log cannot be read
+    or vanished.
     """
     try:
         spot = log.in_force()
     except Unavailable as error:
-        if error.code in _NO_SIGNATURE or error.code == "log.key_not_usable":
-            raise Refused("keyring.cannot_hand_over", key_id=error.params["key_id"], path=log.path) from error
-        raise
+        if error.code not in _NO_SIGNATURE:
+            raise
+        return _stuck(log, ring, str(error.params["key_id"]))
     if spot is not None:
         return Standing(spot.key, spot.head.log_id)
-    trace = traces.find(log.path)
+    trace = traces.find(log.path, ring.path)
     if trace is not None:
         raise Unavailable("log.vanished", path=log.path, trace=trace)
     return Standing(ring.active_key(), None)
+
+
+def _stuck(log: DecisionLog, ring: KeyRing, key_id: str) -> Standing:
+    stuck = Refused("keyring.cannot_hand_over", key_id=key_id, path=log.path)
+    last = newest(log.path, 1)
+    if not last:
+        raise stuck
+    said = last[0].metadata.get("next_key_id") if last[0].kind == KEY_ROTATION else last[0].key_id
+    key = ring.key(str(said))
+    if key is None:
+        raise stuck
+    return Standing(key, last[0].log_id, stuck)
 
 
 def plan_rotation(
@@ -96,15 +116,16 @@ def plan_rotation(
     """What `rotate` will do; `new_id` names a fresh key.
 
     Without `to` the next key is one that was prepared, the oldest first, of `algorithm` where that is given; else a
-    fresh one. Raises UsageError `keyring.unknown_key`, Refused where that key cannot follow.
+    fresh one. Raises UsageError `keyring.unknown_key`, Refused where that key cannot follow or none can.
     """
+    _require_hand_over(now)
     key, behind = now.key, _is_behind(ring, now)
     if to is not None:
         chosen = listed(ring, to)
         if key.id == chosen.id == ring.active:
             raise Refused("keyring.already_in_force", key_id=to)
         if behind and chosen.id == ring.active:
-            raise Refused("keyring.not_active", key_id=to, state=KeyState.RETIRED.value)
+            raise Refused(_NOT_ACTIVE[KeyState.RETIRED], key_id=to)
         if key.id != chosen.id:
             _require_fit(chosen, now.log_id)
     if behind and to in (None, key.id):
@@ -113,7 +134,41 @@ def plan_rotation(
         to = next((each.id for each in _prepared(ring, now) if algorithm in (None, each.algorithm)), None)
     if to is not None:
         return Rotation(key.id, to, ring.keys[to].algorithm)
-    return fresh_rotation(now, new_id, algorithm)
+    return _fresh_rotation(now, new_id, algorithm)
+
+
+def plan_revocation(
+    ring: KeyRing, now: Standing, key_id: str, new_id: str, logged: int | None, *, checkpoint: bool
+) -> Revocation:
+    """What `revoke` will do; `new_id` names a fresh key, `logged` is the entry that revoked the key before.
+
+    `checkpoint`: the caller wants one to vouch for the log as it stands. Raises UsageError `keyring.unknown_key`,
+    Refused where no entry can be signed.
+    """
+    key, is_log = listed(ring, key_id), now.log_id is not None
+    revoked = key.state is KeyState.REVOKED
+    if revoked and (logged is not None or not is_log):
+        return Revocation(key_id, None, logged, already=True)
+    _require_hand_over(now)
+    if revoked:
+        # Only the entry is missing: a checkpoint would vouch for what may have been signed since.
+        return Revocation(key_id, None, None)
+    rotation = _fresh_rotation(now, new_id) if key_id == now.key.id else None
+    return Revocation(key_id, rotation, None, vouched=checkpoint and is_log)
+
+
+def logged_revocation(log: DecisionLog, now: Standing, key: Key) -> int | None:
+    """The number of the entry that revoked `key`; only a key that the ring calls revoked is looked for."""
+    if now.log_id is None or key.state is not KeyState.REVOKED:
+        return None
+    for entry in entries(log.path, category=LOG_CATEGORY):
+        said = entry.metadata
+        if entry.kind == KEY_REVOCATION and (said.get("revoked_key_id"), said.get("fingerprint")) == (
+            key.id,
+            key.fingerprint,
+        ):
+            return entry.seq
+    return None
 
 
 def rotate(
@@ -147,23 +202,24 @@ def revoke(
     """
     with changing(ring.path, ring.environ) as change:
         key, now = listed(change.ring, key_id), standing(log, change.ring)
-        rotation = None
+        logged = logged_revocation(log, now, key)
+        new_id = free_id(change.ring, clock.now())
+        plan = plan_revocation(change.ring, now, key_id, new_id, logged, checkpoint=checkpoint is not None)
+        if plan.already:
+            return plan
         if key.state is not KeyState.REVOKED:
             _catch_up(change, now, clock, reason)
-            if key_id == now.key.id:
-                plan = fresh_rotation(now, free_id(change.ring, clock.now()))
-                rotation = _carry_out(plan, log, change, now, clock, reason)
-            if checkpoint is not None and now.log_id is not None:
+            if plan.rotation is not None:
+                plan = replace(plan, rotation=_carry_out(plan.rotation, log, change, now, clock, reason))
+            if plan.vouched and checkpoint is not None:
                 checkpoint(change.ring)
             change.revoke(key_id, clock.now(), reason, active=change.ring.active)
         if now.log_id is None:
-            return Revocation(key_id, rotation, None, already=key.state is KeyState.REVOKED)
-        if key.state is KeyState.REVOKED and (seq := _logged(log, key)) is not None:
-            return Revocation(key_id, None, seq, already=True)
+            return plan
         with log.held() as held:
             facts = {"revoked_key_id": key_id, "fingerprint": key.fingerprint, "reason": reason}
             receipt = held.append(Draft(KEY_REVOCATION, LOG_CATEGORY, "log", "revoked", metadata=facts))
-        return Revocation(key_id, rotation, receipt.seq)
+        return replace(plan, seq=receipt.seq)
 
 
 def listed(ring: KeyRing, key_id: str) -> Key:
@@ -174,7 +230,7 @@ def listed(ring: KeyRing, key_id: str) -> Key:
     return key
 
 
-def fresh_rotation(now: Standing, new_id: str, algorithm: str | None = None) -> Rotation:
+def _fresh_rotation(now: Standing, new_id: str, algorithm: str | None = None) -> Rotation:
     """To a new key: one that was prepared may have got out together with the one in force."""
     return Rotation(now.key.id, new_id, algorithm or now.key.algorithm, fresh=True)
 
@@ -207,9 +263,14 @@ def _hand_over(log: DecisionLog, now: Standing, following: Key, reason: str) -> 
         return held.append(Draft(KEY_ROTATION, LOG_CATEGORY, "log", "rotated", metadata=facts)).seq
 
 
+def _require_hand_over(now: Standing) -> None:
+    if now.stuck is not None:
+        raise now.stuck
+
+
 def _require_fit(key: Key, log_id: str | None) -> None:
     if key.state is not KeyState.ACTIVE:
-        raise Refused("keyring.not_active", key_id=key.id, state=key.state.value)
+        raise Refused(_NOT_ACTIVE[key.state], key_id=key.id)
     if log_id is not None and not key.may_sign(log_id):
         raise Refused("keyring.not_for_log", key_id=key.id, log_id=log_id)
     # Raises what keeps the secret from being read: a log handed over to it would be stuck.
@@ -225,15 +286,3 @@ def _prepared(ring: KeyRing, now: Standing) -> list[Key]:
         if now.log_id is None or key.may_sign(now.log_id)
     )
     return sorted(fit, key=lambda key: (key.id != ring.active, key.created, key.id))
-
-
-def _logged(log: DecisionLog, key: Key) -> int | None:
-    """The number of the entry that revoked `key`."""
-    for entry in entries(log.path, category=LOG_CATEGORY):
-        said = entry.metadata
-        if entry.kind == KEY_REVOCATION and (said.get("revoked_key_id"), said.get("fingerprint")) == (
-            key.id,
-            key.fingerprint,
-        ):
-            return entry.seq
-    return None

@@ -13,14 +13,13 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stage4.decisionlog import archives
+from stage4.decisionlog import archives, traces
 from stage4.decisionlog.blocks import Block, line_after, line_end_before, plain_blocks, read_at
 from stage4.decisionlog.canonical import MAX_LINE, Malformed, parse_strict
 from stage4.decisionlog.decompression import archive_blocks
 from stage4.decisionlog.entry import read_payload
 from stage4.decisionlog.logfile import length
 from stage4.decisionlog.prefix import is_v2
-from stage4.errors import Unavailable
 
 _MARK = b',"seq":'
 _NUMBER = re.compile(rb',"seq":([0-9]{1,16}),"signatures":\{')
@@ -53,7 +52,7 @@ def find(path: Path, seq: int) -> Located | None:
     try:
         descriptor, before = archives.opened(path)
     except FileNotFoundError as error:
-        raise Unavailable("files.missing", path=path) from error
+        raise traces.absent(path) from error
     try:
         end = line_end_before(path, descriptor, 0, os.fstat(descriptor).st_size)
         searched = _search(path, descriptor, end, seq)
@@ -122,7 +121,13 @@ def start_of(path: Path, descriptor: int, end: int, seq: int) -> int:
 
 def first_seq(path: Path, descriptor: int, end: int) -> int | None:
     """The number that the first line of a plain file states, -1 for a line of a v2 prefix; None where none does."""
-    return next((number for _, line in _lines(path, descriptor, 0, end) if (number := seq_of(line)) is not None), None)
+    return first_number(plain_blocks(path, descriptor, 0, end, size=_NEAR))
+
+
+def first_number(blocks: Iterable[Block]) -> int | None:
+    """The number that the first line of `blocks` states, as `first_seq` tells it."""
+    lines = (line for block in blocks for line in block.lines())
+    return next((number for line in lines if (number := seq_of(line)) is not None), None)
 
 
 def skip_to(blocks: Generator[Block, None, bytes], seq: int) -> Generator[Block, None, tuple[int, bytes]]:

@@ -27,6 +27,8 @@ _FIRST_WAIT_S = 0.00005
 _LONGEST_WAIT_S = 0.002
 _CHUNK = 1 << 20
 _FIRST_STEP = 1024
+# A write is far smaller: what is longer is no write that a crash cut short.
+LONGEST_FRAGMENT = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +138,39 @@ def add(path: Path, descriptor: int, size: int, content: bytes) -> None:
         raise Unavailable("log.append_failed", path=path, reason=reason)
 
 
-def read_end(descriptor: int, size: int) -> End:
-    """The last complete line of the first `size` bytes; an `End` with an empty line where there is none."""
-    start, tail, step = size, b"", _FIRST_STEP
-    while start > 0:
-        step = min(start, step * 4, _CHUNK)
+def read_end(path: Path, descriptor: int, size: int) -> End:
+    """The last complete line of the first `size` bytes; an `End` with an empty line where there is none.
+
+    Of a line over MAX_LINE the last MAX_LINE + 1 bytes. Raises Unavailable `log.fragment_large` where more than
+    LONGEST_FRAGMENT bytes stand after the last LF, so that neither time nor memory depends on how many there are.
+    """
+    fragment, whole = _since_feed(descriptor, size, LONGEST_FRAGMENT + 1)
+    if len(fragment) > LONGEST_FRAGMENT:
+        raise Unavailable("log.fragment_large", path=path, mebibytes=LONGEST_FRAGMENT >> 20)
+    if not whole:
+        return End(b"", 0, 0, fragment)
+    end = size - len(fragment)
+    line = line_before(descriptor, end)
+    return End(line, end - 1 - len(line), end, fragment)
+
+
+def line_before(descriptor: int, end: int) -> bytes:
+    """The line (without LF) whose LF is the byte before `end`; of one over MAX_LINE the last MAX_LINE + 1 bytes."""
+    return _since_feed(descriptor, end - 1, MAX_LINE + 1)[0]
+
+
+def _since_feed(descriptor: int, end: int, most: int) -> tuple[bytes, bool]:
+    """The bytes after the last LF before byte `end`, at `most` so many, and whether there is such a LF."""
+    start, pieces, step = end, list[bytes](), _FIRST_STEP
+    while start > max(0, end - most):
+        step = min(start - max(0, end - most), step * 4, _CHUNK)
         start -= step
-        tail = os.pread(descriptor, step, start) + tail
-        last = tail.rfind(b"\n")
-        if last >= 0 and (start == 0 or tail.rfind(b"\n", 0, last) >= 0):
-            begin = tail.rfind(b"\n", 0, last) + 1
-            return End(tail[begin:last], start + begin, start + last + 1, tail[last + 1 :])
-    return End(b"", 0, 0, tail)
+        piece = os.pread(descriptor, step, start)
+        found = piece.rfind(b"\n")
+        pieces.append(piece[found + 1 :])
+        if found >= 0:
+            return b"".join(reversed(pieces)), True
+    return b"".join(reversed(pieces)), False
 
 
 def lines_of(descriptor: int, end: int) -> Iterator[list[bytes]]:

@@ -16,6 +16,7 @@ from typing import Any
 from stage4.decisionlog.canonical import MAX_LINE
 from stage4.decisionlog.logfile import length
 
+_V2_MEMBERS = frozenset({"timestamp", "stage", "status"})
 _V3_MEMBERS = frozenset({"v", "seq", "prev", "log_id"})
 
 
@@ -23,11 +24,23 @@ def is_v2(line: bytes) -> bool:
     """Whether a line may stand in a v2 prefix: an object without any member of v3, or blank."""
     if not line.strip():
         return True
+    members = _members(line)
+    return members is not None and not _V3_MEMBERS & members.keys()
+
+
+def begins_v2(line: bytes) -> bool:
+    """Whether a line that may stand in a v2 prefix is an entry by its members, and no JSON document of this product."""
+    members = _members(line) or {}
+    named = any(isinstance(members.get(name), str) for name in ("event", "kind"))
+    return "schema" not in members and (named or members.keys() >= _V2_MEMBERS)
+
+
+def _members(line: bytes) -> dict[str, object] | None:
     try:
         members = json.loads(line)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(members, dict) and not _V3_MEMBERS & members.keys()
+        return None
+    return members if isinstance(members, dict) else None
 
 
 @dataclass(slots=True)

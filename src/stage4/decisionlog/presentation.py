@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from stage4.clock import parse_instant
-from stage4.decisionlog.entry import Entry
+from stage4.decisionlog.entry import CHECKPOINT, Entry
 from stage4.errors import UsageError
+from stage4.words import visible
 
 # What an entry says in words, the most telling first; the other members follow as name=value.
 _TELLING = ("note", "text", "message", "question", "answer", "reason")
@@ -39,13 +40,6 @@ class Look:
     width: int | None = None
     colour: bool = False
     zone: tzinfo = UTC
-
-
-def visible(text: str) -> str:
-    """`text` with everything that a terminal would act on, or show as nothing, as an escape; always one line."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() or each == "\u00a0" else _escape(each) for each in text)
 
 
 def day(entry: Entry, look: Look) -> str:
@@ -107,7 +101,12 @@ def details(entry: Entry, look: Look) -> Iterator[str]:
 
 
 def words_of(entry: Entry) -> str:
-    """What the metadata say, the telling members first, the others as `name=value`; without line breaks."""
+    """What the metadata say, the telling members first, the others as `name=value`; without line breaks.
+
+    Of a checkpoint only its number, and how many entries it covers: what it says besides is for programs.
+    """
+    if entry.kind == CHECKPOINT:
+        return visible(f"number={_spelled(entry.metadata.get('number'))}  size={entry.seq + 1}")[:_LONGEST_REST]
     said = [visible(str(entry.metadata[name])) for name in _TELLING if _is_told(entry.metadata.get(name))]
     said += [
         visible(f"{name}={_spelled(value)}")
@@ -167,13 +166,6 @@ def _local(entry: Entry, look: Look) -> datetime | None:
 def _offset(at: datetime) -> str:
     written = at.strftime("%z")
     return "UTC" if at.tzinfo is UTC else f"{written[:3]}:{written[3:5]}"
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(
-        character, f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-    )
 
 
 def _is_told(value: object) -> bool:

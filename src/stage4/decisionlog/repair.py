@@ -8,15 +8,21 @@ a marker beside the log, because the writer that saw it may not append any more;
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import stat
 from pathlib import Path
 
 from stage4 import files
+from stage4.decisionlog.canonical import MAX_INTEGER
 from stage4.decisionlog.entry import FLUSH_FAILED, LOG_CATEGORY, RECOVERY, Draft
+from stage4.errors import Unavailable
 
 _MARKER_LIMIT = 1 << 14
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+_NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 _MARKED = re.compile(rb"[0-9]{1,16} [0-9]{1,16}")
 
 
@@ -26,9 +32,12 @@ def aside_path(log: Path) -> Path:
 
 
 def keep_aside(log: Path, fragment: bytes) -> int:
-    """Append `fragment` and a LF to the file beside the log, durably; the offset where it begins."""
+    """Append `fragment` and a LF to the file beside the log, durably; the offset where it begins.
+
+    Raises OSError, and Unavailable `log.beside_not_a_file`.
+    """
     path = aside_path(log)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    descriptor = _opened(path, _APPENDING)
     try:
         offset = os.fstat(descriptor).st_size
         files.write_all(descriptor, fragment + b"\n")
@@ -42,7 +51,7 @@ def keep_aside(log: Path, fragment: bytes) -> int:
 def overwrite(log: Path, offset: int, content: bytes) -> None:
     """Put `content` at `offset` and end the file there; the caller holds the lock."""
     # A descriptor of its own: with O_APPEND the kernel ignores the offset.
-    descriptor = os.open(log, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = os.open(log, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if os.pwrite(descriptor, content, offset) != len(content):
             raise OSError(0, "the disk took only a part")
@@ -73,8 +82,11 @@ def marker_path(log: Path) -> Path:
 
 
 def leave_marker(log: Path, first_seq: int, last_seq: int) -> None:
-    """Say beside the log that these entries were written, but that the disk did not confirm them."""
-    descriptor = os.open(marker_path(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    """Say beside the log that these entries were written, but that the disk did not confirm them.
+
+    Raises OSError, and Unavailable `log.beside_not_a_file`.
+    """
+    descriptor = _opened(marker_path(log), _APPENDING)
     try:
         files.write_all(descriptor, f"{first_seq} {last_seq}\n".encode("ascii"))
         os.fsync(descriptor)
@@ -83,12 +95,36 @@ def leave_marker(log: Path, first_seq: int, last_seq: int) -> None:
 
 
 def unconfirmed_draft(log: Path) -> Draft | None:
-    """The entry that names what writers before could not confirm; None where nobody left a marker."""
+    """The entry that names what writers before could not confirm; None where nobody left a marker.
+
+    Raises Unavailable where what lies in its place cannot be read.
+    """
+    path = marker_path(log)
     try:
-        with marker_path(log).open("rb") as marker:
+        with open(_opened(path, os.O_RDONLY), "rb") as marker:
             lines = marker.read(_MARKER_LIMIT).splitlines()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
     # A marker may be torn itself: it was written to a disk that fails.
     ranges = [[int(number) for number in line.split()] for line in lines if _MARKED.fullmatch(line)]
-    return Draft(FLUSH_FAILED, LOG_CATEGORY, "log", "unconfirmed", metadata={"unconfirmed": ranges})
+    confirmable = [numbers for numbers in ranges if numbers[0] <= numbers[1] <= MAX_INTEGER]
+    return Draft(FLUSH_FAILED, LOG_CATEGORY, "log", "unconfirmed", metadata={"unconfirmed": confirmable})
+
+
+def _opened(path: Path, flags: int) -> int:
+    """A descriptor of a regular file beside the log: a pipe would keep whoever holds the log's lock waiting for ever.
+
+    Raises OSError, and Unavailable `log.beside_not_a_file` for a pipe, a directory, a link and the like.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise Unavailable("log.beside_not_a_file", path=path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Unavailable("log.beside_not_a_file", path=path)
+    return descriptor

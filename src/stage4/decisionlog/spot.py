@@ -11,7 +11,7 @@ import msgspec
 
 from stage4 import ids
 from stage4.clock import Clock, format_instant
-from stage4.decisionlog.canonical import Malformed, parse_strict
+from stage4.decisionlog.canonical import MAX_LINE, Malformed, parse_strict
 from stage4.decisionlog.chain import Sealer, genesis_prev, leaf_digest
 from stage4.decisionlog.entry import (
     GENESIS,
@@ -56,6 +56,7 @@ class _Last(msgspec.Struct, frozen=True, gc=False):
     key_id: str
     kind: str
     log_id: str
+    prev: str
     seq: int
 
 
@@ -137,6 +138,10 @@ class Scribe:
             last = _decode(payload)
         except msgspec.DecodeError:
             return None
+        # One line more is one number more; an old line put in again breaks this, and the chain.
+        before = leaf_digest(added[added.rfind(b"\n", 0, begin - 1) + 1 : begin - 1]) if begin else spot.head.digest
+        if (last.seq, last.prev) != (spot.head.seq + added.count(b"\n"), before):
+            return None
         if last.kind == KEY_ROTATION or (last.log_id, last.key_id) != (spot.head.log_id, spot.key.id):
             return None
         head = Head(last.seq, leaf_digest(line), last.log_id)
@@ -145,6 +150,8 @@ class Scribe:
     def authentic(self, line: bytes, offset: int) -> Entry:
         """The entry in `line` if its signature holds: nothing is ever chained to a line that does not verify."""
         try:
+            if len(line) > MAX_LINE:
+                raise Malformed("long")
             entry = read_payload(_without_signature(line), 0, offset)
             if _LOG_ID.fullmatch(entry.log_id) is None:
                 raise Malformed("members")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from stage4.decisionlog import archives
+from stage4.decisionlog import archives, repair
+from stage4.errors import Unavailable
 
 
 def checkpoint_path(log: Path) -> Path:
@@ -12,11 +14,37 @@ def checkpoint_path(log: Path) -> Path:
     return log.with_name(log.name + ".checkpoint")
 
 
-def find(log: Path) -> Path | None:
-    """One thing that only a log leaves; None where there is no sign that a log was here."""
+def places_path(log: Path) -> Path:
+    """Which place outside took which checkpoint of the log."""
+    return log.with_name(log.name + ".checkpoint-places.json")
+
+
+def find(log: Path, keyring: Path | None = None) -> Path | None:
+    """One thing that only a log of version 3 leaves, beside it or beside its key ring; None where there is none."""
+    return _beside(log) or (_beside_ring(log, keyring) if keyring else None)
+
+
+def _beside_ring(log: Path, keyring: Path) -> Path | None:
+    # Loaded here, because who appends to a log that is there does not need it.
+    from stage4.decisionlog.checkpoints.keys import KeyStore
+
+    store = KeyStore.used_at(keyring, log)
+    return store.path if store else None
+
+
+def _beside(log: Path) -> Path | None:
     if not log.parent.exists():
         return None
-    for path in (checkpoint_path(log), archives.manifest_path(log)):
-        if path.exists():
+    beside = (checkpoint_path, places_path, archives.manifest_path, repair.aside_path, repair.marker_path)
+    for path in (name(log) for name in beside):
+        if os.path.lexists(path):
             return path
     return next((segment.copies[0] for segment in archives.segments(log)), None)
+
+
+def absent(log: Path) -> Unavailable:
+    """What there is to say of a log that is not there: that it vanished, or only that there is no such file."""
+    trace = find(log)
+    if trace is None:
+        return Unavailable("files.missing", path=log)
+    return Unavailable("log.vanished", path=log, trace=trace)

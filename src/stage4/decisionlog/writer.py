@@ -18,7 +18,7 @@ from pathlib import Path
 
 from stage4 import files, ids
 from stage4.clock import Clock
-from stage4.decisionlog import logfile, repair, traces
+from stage4.decisionlog import logfile, repair
 from stage4.decisionlog.chain import genesis_prev, leaf_digest
 from stage4.decisionlog.ending import Ending
 from stage4.decisionlog.entry import Draft, Entry, Place, Prepared, Receipt, payload_of
@@ -58,10 +58,13 @@ class DecisionLog:
         if not drafts:
             return ()
         turn = Turn([Prepared(draft) for draft in drafts])
-        if self._leads(turn):
-            self._commit(turn)
-        if turn.error is not None:
-            raise turn.error
+        try:
+            if self._leads(turn):
+                self._commit(turn)
+        finally:
+            self._turns.leave(turn)
+        if not turn.done:
+            raise turn.error or Unavailable("log.append_failed", path=self.path, reason="interrupted")
         return turn.receipts
 
     @contextlib.contextmanager
@@ -70,19 +73,23 @@ class DecisionLog:
 
         Everybody else who appends waits, and gives up after the lock's time limit.
         """
-        self._leads(Turn())
+        turn = Turn()
         try:
-            self._require_flushing()
-            descriptor, size = self._lock()
-            yield Held(self, descriptor, self._spot(descriptor, size))
+            self._leads(turn)
+            try:
+                self._require_flushing()
+                descriptor, size = self._lock()
+                yield Held(self, descriptor, self._spot(descriptor, size))
+            finally:
+                self._unlock()
         finally:
-            self._unlock()
-            self._turns.end()
+            self._turns.leave(turn)
 
     def rehearse(self, draft: Draft) -> bytes:
         """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
         last = self._last()
         if last is None:
+            self._require_none_before()
             log_id = ids.short_id()
             place = Place(log_id, 1, genesis_prev(log_id), self._scribe.keyring.active)
         else:
@@ -110,7 +117,7 @@ class DecisionLog:
             try:
                 with logfile.locked(self.path, descriptor, fcntl.LOCK_SH, self._lock_timeout, self._clock):
                     # A file that was cut off meanwhile ends before the log does.
-                    end = logfile.read_end(descriptor, os.fstat(descriptor).st_size)
+                    end = logfile.read_end(self.path, descriptor, os.fstat(descriptor).st_size)
                     if logfile.is_still(self.path, descriptor):
                         return self._scribe.authentic(end.line, end.offset), end.line
             finally:
@@ -172,9 +179,7 @@ class DecisionLog:
 
     def _begin(self) -> None:
         """Make the log with its genesis entry, which appears whole or not at all."""
-        trace = traces.find(self.path)
-        if trace is not None and not self.path.exists():
-            raise Unavailable("log.vanished", path=self.path, trace=trace)
+        self._require_none_before()
         line = self._scribe.genesis(Prefix())
         try:
             begun = files.exclusive_write(self.path, line + b"\n", LOG_MODE)
@@ -184,22 +189,25 @@ class DecisionLog:
             # A name that leads nowhere exists for link() and is missing for open().
             raise Unavailable("files.missing", path=self.path)
 
+    def _require_none_before(self) -> None:
+        try:
+            self._ending.require_none_before("log.vanished")
+        except Unavailable:
+            # Another process may have begun it just now, and have come as far as that.
+            if not self.path.exists():
+                raise
+
     def _commit(self, turn: Turn) -> None:
         """Append what this thread and every waiting one ask for, with one write and one flush."""
-        company = self._turns.company()
-        failure: Stage4Error | None = None
-        appended = False
+        group = [turn, *self._turns.company()]
         try:
-            self._append([turn, *company])
-            appended = True
+            self._append(group)
         except Stage4Error as error:
-            failure = error
-        finally:
-            if not appended:
-                failure = failure or Unavailable("log.append_failed", path=self.path, reason="interrupted")
-                for asked in (turn, *company):
-                    asked.error = asked.error or failure
-            self._turns.end(company)
+            for asked in group:
+                asked.error = asked.error or error
+        else:
+            for asked in group:
+                asked.done = asked.error is None
 
     def _append(self, group: Sequence[Turn]) -> None:
         self._require_flushing()
@@ -221,6 +229,7 @@ class DecisionLog:
         if lines:
             try:
                 os.fdatasync(descriptor)
+                self._ending.acknowledged(spot, len(lines[-1]))
             except OSError as error:
                 with contextlib.ExitStack() as stack:
                     # Locked, so that no other writer is turning the marker into an entry meanwhile.
@@ -236,7 +245,11 @@ class DecisionLog:
         spot = self._ending.followed(descriptor, size, self._left)
         if spot is None:
             self._left = None
-            spot = self._ending.find(descriptor, size)
+            try:
+                spot = self._ending.find(descriptor, size)
+            except Unavailable as error:
+                self._flush_failed = error.code == "log.flush_failed"
+                raise
             draft = repair.unconfirmed_draft(self.path)
             if draft is not None:
                 spot = self._put(descriptor, spot, draft)[1]
@@ -254,6 +267,7 @@ class DecisionLog:
             os.fdatasync(descriptor)
         except OSError as error:
             raise self._unconfirmed(spot, after, error) from error
+        self._ending.acknowledged(after, len(receipt.raw))
         return receipt, after
 
     def _write(self, descriptor: int, before: Spot, lines: list[bytes], after: Spot) -> None:
@@ -269,7 +283,7 @@ class DecisionLog:
     def _unconfirmed(self, before: Spot, after: Spot, error: OSError) -> Unavailable:
         """This writer appends no more; the next one reads from the marker what was not acknowledged."""
         self._flush_failed = True
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, Unavailable):
             repair.leave_marker(self.path, before.head.seq + 1, after.head.seq)
         return Unavailable("log.flush_failed", path=self.path, reason=files.reason(error))
 

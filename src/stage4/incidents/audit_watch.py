@@ -16,7 +16,7 @@ from stage4.incidents.rows import instant, micros
 ACCEPTANCE = Path("var/audit/acceptance")
 REPORTS = ("compliance.json", "security_baseline.json")
 SEEN = "audits_seen_until"
-REPORT_LIMIT = 16 << 20
+REPORT_LIMIT = 64 << 20
 OVERLAP = timedelta(hours=1)
 
 

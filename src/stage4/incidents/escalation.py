@@ -243,6 +243,19 @@ def _call_deputy(incident: Incident, now: datetime, rules: Rules, duties: Duties
     return incident, effects
 
 
+def hand_over_warnings(incident: Incident, number: int, duties: Duties) -> list[Effect]:
+    """Takes an audit's warnings to L2, or the next rung that somebody is on, with an entry that says to whom."""
+    facts: dict[str, Scalar] = {"n": number, "title": incident.title}
+    effects: list[Effect] = []
+    rungs: tuple[Rung, ...] = ("l2", "l2_deputy", "incident_manager")
+    for rung in rungs:
+        if person := duties.on(rung):
+            handed = Recorded("warnings_handed_over", "handed", params={"n": number, "person": person, "rung": rung})
+            return [*effects, Page(rung, person, "notice.audit_warnings", facts, urgent=False), handed]
+        effects.append(_nobody(rung))
+    return [*effects, Post("notice.audit_warnings", facts)]
+
+
 def _page_manager(incident: Incident, reason: Reason, duties: Duties) -> list[Effect]:
     code, facts = f"notice.manager_called_{reason}", {**_facts(incident), "bridge": duties.bridge}
     post = Post(code, facts, urgent=True)

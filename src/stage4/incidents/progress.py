@@ -20,9 +20,9 @@ from stage4.incidents.checklist import Playbook, Step
 from stage4.incidents.commands import command_log, fill
 from stage4.incidents.core import Core, Unit
 from stage4.incidents.earlier import earlier_report
-from stage4.incidents.effects import Effect, Page, Recorded
+from stage4.incidents.effects import Effect, Recorded
 from stage4.incidents.evidence import Artefact, EvidenceStore
-from stage4.incidents.incident import Incident, Reason, Scalar, State, StepRecord, StepState
+from stage4.incidents.incident import Incident, Reason, State, StepRecord, StepState
 from stage4.incidents.ports import AlertSource, CommandRunner, PanelSource
 from stage4.incidents.rows import micros
 from stage4.incidents.steps import STEPS
@@ -172,9 +172,8 @@ class Progress:
         if outcome.escalate is Reason.PANELS and incident.open:
             incident, more = escalation.call_l2(incident, Reason.PANELS, now, rules, duties)
             effects += more
-        if step_id == "L1.2" and outcome.warnings and (person := duties.on("l2")):
-            facts: dict[str, Scalar] = {"n": outcome.warnings, "title": incident.title}
-            effects.append(Page("l2", person, "notice.audit_warnings", facts, urgent=False))
+        if step_id == "L1.2" and outcome.warnings:
+            effects += escalation.hand_over_warnings(incident, outcome.warnings, duties)
         return incident, effects
 
     def _keep(self, incident: Incident, step: Step, seen: Observation, unit: Unit) -> list[Artefact]:

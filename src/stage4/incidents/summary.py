@@ -36,6 +36,7 @@ def subject_of(installation: Installation, named: str) -> Subject:
     if not named:
         return _only_open(lookup.open_incidents(installation))
     parse_incident_id(named)
+    named = named.strip()
     try:
         summary = lookup.find(installation, named)
         if summary is None:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from stage4 import words
 from stage4.words import Language
 
+# Parameters that say what changed since an earlier audit, in front of what the step came to.
+CHANGES = "audit_changes_"
+
 
 def event_text(kind: str, params: Mapping[str, object], lang: Language) -> str:
     """The event in the language of its reader; one of an older version without a text is shown by its kind."""
@@ -27,11 +30,17 @@ def outcome_text(code: str, params: Mapping[str, object], lang: Language) -> str
     if "panels" in params:
         parts = (part.partition(": ") for part in str(params["panels"]).split(", "))
         told["panels"] = ", ".join(f"{name}: {_panel_state(state, lang)}" for name, _, state in parts)
-    return _text_or_code(code, told, lang)
+    text = _text_or_code(code, told, lang)
+    changes = {name.removeprefix(CHANGES): value for name, value in params.items() if name.startswith(CHANGES)}
+    return f"{_text_or_code('audit_report.since', changes, lang)}; {text}" if changes else text
 
 
 def _text_or_code(code: str, params: Mapping[str, object], lang: Language) -> str:
-    return words.text(code, lang, **params) if words.has(code) else code
+    try:
+        return words.text(code, lang, **params)
+    except KeyError:
+        # Recorded by another version, which said it with other words or parameters.
+        return code
 
 
 def _panel_state(state: str, lang: Language) -> str:

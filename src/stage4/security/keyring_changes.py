@@ -117,12 +117,6 @@ class KeyRingChange:
             self._end(document, retiring, KeyState.RETIRED, now, reason)
         self._write(document)
 
-    def retire(self, key_id: str, now: datetime, reason: str) -> None:
-        """Key `key_id` signs no more; what it signed stays good. Raises Refused `keyring.is_active`."""
-        document = self._document()
-        self._end(document, key_id, KeyState.RETIRED, now, reason)
-        self._write(document)
-
     def revoke(self, key_id: str, now: datetime, reason: str, *, active: str) -> None:
         """Key `key_id` proves nothing any more, and `active` starts new logs; both in one step."""
         document = self._document()

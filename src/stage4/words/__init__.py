@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from stage4.words.catalogue import Language, areas, codes, has, hint, languages, plural, text
 from stage4.words.formats import duration, instant, number
+from stage4.words.visible import visible
 
 __all__ = [
     "Language",
@@ -30,4 +31,5 @@ __all__ = [
     "number",
     "plural",
     "text",
+    "visible",
 ]

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
+from stage4.words.visible import parameter
+
 Language = Literal["pl", "en"]
 languages: tuple[Language, ...] = ("pl", "en")
 # By the file system, because importlib.resources costs a short command more than reading the texts does.
@@ -63,11 +65,16 @@ def plural(n: int, lang: Language) -> str:
 def _fill(form: object, lang: Language, params: Mapping[str, object]) -> str:
     if isinstance(form, Mapping):
         form = form[plural(abs(int(cast("int", params["n"]))), lang)]
-    return str(form).format_map(params) if params else str(form).format()
+    if not params:
+        return str(form).format()
+    return str(form).format_map({name: parameter(value) for name, value in params.items()})
 
 
 def text(code: str, lang: Language, /, **params: object) -> str:
-    """The text of `code`; raises KeyError for an unknown code or a missing parameter."""
+    """The text of `code`, its parameters made harmless for a terminal.
+
+    Raises KeyError for an unknown code or a missing parameter.
+    """
     return _fill(_entry(code)[lang], lang, params)
 
 

@@ -22,7 +22,7 @@ CONTROLS: tuple[Control, ...] = (
 BASELINE: tuple[Control, ...] = (
     *tls.CONTROLS,
     *rbac.CONTROLS,
-    *(control for control in CONTROLS if control.id in {"FS-01", "X509-07"}),
+    *(control for control in CONTROLS if control.id in {"FS-01", "X509-07", "AUD-01"}),
 )
 
 if len({control.id for control in CONTROLS}) != len(CONTROLS):

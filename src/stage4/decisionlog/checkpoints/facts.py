@@ -9,15 +9,17 @@ checkpoint i covers the entry that names key i + 1, so trust in the first key le
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stage4.decisionlog.checkpoints.note import ORIGIN, Checkpoint, Note, NoteError, VerifierKey
-from stage4.decisionlog.checkpoints.tree import Frontier
+from stage4.decisionlog.checkpoints.spelling import base64_bytes
+from stage4.decisionlog.checkpoints.tree import HASH, Frontier
 from stage4.decisionlog.entry import CHECKPOINT, LOG_CATEGORY, Draft, Entry
 
 FORWARD = "/forward"
+# Stands in the line of every checkpoint entry, and perhaps in others.
+MARK = f'"kind":"{CHECKPOINT}"'.encode()
 _MEMBERS = frozenset({"number", "key", "next_key", "stable_key", "previous", "frontier"})
 
 
@@ -110,9 +112,9 @@ def _note(text: object, entry: Entry) -> Note:
 
 def _hash(text: object) -> bytes:
     try:
-        raw = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != 32 or base64.b64encode(raw).decode() != text:
+        raw = base64_bytes(text)
+    except ValueError:
+        raise NoteError("entry") from None
+    if len(raw) != HASH:
         raise NoteError("entry")
     return raw

@@ -19,7 +19,7 @@ from stage4.decisionlog import archives, logfile
 from stage4.decisionlog.archives import Segment
 from stage4.decisionlog.blocks import Block, plain_blocks
 from stage4.decisionlog.canonical import MAX_LINE
-from stage4.decisionlog.checkpoints.facts import CheckpointFacts
+from stage4.decisionlog.checkpoints.facts import MARK, CheckpointFacts
 from stage4.decisionlog.checkpoints.lines import segment_lines
 from stage4.decisionlog.checkpoints.note import NoteError
 from stage4.decisionlog.checkpoints.tree import Frontier, Range, leaf
@@ -30,7 +30,6 @@ from stage4.decisionlog.reading import entry_of
 from stage4.decisionlog.spot import Scribe
 from stage4.errors import Unavailable
 
-_MARK = f'"kind":"{CHECKPOINT}"'.encode()
 _CHUNK = 1 << 20
 
 
@@ -95,7 +94,7 @@ class Growth:
 
     def catch_up(self, descriptor: int, size: int) -> bool:
         """Read what came since, up to byte `size` of the live file; False where that is not what was read before."""
-        if _identity(descriptor) != self._file or size < self._read_to:
+        if logfile.identity(descriptor) != self._file or size < self._read_to:
             return False
         try:
             self._take(plain_blocks(self._path, descriptor, self._read_to, size))
@@ -106,8 +105,8 @@ class Growth:
         return True
 
     def _read(self, descriptor: int, segments: tuple[Segment, ...]) -> None:
-        self._file = _identity(descriptor)
-        end = logfile.read_end(descriptor, os.fstat(descriptor).st_size).end
+        self._file = logfile.identity(descriptor)
+        end = logfile.read_end(self._path, descriptor, os.fstat(descriptor).st_size).end
         begin = self._newest_in(descriptor, end)
         if begin == 0:
             self._read_segments(segments)
@@ -142,7 +141,7 @@ class Growth:
         marked, passed = (0, b""), 0
         for lines in lists:
             for number, line in enumerate(lines, passed + 1):
-                if _MARK in line and _entry(line) is not None:
+                if MARK in line and _entry(line) is not None:
                     marked = (number, line)
             passed += len(lines)
         number, line = marked
@@ -176,7 +175,7 @@ class Growth:
                 raise self._broken(seq)
             leaves.append(hashlib.sha256(b"\0" + line).digest())
             self._follow(line, leaves[-1])
-            entry = _entry(line) if _MARK in line else None
+            entry = _entry(line) if MARK in line else None
             if entry is not None:
                 # Made while the log was read, or by a call that was not finished.
                 self.last = self._sealed(entry, line, 0)
@@ -208,20 +207,15 @@ def _entry(line: bytes) -> Entry | None:
     return entry if entry is not None and entry.kind == CHECKPOINT else None
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
-
-
 def _last_mark(descriptor: int, end: int) -> int:
     """The last place before byte `end` where an entry could be of kind checkpoint; -1 for none."""
     while end > 0:
         begin = max(0, end - _CHUNK)
-        found = os.pread(descriptor, end - begin, begin).rfind(_MARK)
+        found = os.pread(descriptor, end - begin, begin).rfind(MARK)
         if found >= 0:
             return begin + found
         # The next piece overlaps this one, so that a mark across the border is seen.
-        end = begin + len(_MARK) - 1 if begin else 0
+        end = begin + len(MARK) - 1 if begin else 0
     return -1
 
 

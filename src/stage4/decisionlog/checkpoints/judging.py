@@ -11,13 +11,15 @@ from stage4.decisionlog.checkpoints.proof import Consistency, Inclusion, ProofEr
 from stage4.decisionlog.checkpoints.tree import leaf
 from stage4.decisionlog.entry import Entry
 from stage4.decisionlog.reading import entry_of
+from stage4.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
     """What a proof proves: that the log had `size` entries, and one of them or its beginning.
 
-    `key` is the pinned key that vouches for the checkpoint, `forward` whether it can sign nothing else any more.
+    `key` is the pinned key that vouches for the checkpoint, `forward` whether it can sign nothing else any more. `own`:
+    the auditor holds the same checkpoint himself, so that nobody else has to vouch for it.
     """
 
     log_id: str
@@ -26,16 +28,38 @@ class Proven:
     forward: bool
     entry: Entry | None = None
     old: int | None = None
+    own: bool = False
+
+    @property
+    def vouched(self) -> bool:
+        """Whether more vouches than a key that is still there: whoever takes the machine over has that one too.
+
+        The growth from a checkpoint that the auditor holds is proven by that checkpoint.
+        """
+        return self.forward or self.own or self.old is not None
 
 
-def pins_of(text: str) -> tuple[VerifierKey, ...]:
-    """The keys that a pin file lists, one a line, `#` before comments; raises NoteError `key`."""
-    lines = [line.strip() for line in text.splitlines()]
-    return tuple(VerifierKey.parse(line) for line in lines if line and not line.startswith("#"))
+def pins_of(text: str, source: object = "-") -> tuple[VerifierKey, ...]:
+    """The keys that a pin file lists, one a line, `#` before a remark; raises UsageError `verify.bad_pin`.
+
+    `source` names the file for people.
+    """
+    pins = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            pins.append(VerifierKey.parse(line))
+        except NoteError:
+            raise UsageError("verify.bad_pin", path=source, line=number) from None
+    return tuple(pins)
 
 
-def judge_inclusion(proof: Inclusion, line: bytes, pins: Sequence[VerifierKey]) -> Proven:
-    """What `proof` proves of the log's line `line` (without LF); raises ProofError."""
+def judge_inclusion(proof: Inclusion, line: bytes, pins: Sequence[VerifierKey], own: Note | None = None) -> Proven:
+    """What `proof` proves of the log's line `line` (without LF), in the auditor's `own` checkpoint if he has it.
+
+    Raises ProofError.
+    """
     if proof.line is not None and proof.line != line:
         raise ProofError("entry")
     checkpoint = _checkpoint(proof.note)
@@ -43,7 +67,9 @@ def judge_inclusion(proof: Inclusion, line: bytes, pins: Sequence[VerifierKey]) 
     entry = entry_of(line, 0, 0)
     if entry is None or entry.seq != proof.index or origin_of(entry.log_id) != checkpoint.origin:
         raise ProofError("place")
-    return _proven(checkpoint, _vouching(proof.note, pins), entry=entry)
+    if own is not None:
+        _require_same(_checkpoint(own), checkpoint)
+    return _proven(checkpoint, _vouching(proof.note, pins), entry=entry, own=own is not None)
 
 
 def judge_consistency(proof: Consistency, old: Note, pins: Sequence[VerifierKey]) -> Proven:
@@ -56,6 +82,15 @@ def judge_consistency(proof: Consistency, old: Note, pins: Sequence[VerifierKey]
     _vouching(old, pins)
     check_consistency(before.size, after.size, proof.hashes, before.root, after.root)
     return _proven(after, _vouching(proof.note, pins), old=before.size)
+
+
+def _require_same(own: Checkpoint, proven: Checkpoint) -> None:
+    if own.origin != proven.origin:
+        raise ProofError("origin")
+    if own.size != proven.size:
+        raise ProofError("own_size")
+    if own.root != proven.root:
+        raise ProofError("own_root")
 
 
 def _checkpoint(note: Note) -> Checkpoint:
@@ -79,6 +114,13 @@ def _vouching(note: Note, pins: Sequence[VerifierKey]) -> VerifierKey:
     return max(held, key=lambda key: key.name == origin + FORWARD)
 
 
-def _proven(checkpoint: Checkpoint, key: VerifierKey, *, entry: Entry | None = None, old: int | None = None) -> Proven:
+def _proven(
+    checkpoint: Checkpoint,
+    key: VerifierKey,
+    *,
+    entry: Entry | None = None,
+    old: int | None = None,
+    own: bool = False,
+) -> Proven:
     log_id = checkpoint.origin.removeprefix(ORIGIN)
-    return Proven(log_id, checkpoint.size, key, key.name != checkpoint.origin, entry, old)
+    return Proven(log_id, checkpoint.size, key, key.name != checkpoint.origin, entry, old, own)

@@ -2,10 +2,12 @@
 The private keys of a log's checkpoints: a forward key for each, destroyed once it has signed, and a stable one.
 
     {"schema": "stage4.checkpoint-keys/1", "log_id": …, "number": 7, "seed": …, "next_seed": null,
-     "stable_seed": …, "first_key": "<verifier key of forward key 0>", "note": "<the note of checkpoint 6>"}
+     "stable_seed": …, "first_key": "<verifier key of forward key 0>", "note": "<the note of checkpoint 6>",
+     "log": "/srv/stage4/audit/decision_logs/runtime.jsonl"}
 
-`number` is the checkpoint that `seed` signs. `next_seed` is there while that checkpoint is under way. The file is
-replaced in one step, and the bytes of its earlier version are overwritten:
+`number` is the checkpoint that `seed` signs. `next_seed` is there while that checkpoint is under way. `log` is where
+the log lay at the last checkpoint: where it lies no more, it vanished. A file made before this was recorded lacks it.
+The file is replaced in one step, and the bytes of its earlier version are overwritten:
 
     <file>.new     the next version, complete or torn     not in force: overwritten and removed
     <file>         the version in force
@@ -19,7 +21,6 @@ Whoever makes a checkpoint holds the lock of the log, so one process at a time i
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import os
 from dataclasses import dataclass, replace
@@ -28,16 +29,21 @@ from pathlib import Path
 from stage4 import files, ids
 from stage4.decisionlog.checkpoints.facts import forward_name, origin_of
 from stage4.decisionlog.checkpoints.note import Note, NoteError, SignerKey, VerifierKey
-from stage4.errors import Unavailable
+from stage4.decisionlog.checkpoints.spelling import base64_bytes
+from stage4.errors import Stage4Error, Unavailable
 
 SCHEMA = "stage4.checkpoint-keys/1"
 _SEED = 32
 _MEMBERS = frozenset({"schema", "log_id", "number", "seed", "next_seed", "stable_seed", "first_key", "note"})
+_LOG = "log"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointKeys:
-    """The keys as they are in force; `note` is that of checkpoint `number - 1`, None before there is one."""
+    """The keys as they are in force; `note` is that of checkpoint `number - 1`, None before there is one.
+
+    `log` is the absolute path of the log at the last checkpoint, None where it was not recorded.
+    """
 
     log_id: str
     number: int
@@ -46,6 +52,7 @@ class CheckpointKeys:
     stable: SignerKey
     first: VerifierKey
     note: Note | None
+    log: str | None = None
 
     def begun(self) -> CheckpointKeys:
         """With the key of the next checkpoint beside the present one."""
@@ -71,6 +78,19 @@ class KeyStore:
     def beside(cls, keyring: Path, log_id: str) -> KeyStore:
         """The store in the folder of the key ring."""
         return cls(keyring.with_name(f"checkpoint-{log_id}.json"))
+
+    @classmethod
+    def used_at(cls, keyring: Path, log: Path) -> KeyStore | None:
+        """The store beside the key ring that served a log at this path; None where none says so."""
+        place = str(log.resolve())
+        for path in sorted(keyring.parent.glob("checkpoint-*.json")):
+            try:
+                document = files.read_json(path)
+            except Stage4Error:
+                continue
+            if isinstance(document, dict) and document.get(_LOG) == place:
+                return cls(path)
+        return None
 
     def load(self) -> CheckpointKeys | None:
         """The keys in force, None where the log has none yet; raises Unavailable `checkpoint.keys_malformed`."""
@@ -158,13 +178,17 @@ def _document(keys: CheckpointKeys) -> dict[str, object]:
         "stable_seed": base64.b64encode(keys.stable.seed).decode(),
         "first_key": str(keys.first),
         "note": keys.note.encode().decode() if keys.note else None,
+        _LOG: keys.log,
     }
 
 
 def _read(document: object) -> CheckpointKeys:
     """The keys in a parsed document; raises ValueError or NoteError."""
-    if not isinstance(document, dict) or document.keys() != _MEMBERS or document["schema"] != SCHEMA:
+    if not isinstance(document, dict) or document.keys() - {_LOG} != _MEMBERS or document["schema"] != SCHEMA:
         raise ValueError("not a document of checkpoint keys")
+    log = document.get(_LOG)
+    if not isinstance(log, str | None):
+        raise ValueError("the log's path is no text")
     log_id, number, note = document["log_id"], document["number"], document["note"]
     if not isinstance(log_id, str) or type(number) is not int or number < 0 or (number == 0) is not (note is None):
         raise ValueError("number and note do not agree")
@@ -178,14 +202,12 @@ def _read(document: object) -> CheckpointKeys:
         SignerKey(origin_of(log_id), _seed(document["stable_seed"])),
         VerifierKey.parse(str(document["first_key"])),
         None if note is None else Note.parse(str(note).encode()),
+        log,
     )
 
 
 def _seed(text: object) -> bytes:
-    try:
-        seed = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except binascii.Error:
-        seed = b""
+    seed = base64_bytes(text)
     if len(seed) != _SEED:
         raise ValueError("no seed")
     return seed

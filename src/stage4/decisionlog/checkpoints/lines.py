@@ -42,6 +42,6 @@ def log_lines(path: Path) -> Iterator[list[bytes]]:
 def _all_lines(path: Path, descriptor: int, segments: tuple[Segment, ...]) -> Iterator[list[bytes]]:
     for segment in segments:
         yield from segment_lines(segment)
-    end = logfile.read_end(descriptor, os.fstat(descriptor).st_size).end
+    end = logfile.read_end(path, descriptor, os.fstat(descriptor).st_size).end
     for block in plain_blocks(path, descriptor, 0, end):
         yield block.lines()

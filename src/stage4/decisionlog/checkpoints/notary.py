@@ -14,7 +14,7 @@ example an older copy of one of them, is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from stage4.clock import Clock
 from stage4.decisionlog.checkpoints.facts import CheckpointFacts, origin_of
 from stage4.decisionlog.checkpoints.growth import Growth, Sealed
 from stage4.decisionlog.checkpoints.keys import CheckpointKeys, KeyStore
-from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError
+from stage4.decisionlog.checkpoints.note import ORIGIN, Checkpoint, Note, NoteError
 from stage4.decisionlog.spot import Scribe
 from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.writer import DecisionLog, Held
@@ -31,7 +31,8 @@ from stage4.errors import Unavailable
 from stage4.security.keyring import KeyRing
 
 _ATTEMPTS = 5
-_NOTE_LIMIT = 64 * 1024
+# The most bytes of a file with a note that are read.
+NOTE_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ def due(
 def make(log: DecisionLog, keyring: KeyRing, clock: Clock) -> Made | None:
     """Make the next checkpoint, or finish one; None where nothing is new since the last.
 
-    Raises Unavailable where log, keys or disk fail, `checkpoint.*` where they do not fit each other.
+    Raises Unavailable where log, keys or disk fail, `checkpoint.log_moving` where others changed the log each time that
+    it was read, other `checkpoint.*` where they do not fit each other.
     """
     for _ in range(_ATTEMPTS):
         growth = Growth.of(log.path, _scribe(log.path, keyring, clock))
@@ -87,25 +89,45 @@ def make(log: DecisionLog, keyring: KeyRing, clock: Clock) -> Made | None:
             caught_up = growth.catch_up(held.descriptor, held.size)
             if caught_up and (growth.head, growth.size) == (held.head.digest, held.head.seq + 1):
                 return _Notary(held, growth, KeyStore.beside(keyring.path, held.head.log_id)).make()
-    raise Unavailable("checkpoint.log_broken", path=log.path, seq=growth.size - 1)
+    raise Unavailable("checkpoint.log_moving", path=log.path)
 
 
 def standing(path: Path, keyring: KeyRing, clock: Clock) -> Standing:
-    """What `make` would find; nothing is written and no lock is taken."""
-    growth = Growth.of(path, _scribe(path, keyring, clock))
-    log_id = growth.log_id
-    keys = KeyStore.beside(keyring.path, log_id).load()
-    number, covered = (growth.last.facts.number + 1, growth.covered) if growth.last else (0, 0)
-    if keys is not None and keys.number == number - 1:
+    """What `make` would find, with the refusals of `make`; nothing is written and no lock is taken."""
+    for _ in range(_ATTEMPTS):
+        growth = Growth.of(path, _scribe(path, keyring, clock))
+        try:
+            return _standing(growth, path, keyring)
+        except Unavailable:
+            # Somebody may have made a checkpoint between the reading of the log and of the keys.
+            if Growth.of(path, _scribe(path, keyring, clock)).head == growth.head:
+                raise
+    raise Unavailable("checkpoint.log_moving", path=path)
+
+
+def _standing(growth: Growth, path: Path, keyring: KeyRing) -> Standing:
+    log_id, last = growth.log_id, growth.last
+    _require_own_note(path, log_id)
+    store = KeyStore.beside(keyring.path, log_id)
+    keys = store.load()
+    if keys is None:
+        if last is not None:
+            raise Unavailable("checkpoint.keys_missing", path=store.path)
+        return Standing(log_id, 0, 0, growth.size)
+    if last is not None and last.facts.number == keys.number:
         # The entry of a checkpoint that was not finished.
-        number, covered = keys.number, 0 if keys.note is None else Checkpoint.of(keys.note).size
-    return Standing(log_id, number, covered, growth.size - covered)
+        _require_named(keys, last, store.path)
+        covered = 0 if keys.note is None else Checkpoint.of(keys.note).size
+    else:
+        _require_fit(keys, last, store.path, path, log_id)
+        covered = growth.covered
+    return Standing(log_id, keys.number, covered, growth.size - covered)
 
 
 def newest_note(log: Path) -> Note | None:
     """The note beside the log, its signatures unjudged; None where there is none that can be read."""
     try:
-        return Note.parse(files.read_limited(checkpoint_path(log), _NOTE_LIMIT))
+        return Note.parse(files.read_limited(checkpoint_path(log), NOTE_LIMIT))
     except (Unavailable, NoteError):
         return None
 
@@ -126,6 +148,7 @@ class _Notary:
         self._log_id = held.head.log_id
 
     def make(self) -> Made | None:
+        _require_own_note(self._held.path, self._log_id)
         last = self._growth.last
         keys = self._store.load()
         if keys is None:
@@ -133,10 +156,10 @@ class _Notary:
                 raise Unavailable("checkpoint.keys_missing", path=self._store.path)
             keys = self._store.create(self._log_id)
         self._store.clean()
-        made = None
+        keys, made = replace(keys, log=str(self._held.path.resolve())), None
         if last is not None and last.facts.number == keys.number:
             keys, made = self._finish(keys, last, resumed=True)
-        self._require_fit(keys, last)
+        _require_fit(keys, last, self._store.path, self._held.path, self._log_id)
         self._restore_note(keys)
         if keys.note is not None and Checkpoint.of(keys.note).size == self._growth.size:
             return made
@@ -160,10 +183,7 @@ class _Notary:
 
     def _finish(self, keys: CheckpointKeys, sealed: Sealed, *, resumed: bool) -> tuple[CheckpointKeys, Made]:
         """Steps 3 and 4 for an entry that is in the log."""
-        named = (sealed.facts.key, sealed.facts.next_key, sealed.facts.stable_key)
-        following = keys.following.verifier if keys.following else None
-        if named != (keys.forward.verifier, following, keys.stable.verifier):
-            raise Unavailable("checkpoint.keys_differ", path=self._store.path, number=keys.number)
+        _require_named(keys, sealed, self._store.path)
         checkpoint = Checkpoint(origin_of(self._log_id), sealed.seq + 1, sealed.tree().root())
         signatures = (keys.forward.sign(checkpoint.text), keys.stable.sign(checkpoint.text))
         note = Note(checkpoint.text, signatures)
@@ -173,30 +193,45 @@ class _Notary:
         self._store.save(keys)
         return keys, made
 
-    def _require_fit(self, keys: CheckpointKeys, last: Sealed | None) -> None:
-        """Raise Unavailable unless the keys are those that the log's last checkpoint entry announced."""
-        expected = 0 if last is None else last.facts.number + 1
-        facts = {"path": self._store.path, "number": keys.number, "expected": expected}
-        if keys.number > expected:
-            raise Unavailable("checkpoint.log_went_back", **facts)
-        if keys.number < expected:
-            raise Unavailable("checkpoint.keys_went_back", **facts)
-        if keys.log_id != self._log_id:
-            raise Unavailable("checkpoint.keys_malformed", path=self._store.path)
-        if last is not None and (keys.forward.verifier, keys.stable.verifier) != (
-            last.facts.next_key,
-            last.facts.stable_key,
-        ):
-            raise Unavailable("checkpoint.keys_differ", path=self._store.path, number=keys.number)
-        if last is not None and keys.note is not None:
-            signed = Checkpoint.of(keys.note)
-            # Whoever has the key of the entries can write this entry anew, and not what was signed.
-            if signed != Checkpoint(signed.origin, last.seq + 1, last.tree().root()):
-                raise Unavailable("checkpoint.log_differs", path=self._held.path, size=signed.size)
-
     def _restore_note(self, keys: CheckpointKeys) -> None:
         if keys.note is not None and newest_note(self._held.path) != keys.note:
             files.atomic_write(checkpoint_path(self._held.path), keys.note.encode())
+
+
+def _require_named(keys: CheckpointKeys, sealed: Sealed, path: Path) -> None:
+    """Raise Unavailable unless the entry of the checkpoint under way names the keys that stand in `path`."""
+    named = (sealed.facts.key, sealed.facts.next_key, sealed.facts.stable_key)
+    following = keys.following.verifier if keys.following else None
+    if named != (keys.forward.verifier, following, keys.stable.verifier):
+        raise Unavailable("checkpoint.keys_differ", path=path, number=keys.number)
+
+
+def _require_fit(keys: CheckpointKeys, last: Sealed | None, path: Path, log: Path, log_id: str) -> None:
+    """Raise Unavailable unless the keys in `path` are those that the last checkpoint entry of `log` announced."""
+    expected = 0 if last is None else last.facts.number + 1
+    facts = {"path": path, "number": keys.number, "expected": expected}
+    if keys.number > expected:
+        raise Unavailable("checkpoint.log_went_back", **facts)
+    if keys.number < expected:
+        raise Unavailable("checkpoint.keys_went_back", **facts)
+    if keys.log_id != log_id:
+        raise Unavailable("checkpoint.keys_malformed", path=path)
+    announced = None if last is None else (last.facts.next_key, last.facts.stable_key)
+    if announced not in (None, (keys.forward.verifier, keys.stable.verifier)):
+        raise Unavailable("checkpoint.keys_differ", path=path, number=keys.number)
+    if last is not None and keys.note is not None:
+        signed = Checkpoint.of(keys.note)
+        # Whoever has the key of the entries can write this entry anew, and not what was signed.
+        if signed != Checkpoint(signed.origin, last.seq + 1, last.tree().root()):
+            raise Unavailable("checkpoint.log_differs", path=log, size=signed.size)
+
+
+def _require_own_note(log: Path, log_id: str) -> None:
+    """Raise Unavailable where the note beside the log is another log's: it proves what lay here before."""
+    note, own = newest_note(log), origin_of(log_id)
+    origin = note.text.partition("\n")[0] if note else own
+    if origin != own and origin.startswith(ORIGIN):
+        raise Unavailable("checkpoint.note_foreign", path=checkpoint_path(log), origin=origin, expected=own)
 
 
 def _scribe(path: Path, keyring: KeyRing, clock: Clock) -> Scribe:

@@ -14,10 +14,11 @@ that the reader does not know are passed over; a known key whose signature does 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from stage4.decisionlog.checkpoints.spelling import base64_bytes, whole_number
 
 _ED25519 = b"\x01"
 _DASH = "— "
@@ -172,13 +173,14 @@ class Checkpoint:
         lines = note.text.split("\n")
         if len(lines) < 4 or not lines[0]:
             raise NoteError("checkpoint")
-        digits = lines[1]
-        if not digits.isascii() or not digits.isdigit() or len(digits) > 16 or str(int(digits)) != digits:
-            raise NoteError("checkpoint")
+        try:
+            size = whole_number(lines[1])
+        except ValueError:
+            raise NoteError("checkpoint") from None
         root = _decoded(lines[2], "checkpoint")
         if len(root) != 32:
             raise NoteError("checkpoint")
-        return cls(lines[0], int(digits), root)
+        return cls(lines[0], size, root)
 
     @property
     def tree_head(self) -> str:
@@ -197,13 +199,9 @@ def _is_name(name: str) -> bool:
 
 def _decoded(text: str, reason: str) -> bytes:
     try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return base64_bytes(text)
+    except ValueError:
         raise NoteError(reason) from None
-    # The bits that padding leaves over must be zero, or one note would have several spellings.
-    if base64.b64encode(raw).decode() != text:
-        raise NoteError(reason)
-    return raw
 
 
 def _signature(line: str) -> Signature:

@@ -21,6 +21,7 @@ from stage4.config.installation import Installation
 from stage4.config.settings import CheckpointPlace
 from stage4.decisionlog.checkpoints.facts import origin_of
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note
+from stage4.decisionlog.traces import places_path
 from stage4.errors import Conflict, Stage4Error, Unavailable, UsageError
 
 SUFFIX = ".checkpoint"
@@ -173,7 +174,7 @@ class Memory:
 
     @classmethod
     def beside(cls, log: Path) -> Memory:
-        return cls(log.with_name(log.name + ".checkpoint-places.json"))
+        return cls(places_path(log))
 
     def lacking(self, places: Sequence[Place], parcel: Parcel) -> tuple[Place, ...]:
         """Those places that have not taken this note."""

@@ -21,12 +21,12 @@ one frontier a range: O(log² n) memory.
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stage4.decisionlog.checkpoints.note import Note
+from stage4.decisionlog.checkpoints.spelling import base64_bytes, whole_number
 from stage4.decisionlog.checkpoints.tree import HASH, Frontier, Range, node
 
 INCLUSION_HEADER = "c2sp.org/tlog-proof@v1"
@@ -236,9 +236,10 @@ def _parts(content: bytes) -> tuple[list[str], Note]:
 
 
 def _number(digits: str) -> int:
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 16 or str(int(digits)) != digits:
-        raise ProofError("shape")
-    return int(digits)
+    try:
+        return whole_number(digits)
+    except ValueError:
+        raise ProofError("shape") from None
 
 
 def _hashes(lines: Sequence[str]) -> tuple[bytes, ...]:
@@ -252,9 +253,6 @@ def _hashes(lines: Sequence[str]) -> tuple[bytes, ...]:
 
 def _base64(text: str) -> bytes:
     try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return base64_bytes(text)
+    except ValueError:
         raise ProofError("shape") from None
-    if base64.b64encode(raw).decode() != text:
-        raise ProofError("shape")
-    return raw

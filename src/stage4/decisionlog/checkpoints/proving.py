@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stage4.decisionlog.checkpoints import notary
-from stage4.decisionlog.checkpoints.facts import CheckpointFacts
+from stage4.decisionlog.checkpoints.facts import MARK, CheckpointFacts
 from stage4.decisionlog.checkpoints.lines import log_lines
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError
 from stage4.decisionlog.checkpoints.proof import (
@@ -25,18 +25,19 @@ from stage4.decisionlog.entry import CHECKPOINT
 from stage4.decisionlog.reading import entry_of
 from stage4.errors import Conflict, Unavailable, UsageError
 
-_MARK = f'"kind":"{CHECKPOINT}"'.encode()
 _NEAREST = 4
 
 
-def prove_inclusion(path: Path, seq: int) -> Inclusion:
-    """The proof that entry `seq` is in the log of its newest checkpoint; one pass over the log.
+def prove_inclusion(path: Path, seq: int, size: int | None = None) -> Inclusion:
+    """The proof that entry `seq` is in the log of the checkpoint of `size` entries (None: the newest).
 
-    Raises UsageError where there is no such entry, Unavailable where no checkpoint covers it, Conflict where the log
-    is not what its checkpoint saw.
+    One pass over the log for the newest, two for another. Raises UsageError where there is no such entry or
+    checkpoint, Unavailable where that checkpoint does not cover it, Conflict where the log is not what it saw.
     """
-    note = _newest(path)
+    note = _newest(path) if size is None else _of_size(_notes(path), size)
     checkpoint = Checkpoint.of(note)
+    if size is not None and seq >= size:
+        raise UsageError("checkpoint.not_in_size", seq=seq, size=size)
     if seq >= checkpoint.size:
         last = sum(map(len, log_lines(path))) - 1
         if seq > last:
@@ -57,17 +58,15 @@ def prove_consistency(path: Path, old: int, new: int | None) -> Consistency:
     """
     notes = _notes(path)
     size = max(notes) if new is None else new
-    for each in (old, size):
-        if each not in notes:
-            raise UsageError("checkpoint.no_such_size", size=each, nearest=_nearest(notes, each))
+    before, after = _of_size(notes, old), _of_size(notes, size)
     if old > size:
         raise UsageError("checkpoint.sizes_turned", old=old, size=size)
     _, hashes = _roots(path, consistency_spans(old, size), size)
     try:
-        check_consistency(old, size, hashes, Checkpoint.of(notes[old]).root, Checkpoint.of(notes[size]).root)
+        check_consistency(old, size, hashes, Checkpoint.of(before).root, Checkpoint.of(after).root)
     except ProofError:
         raise Conflict("checkpoint.log_differs", path=path, size=size) from None
-    return Consistency(old, hashes, notes[size])
+    return Consistency(old, hashes, after)
 
 
 def _newest(path: Path) -> Note:
@@ -83,10 +82,16 @@ def _notes(path: Path) -> dict[int, Note]:
     notes = {}
     for lines in log_lines(path):
         for line in lines:
-            previous = _previous(line) if _MARK in line else None
+            previous = _previous(line) if MARK in line else None
             if previous is not None:
                 notes[Checkpoint.of(previous).size] = previous
     return {**notes, Checkpoint.of(newest).size: newest}
+
+
+def _of_size(notes: Mapping[int, Note], size: int) -> Note:
+    if size not in notes:
+        raise UsageError("checkpoint.no_such_size", size=size, nearest=_nearest(notes, size))
+    return notes[size]
 
 
 def _previous(line: bytes) -> Note | None:

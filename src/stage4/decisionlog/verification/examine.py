@@ -6,6 +6,7 @@ The walk asks this only where the fast path did not recognise a line, so it may 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 from stage4.decisionlog.canonical import MAX_LINE, Malformed, canonical, parse_strict
@@ -17,6 +18,7 @@ from stage4.errors import Stage4Error
 from stage4.security.keyring import ALGORITHMS, Key, KeyRing
 
 _GENESIS = b'"kind":"genesis"'
+_RELOADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +39,25 @@ class Examiner:
 
     keyring: KeyRing | None
     _newer: KeyRing | None = None
+    _unlisted: set[str] = field(default_factory=set)
     _sealers: dict[tuple[str, str], Sealer] = field(default_factory=dict)
 
     def key(self, key_id: str) -> Key | None:
         """The key of that id; None where the ring does not list it, or there is none.
 
-        The ring on the disk is asked once more: between loading it and fixing the end of a log that is in use, the
-        log may have gone on to a new key.
+        The ring on the disk is asked again, a bounded number of times: a log that is in use may go on to a new key
+        while it is read.
         """
         if self.keyring is None:
             return None
-        key = self.keyring.key(key_id)
-        if key is None:
-            if self._newer is None:
-                try:
-                    self._newer = self.keyring.reloaded()
-                except Stage4Error:
-                    self._newer = self.keyring
-            key = self._newer.key(key_id)
+        newest = self._newer or self.keyring
+        key = newest.key(key_id)
+        if key is None and key_id not in self._unlisted and len(self._unlisted) < _RELOADS:
+            with contextlib.suppress(Stage4Error):
+                self._newer = newest = self.keyring.reloaded()
+            key = newest.key(key_id)
+            if key is None:
+                self._unlisted.add(key_id)
         return key
 
     def sealer(self, key: Key, log_id: str) -> Sealer:

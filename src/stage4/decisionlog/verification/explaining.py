@@ -17,20 +17,16 @@ from stage4.clock import Clock
 from stage4.decisionlog import locate, logfile
 from stage4.decisionlog.canonical import Malformed, canonical, parse_strict
 from stage4.decisionlog.chain import Sealer, genesis_prev, leaf_digest
-from stage4.decisionlog.checkpoints.facts import CheckpointFacts
+from stage4.decisionlog.checkpoints.facts import MARK, CheckpointFacts, origin_of
+from stage4.decisionlog.checkpoints.growth import Sealed
 from stage4.decisionlog.checkpoints.notary import newest_note
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, VerifierKey
-from stage4.decisionlog.entry import CHECKPOINT, KEY_REVOCATION, KEY_ROTATION, Entry
+from stage4.decisionlog.entry import CHECKPOINT, KEY_ROTATION, Entry
 from stage4.decisionlog.locate import Located
 from stage4.decisionlog.reading import entry_of, newest
 from stage4.decisionlog.verification.input import open_input
 from stage4.errors import ExitCode, Unavailable
 from stage4.security.keyring import Key, KeyRing, KeyState
-
-# How far, in entries, a change of keys is still worth telling.
-NEAR = 1000
-_SPECIAL = (CHECKPOINT, KEY_ROTATION, KEY_REVOCATION)
-_MARKS = tuple(b'"kind":"%s"' % kind.encode() for kind in _SPECIAL)
 
 
 class Answer(Enum):
@@ -56,7 +52,7 @@ class Judged:
 class Covering:
     """The first checkpoint whose tree has the entry; `note` is None where it has not been written, or is gone.
 
-    `signers` are those of the keys that its entry names which signed the note.
+    `signers` are those of the keys that its entry names which signed the note. `code` is the sentence.
     """
 
     number: int
@@ -66,16 +62,7 @@ class Covering:
     note: Note | None
     signers: tuple[VerifierKey, ...]
     answer: Answer
-
-
-@dataclass(frozen=True, slots=True)
-class KeyChange:
-    """A rotation or revocation near the entry, and the id of the key that it names."""
-
-    seq: int
-    kind: str
-    key_id: str
-    timestamp: str
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +79,6 @@ class Explanation:
     leaf: str
     judged: tuple[Judged, ...]
     covering: Covering | None
-    changes: tuple[KeyChange, ...]
 
     @property
     def exit_code(self) -> ExitCode:
@@ -121,8 +107,7 @@ def explain(path: Path, seq: int, keyring: KeyRing | None, clock: Clock) -> Expl
             *_previous(path, entry),
             _next(path, entry, leaf),
         )
-    covering, changes = _around(path, seq, clock)
-    return Explanation(located, line_number, entry, key, leaf, judged, covering, changes)
+    return Explanation(located, line_number, entry, key, leaf, judged, _covering(path, seq, clock))
 
 
 def _line_number(located: Located) -> int:
@@ -211,52 +196,47 @@ def _found(path: Path, seq: int) -> Located | str | None:
         return str(error.params.get("reason", error.code))
 
 
-def _around(path: Path, seq: int, clock: Clock) -> tuple[Covering | None, tuple[KeyChange, ...]]:
-    """The checkpoint that covers entry `seq`, and the changes of keys near it."""
-    changes: list[KeyChange] = []
-    first: tuple[Entry, CheckpointFacts] | None = None
-    for entry in _special(path, max(0, seq - NEAR), clock):
-        if entry.kind != CHECKPOINT:
-            if abs(entry.seq - seq) <= NEAR:
-                named = "next_key_id" if entry.kind == KEY_ROTATION else "revoked_key_id"
-                changes.append(KeyChange(entry.seq, entry.kind, str(entry.metadata.get(named)), entry.timestamp))
-            continue
-        if entry.seq < seq:
-            continue
+def _covering(path: Path, seq: int, clock: Clock) -> Covering | None:
+    """The first checkpoint that covers entry `seq`; its note is in the entry of the next one, or beside the log."""
+    first: tuple[Entry, Sealed] | None = None
+    for entry, line in _checkpoints(path, seq, clock):
         try:
             facts = CheckpointFacts.read(entry)
         except NoteError:
             continue
         if first is None:
-            first = entry, facts
-        elif facts.number == first[1].number + 1:
-            return _covering(*first, facts.previous), tuple(changes)
-    return (None if first is None else _covering(*first, newest_note(path))), tuple(changes)
+            first = entry, Sealed(entry.seq, facts, line)
+        elif facts.number == first[1].facts.number + 1:
+            return _judged_cover(*first, facts.previous)
+    return None if first is None else _judged_cover(*first, newest_note(path))
 
 
-def _covering(entry: Entry, facts: CheckpointFacts, note: Note | None) -> Covering:
-    size = entry.seq + 1
+def _judged_cover(entry: Entry, sealed: Sealed, note: Note | None) -> Covering:
+    """Whether the note holds: signed by the key that the entry names, over the tree that ends with the entry."""
+    facts, size = sealed.facts, entry.seq + 1
     signers: tuple[VerifierKey, ...] = ()
-    answer = Answer.UNKNOWN
+    answer, code = Answer.FAILS, "logview.explain_cover_unsigned"
     try:
-        if note is not None and Checkpoint.of(note).size == size:
-            signers = note.signed_by((facts.key, facts.stable_key))
-            answer = Answer.HOLDS if facts.key in signers else Answer.FAILS
+        if note is None or Checkpoint.of(note).size != size:
+            note, answer, code = None, Answer.UNKNOWN, "logview.explain_cover_no_note"
         else:
-            note = None
+            signers = note.signed_by((facts.key, facts.stable_key))
+            if Checkpoint.of(note) != Checkpoint(origin_of(entry.log_id), size, sealed.tree().root()):
+                code = "logview.explain_cover_differs"
+            elif facts.key in signers:
+                answer, code = Answer.HOLDS, "logview.explain_covered"
     except NoteError:
-        answer = Answer.FAILS
-    return Covering(facts.number, entry.seq, size, entry.timestamp, note, signers, answer)
+        pass
+    return Covering(facts.number, entry.seq, size, entry.timestamp, note, signers, answer, code)
 
 
-def _special(path: Path, first: int, clock: Clock) -> Iterator[Entry]:
-    """The checkpoints and changes of keys from entry `first` on; lines of other kinds are not parsed."""
+def _checkpoints(path: Path, first: int, clock: Clock) -> Iterator[tuple[Entry, bytes]]:
+    """The checkpoint entries from entry `first` on with their lines; lines of other kinds are not parsed."""
     with open_input(path, clock, from_seq=first) as source:
         for block in source.blocks():
-            content = block.read()
-            if not any(mark in content for mark in _MARKS):
+            if MARK not in block.read():
                 continue
             for line in block.lines():
-                entry = entry_of(line, 0, 0) if any(mark in line for mark in _MARKS) else None
-                if entry is not None and entry.kind in _SPECIAL and entry.seq >= first:
-                    yield entry
+                entry = entry_of(line, 0, 0) if MARK in line else None
+                if entry is not None and entry.kind == CHECKPOINT and entry.seq >= first:
+                    yield entry, line

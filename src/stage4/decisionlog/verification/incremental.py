@@ -9,20 +9,16 @@ read, and the verdict says so. Where the entry is not there or does not fit, the
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stage4 import files
-from stage4.clock import Clock
+from stage4.clock import Clock, parse_instant
 from stage4.decisionlog import locate
-from stage4.decisionlog.blocks import Block, plain_blocks
-from stage4.decisionlog.canonical import MAX_LINE
 from stage4.decisionlog.checkpoints.facts import FORWARD, CheckpointFacts, origin_of
 from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, VerifierKey
 from stage4.decisionlog.checkpoints.tree import leaf
-from stage4.decisionlog.decompression import archive_blocks
 from stage4.decisionlog.reading import entry_of
 from stage4.decisionlog.verification.input import Input, open_input
 from stage4.decisionlog.verification.trail import Given, Trail
@@ -30,7 +26,7 @@ from stage4.decisionlog.verification.verdict import Coverage, Integrity, Verdict
 from stage4.decisionlog.verification.verifier import Progress, verify_input
 from stage4.decisionlog.verification.walk import Start, Task
 from stage4.errors import UsageError
-from stage4.security.keyring import KeyRing
+from stage4.security.keyring import KeyRing, KeyState
 
 _MODE = 0o644
 _LIMIT = 16 * 1024
@@ -61,7 +57,7 @@ def load(path: Path, pins: Sequence[VerifierKey]) -> Kept:
         try:
             signed = bool(note.signed_by(own))
         except NoteError:
-            signed = False
+            raise UsageError("completeness.kept_unsigned", path=path) from None
         # The forward key of a later checkpoint is nowhere but in the log, so it cannot be asked of him who has only
         # the first one.
         if not own or (not signed and any(pin.name == checkpoint.origin for pin in own)):
@@ -94,14 +90,16 @@ def verify_after(
 ) -> Verdict:
     """Judge the log at `path` from the last entry that `kept` covers on.
 
-    All of it is judged where that entry differs, and where keys were rotated since: whether a key comes back that the
-    log had left, only the older entries tell.
+    All of it is judged where that entry differs, where another note of the older entries says something else, where a
+    key was revoked since, and where keys were rotated since: whether a key comes back that the log had left, only the
+    older entries tell.
 
     The verdict's `mode` tells which it was. Raises as `verify` does.
     """
+    disputed = task.trail.disputes(kept.checkpoint)
     task.trail.add(Given(kept.source, kept.note.encode(), trusted=True))
     state = task.trail.state()
-    found = _entry(path, kept.checkpoint)
+    found = None if disputed else _entry(path, kept.checkpoint, keyring)
     if found is not None:
         start, number = found
         task.trail.begin_with(number)
@@ -116,13 +114,18 @@ def verify_after(
         return verify_input(source, keyring, clock, task, workers=workers, progress=progress)
 
 
-def _entry(path: Path, checkpoint: Checkpoint) -> tuple[Start, int] | None:
-    """Where the walk begins, and the number of that checkpoint; None where its entry is not the one that was seen."""
+def _entry(path: Path, checkpoint: Checkpoint, keyring: KeyRing | None) -> tuple[Start, int] | None:
+    """Where the walk begins, and the number of that checkpoint.
+
+    None where its entry is not the one that was seen, or is older than the revocation of a key.
+    """
     if checkpoint.size == 0:
         return None
     located = locate.find(path, checkpoint.size - 1)
     entry = None if located is None else entry_of(located.line, 0, 0)
     if located is None or entry is None or origin_of(entry.log_id) != checkpoint.origin:
+        return None
+    if keyring is not None and not _knew_of_all_revocations(entry.timestamp, keyring):
         return None
     try:
         facts = CheckpointFacts.read(entry)
@@ -136,21 +139,17 @@ def _entry(path: Path, checkpoint: Checkpoint) -> tuple[Start, int] | None:
     return Start(entry.log_id, entry.seq - 1, entry.prev, entry.key_id, tree, 0), facts.number
 
 
+def _knew_of_all_revocations(timestamp: str, keyring: KeyRing) -> bool:
+    """Whether every revoked key was so before the checkpoint was made, so that whoever kept it had judged its uses."""
+    revoked = [key.revoked for key in keyring.keys.values() if key.state is KeyState.REVOKED]
+    try:
+        at = parse_instant(timestamp)
+    except UsageError:
+        return not revoked
+    return all(each is not None and each < at for each in revoked)
+
+
 def _lines_before(source: Input, seq: int) -> int:
     """How many lines of the first part stand before entry `seq`: one an entry, unless lines of version 2 come first."""
-    path = source.parts[0].path
-    blocks: Iterable[Block] = (
-        () if path is None else archive_blocks(path) if source.parts[0].compression else _first_block(path)
-    )
-    first = next(
-        (number for block in blocks for line in block.lines() if (number := locate.seq_of(line)) is not None), -1
-    )
-    return source.lines_left_out() if first < 0 else seq - first
-
-
-def _first_block(path: Path) -> Iterator[Block]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield from plain_blocks(path, descriptor, 0, os.fstat(descriptor).st_size, size=MAX_LINE)
-    finally:
-        os.close(descriptor)
+    first = source.first_number()
+    return source.lines_left_out() if first is None or first < 0 else seq - first

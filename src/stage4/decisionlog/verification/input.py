@@ -20,15 +20,15 @@ from typing import Any
 
 from stage4 import files
 from stage4.clock import Clock
-from stage4.decisionlog import archives, locate, logfile
+from stage4.decisionlog import archives, locate, logfile, traces
 from stage4.decisionlog.archives import Compression, Listed, Manifest, Segment
-from stage4.decisionlog.blocks import Block, Span, bounded, line_end_before, plain_blocks, read_at, stream_blocks
+from stage4.decisionlog.blocks import BLOCK, Block, bounded, line_end_before, plain_blocks, read_at, stream_blocks
 from stage4.decisionlog.canonical import MAX_LINE
 from stage4.decisionlog.decompression import BrokenArchive, Read, compression_by_magic, until_broken
 from stage4.errors import Unavailable, UsageError
 
-__all__ = ["Block", "Input", "InputPart", "InputProblem", "Span", "open_input"]
-
+# What a part of a log may lack.
+LIVE_MISSING, ARCHIVE_MISSING = "input.live_missing", "input.archive_missing"
 _OPEN_AT_ONCE = 64
 _MAGIC = 4
 
@@ -139,6 +139,19 @@ class Input:
             self._left_out = locate.count_lines(plain.path, plain.descriptor, plain.start) if plain else 0
         return self._left_out
 
+    def first_number(self) -> int | None:
+        """The number that the first line of the first part states, -1 for a line of a v2 prefix; None where none does.
+
+        Read from the open file, so it speaks of the same file as `blocks`.
+        """
+        plain, part = self._plain.get(0), self.parts[0]
+        if plain is not None:
+            return locate.first_seq(plain.path, plain.descriptor, plain.end)
+        with contextlib.ExitStack() as held:
+            opened = None if part.path is None else self._opened(part, held)
+            blocks = () if opened is None else stream_blocks(until_broken(*opened, []), part=0)
+            return locate.first_number(blocks)
+
     def blocks(self) -> Iterator[Block]:
         """Every line in order, in blocks of whole lines; bytes after the last LF of an earlier part are a problem.
 
@@ -155,7 +168,7 @@ class Input:
     def _of_plain(self, number: int, plain: _Plain) -> Generator[Block, None, bytes]:
         part = self.parts[number]
         if plain.start == 0 and (part.listed or part.others):
-            self._compare(part, _digest(plain.path, ""))
+            self._compare(part, _digest_of(plain))
         yield from plain_blocks(plain.path, plain.descriptor, plain.start, plain.end, part=number)
         return plain.fragment
 
@@ -200,8 +213,10 @@ class Input:
         if part.listed is not None and part.listed.sha256 != digest:
             self._report(part, "input.archive_differs")
         for other in part.others:
-            if other.exists() and _digest(other, archives.compression_of(other)) != digest:
-                self._report(part, "input.copies_differ", other=other.name)
+            # A compression that ended meanwhile has taken the plain copy away.
+            with contextlib.suppress(FileNotFoundError):
+                if _digest(other, archives.compression_of(other)) != digest:
+                    self._report(part, "input.copies_differ", other=other.name)
 
     def _report(self, part: InputPart, code: str, offset: int = 0, **params: object) -> None:
         self.problems.append(InputProblem(code, {"path": part.name, **params}, part.name, offset))
@@ -232,7 +247,7 @@ class Input:
                 path.exists() for path in archives.copies_of(log.with_name(entry.name))
             ):
                 facts = {"path": entry.file, "first": entry.first_seq, "last": entry.last_seq}
-                self.problems.append(InputProblem("input.archive_missing", facts, entry.file))
+                self.problems.append(InputProblem(ARCHIVE_MISSING, facts, entry.file))
 
     def _manifest(self, log: Path) -> Manifest:
         path = archives.manifest_path(log)
@@ -261,7 +276,8 @@ def open_input(path: Path | None, clock: Clock, *, lock_timeout: float = 2.0, fr
 
     With `from_seq` reading begins with that entry, or after the last lower one, and the archives before it are left
     out. Nothing is authenticated: whoever goes on from there must know the entry that stands there. Raises UsageError
-    for a folder without a log or with several, Unavailable where the file or its lock cannot be had.
+    for a folder without a log or with several, Unavailable where the file or its lock cannot be had: `log.vanished`
+    where what lies beside it shows that a log was there.
     """
     if path is None:
         return Input([InputPart("-", None)], from_seq)
@@ -281,6 +297,8 @@ def _fill(source: Input, path: Path, clock: Clock, lock_timeout: float, from_seq
         path = _only_log(path)
         if not path.exists():
             source.add_archives(path, archives.segments(path), None)
+            # Whatever cut the last archive off went on in a live file.
+            source.problems.append(InputProblem(LIVE_MISSING, {"path": path.name}, path.name))
             return
     compression = archives.compression_of(path)
     if compression:
@@ -314,7 +332,7 @@ def _open(path: Path) -> int:
     try:
         return logfile.open_log_file(path, os.O_RDONLY)
     except FileNotFoundError as error:
-        raise Unavailable("files.missing", path=path) from error
+        raise traces.absent(path) from error
 
 
 def _only_log(folder: Path) -> Path:
@@ -326,13 +344,28 @@ def _only_log(folder: Path) -> Path:
     return next(iter(logs.values()))
 
 
+def _digest_of(plain: _Plain) -> str:
+    """The SHA-256 of an open plain file, in hexadecimal, whatever became of its name."""
+    sha256, at, size = hashlib.sha256(), 0, os.fstat(plain.descriptor).st_size
+    while at < size:
+        chunk = read_at(plain.path, plain.descriptor, at, min(BLOCK, size - at))
+        sha256.update(chunk)
+        at += len(chunk)
+    return sha256.hexdigest()
+
+
 def _digest(path: Path, compression: Compression) -> str | None:
-    """The SHA-256 of what an archive holds, in hexadecimal; None where it is not sound."""
+    """The SHA-256 of what an archive holds, in hexadecimal; None where it is not sound.
+
+    Raises FileNotFoundError, Unavailable where it cannot be read.
+    """
     sha256, broken = hashlib.sha256(), list[BrokenArchive]()
     try:
         with path.open("rb") as source:
             for chunk in until_broken(source.read, compression, broken):
                 sha256.update(chunk)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise Unavailable("files.unreadable", path=path, reason=files.reason(error)) from error
     return None if broken else sha256.hexdigest()

@@ -58,6 +58,11 @@ class Unjudged:
     _last: dict[str, tuple[int, Position]] = field(default_factory=dict)
     _counts: list[tuple[int, int, int]] = field(default_factory=list)
 
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The keys that such entries name, a bounded number of them."""
+        return tuple(self._firsts)
+
     def add(self, key_id: str, seq: int, at: Position, *, matched: bool) -> None:
         """An entry under a key whose secret is missing; `matched`: the caller's filter lets it through."""
         self.count += 1

@@ -30,6 +30,11 @@ class Ledger:
     islands: list[Island] = field(default_factory=list)
     islands_total: int = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether further findings are counted and not kept."""
+        return len(self.findings) >= KEPT
+
     def report(self, at: Position, seq: int | None, blame: Blame) -> None:
         """Count a finding, and keep it while there is room."""
         self.faults[blame.fault] += 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stage4.decisionlog.canonical import MAX_LINE
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.logfile import length
 from stage4.decisionlog.prefix import Prefix, is_v2
 from stage4.decisionlog.verification.blame import Blame
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.ledger import Ledger, Position
 from stage4.decisionlog.verification.v2 import V2Judge
 from stage4.decisionlog.verification.verdict import Fault
@@ -17,7 +17,10 @@ _V3_NAMES = (b'"v"', b'"seq"', b'"prev"', b'"log_id"')
 
 
 class Opening:
-    """Takes lines as long as they belong before a log of version 3; `entries` of them verify, `matched` the filter."""
+    """Takes lines as long as they belong before a log of version 3; `entries` of them verify, `matched` the filter.
+
+    `blank` lines are none.
+    """
 
     def __init__(self, ledger: Ledger, judge: V2Judge | None, wanted: Filter | None) -> None:
         self._ledger = ledger
@@ -27,6 +30,7 @@ class Opening:
         self.judged = judge is not None
         self.entries = 0
         self.matched = 0
+        self.blank = 0
 
     @property
     def judged_lines(self) -> int:
@@ -72,6 +76,7 @@ class Opening:
         return unlike_v3
 
     def _judge_all(self, judge: V2Judge, lines: Sequence[bytes], first: Position) -> None:
+        self.blank += sum(not line.strip() for line in lines)
         judged = judge.judge(lines, self._wanted)
         self.entries += judged.entries
         self.matched += judged.matched

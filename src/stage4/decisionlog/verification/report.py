@@ -67,6 +67,7 @@ def document(verdict: Verdict, path: object) -> dict[str, object]:
             "uncovered": completeness.uncovered,
             "checkpoints": completeness.checkpoints,
             "pinned": completeness.pinned,
+            "own": completeness.own,
             "text": "; ".join(_completeness(completeness, "en")),
         },
         "log_id": verdict.log_id,
@@ -121,7 +122,7 @@ def sentences(verdict: Verdict, path: object, lang: Language) -> Iterator[str]:
         yield words.text("verify.incremental", lang, n=verdict.first_read, first=verdict.first_read)
     if verdict.v2_entries:
         yield words.text("verify.v2_judged", lang, n=verdict.v2_entries)
-    if verdict.prefix is not None and verdict.first_seq is not None:
+    if verdict.prefix is not None and verdict.first_seq == 0:
         yield words.text("verify.v2_sealed", lang, n=verdict.prefix.lines)
     if verdict.matched is not None:
         yield words.text("verify.matched", lang, n=verdict.matched)
@@ -153,16 +154,22 @@ def _step(verdict: Verdict) -> str | None:
     if verdict.completeness.coverage is Coverage.UNKNOWN:
         # Version 2 has no checkpoints.
         return "unknown" if verdict.entries else None
-    return None if verdict.completeness.pinned else "unpinned"
+    return None if verdict.completeness.pinned or verdict.completeness.own else "unpinned"
 
 
 def _completeness(completeness: Completeness, lang: Language) -> Iterator[str]:
     coverage, uncovered = completeness.coverage, completeness.uncovered
+    if coverage is Coverage.UNKNOWN and not uncovered:
+        # Nobody vouches for nothing: there is no entry.
+        yield words.text("verify.no_entries", lang)
+        return
     n = uncovered if coverage is Coverage.UNKNOWN else completeness.covered
     yield words.text(f"verify.completeness_{coverage.value}", lang, n=n)
     if coverage is Coverage.COVERED:
         yield words.text("verify.newer", lang, n=uncovered) if uncovered else words.text("verify.none_newer", lang)
-        yield words.text("verify.pinned" if completeness.pinned else "verify.unpinned", lang)
+        yield words.text(
+            "verify.pinned" if completeness.pinned else "verify.own" if completeness.own else "verify.unpinned", lang
+        )
 
 
 def _findings(verdict: Verdict, lang: Language) -> Iterator[str]:

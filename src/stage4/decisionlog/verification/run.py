@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from stage4.decisionlog.canonical import MAX_LINE, MIN_LINE
 from stage4.decisionlog.chain import Sealer
 from stage4.decisionlog.checkpoints.tree import Range, leaf
 from stage4.decisionlog.entry import (
@@ -25,9 +26,9 @@ from stage4.decisionlog.entry import (
     SEGMENT,
     Entry,
 )
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.verification import payload_codec
 from stage4.decisionlog.verification.examine import Examiner
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.payload_codec import Payload
 
 # Few enough that their containers do not start the garbage collector, which would look at all of them again and again.
@@ -93,7 +94,10 @@ class BulkJudge:
         growing = _Growing(self._wanted)
         for start in range(0, len(lines), _BATCH):
             batch = lines[start : start + _BATCH]
-            if not self._at_once(batch, growing):
+            if max(map(len, batch)) < MIN_LINE:
+                growing.end(stretches)
+                _add_slow(stretches, len(batch))
+            elif not self._at_once(batch, growing):
                 self._singly(batch, growing, stretches)
         growing.end(stretches)
         return stretches
@@ -101,7 +105,7 @@ class BulkJudge:
     def _at_once(self, lines: Sequence[bytes], growing: _Growing) -> bool:
         """Add all the lines to the growing run; False, and nothing is done, where that cannot be."""
         sealer = self._sealer
-        if sealer is None:
+        if sealer is None or max(map(len, lines)) > MAX_LINE:
             return False
         payloads = sealer.open_all(lines)
         if None in payloads:
@@ -143,6 +147,8 @@ class BulkJudge:
 
     def _opened(self, line: bytes) -> Payload | Entry | None:
         """The entry of a line that verifies under the key and log it names; that key's sealer is kept."""
+        if not MIN_LINE <= len(line) <= MAX_LINE:
+            return None
         payload = None if self._sealer is None else self._sealer.open(line)
         if payload is None:
             claim = payload_codec.claimed(line)
@@ -194,9 +200,7 @@ class _Growing:
         self._size += sum(map(len, lines)) + len(lines)
         wanted = self._wanted
         if wanted is not None:
-            self._matched += sum(
-                wanted.lets_through(entry.kind, entry.category, entry.timestamp, entry.metadata) for entry in entries
-            )
+            self._matched += sum(map(wanted.takes, entries))
 
     def end(self, stretches: list[Stretch]) -> None:
         """The run so far becomes a stretch, if there is any."""
@@ -222,9 +226,9 @@ class _Growing:
         self._size = self._matched = 0
 
 
-def _add_slow(stretches: list[Stretch]) -> None:
+def _add_slow(stretches: list[Stretch], count: int = 1) -> None:
     last = stretches[-1] if stretches else None
     if isinstance(last, Slow):
-        stretches[-1] = Slow(last.count + 1)
+        stretches[-1] = Slow(last.count + count)
     else:
-        stretches.append(Slow(1))
+        stretches.append(Slow(count))

@@ -74,18 +74,24 @@ class _Claim:
     note: Note
     checkpoint: Checkpoint
 
+    def joined(self, other: _Claim) -> _Claim:
+        """With what is said of the same note from another place."""
+        source = self.source if other.source == self.source else f"{self.source}, {other.source}"
+        return replace(self, source=source, trusted=self.trusted or other.trusted)
+
 
 class Trail:
     """Tell it every checkpoint entry in order and every entry that ends a tree of `sizes()`, then ask for the verdict.
 
     `given` are notes kept beside the log or elsewhere, `pins` the keys that the caller trusts; without pins the first
-    key in the log is taken on trust. `start` is the checkpoint that an incremental verification begins after.
+    key in the log is taken on trust. `known` keys are said to be of this log; by them a note that saw more entries than
+    there are can be told to be genuine, which decides what the log is accused of, never whether it is.
     """
 
     def __init__(
-        self, given: Sequence[Given] = (), pins: Sequence[VerifierKey] = (), start: Mark | None = None
+        self, given: Sequence[Given] = (), pins: Sequence[VerifierKey] = (), known: Sequence[VerifierKey] = ()
     ) -> None:
-        self._pins = tuple(pins)
+        self._pins, self._known = tuple(pins), tuple(known)
         self._claims: list[_Claim] = []
         self._blames: list[Blame] = []
         self._log_id: str | None = None
@@ -94,7 +100,7 @@ class Trail:
         # False from the first fault on: what comes after it vouches for nothing and is held against nothing.
         self._sound = True
         self._contradicted = False
-        self._first_number, self._chained = 0, False
+        self._first_number, self._chained, self._pin_used = 0, False, False
         self._stable: VerifierKey | None = None
         self._covered = self._proven = self._fitting = 0
         self._keys_changed = False
@@ -106,12 +112,18 @@ class Trail:
             self.add(each)
 
     def add(self, given: Given) -> None:
-        """One more note to hold the log against."""
+        """One more note to hold the log against; the same note from two places is one note."""
         try:
             note = Note.parse(given.content)
-            self._claims.append(_Claim(given.source, given.trusted, note, Checkpoint.of(note)))
+            claim = _Claim(given.source, given.trusted, note, Checkpoint.of(note))
         except NoteError:
             self._blames.append(_checkpoint_blame("completeness.note_malformed", source=given.source))
+            return
+        for index, other in enumerate(self._claims):
+            if other.note == note:
+                self._claims[index] = other.joined(claim)
+                return
+        self._claims.append(claim)
 
     def begin_with(self, number: int) -> None:
         """The first checkpoint entry will be that `number`, of which the caller knows that it is the right one."""
@@ -125,6 +137,11 @@ class Trail:
     def proven_below(self) -> int:
         """How many entries are proven by pinned keys so far."""
         return self._proven
+
+    def disputes(self, own: Checkpoint) -> bool:
+        """Whether a given note of a tree not larger than `own` says anything else than `own` does."""
+        others = [claim.checkpoint for claim in self._claims if claim.checkpoint.size <= own.size]
+        return any((each.size, each.root) != (own.size, own.root) for each in others)
 
     @property
     def keys_changed(self) -> bool:
@@ -178,7 +195,14 @@ class Trail:
             self._blames.extend(self._judge_pins())
         total = max(length if intact else entries, self._covered)
         return TrailVerdict(
-            Completeness(self._coverage(), self._covered, total - self._covered, self._fitting, self._proven > 0),
+            Completeness(
+                self._coverage(),
+                self._covered,
+                total - self._covered,
+                self._fitting,
+                pinned=self._pin_used and self._proven > 0,
+                own=not self._pin_used and self._proven > 0,
+            ),
             tuple(self._blames),
             self._proven,
             tuple(
@@ -204,6 +228,7 @@ class Trail:
         if tree.nodes != frontier.nodes:
             yield _checkpoint_blame("completeness.entry_frontier")
             return
+        self._pin_used = self._pin_used or facts.key in self._pins
         chained = self._chained or facts.key in self._pins
         if last is not None:
             blame = _succession_blame(last, facts) or self._carried(last, facts.previous)
@@ -270,10 +295,14 @@ class Trail:
 
     def _unsigned(self, claim: _Claim, ending: Mark | None, length: int) -> Blame | None:
         """The blame for a note that no known key signed; which place in the log it is of comes afterwards."""
-        size = claim.checkpoint.size
+        size, origin = claim.checkpoint.size, claim.checkpoint.origin
         facts: dict[str, object] = {"source": claim.source, "size": size}
+        keys = self._keys(origin, ending)
+        if size > length:
+            # Whatever they say of it, such a note remains an accusation, so a false key here excuses nothing.
+            keys += tuple(key for key in self._known if key.name in (origin, origin + FORWARD))
         try:
-            if claim.note.signed_by(self._keys(claim.checkpoint.origin, ending)):
+            if claim.note.signed_by(keys):
                 return None
         except NoteError:
             return _checkpoint_blame("completeness.note_signature", **facts)
@@ -298,13 +327,14 @@ class Trail:
 
     def _judge_pins(self) -> Iterator[Blame]:
         """Whether the pinned keys are keys of this log; a log that makes no use of them is another one."""
-        if not self._pins or self._log_id is None or self._proven or self._blames or self._contradicted:
+        if not self._pins or self._proven or self._blames or self._contradicted:
             return
         names = {pin.name for pin in self._pins}
-        if forward_name(self._log_id) in names:
-            yield _checkpoint_blame("completeness.pin_unused")
-        elif origin_of(self._log_id) not in names:
+        if self._log_id is not None and names.isdisjoint((forward_name(self._log_id), origin_of(self._log_id))):
             yield _checkpoint_blame("completeness.pin_foreign", log_id=self._log_id)
+        elif self._log_id is None or self._stable is None or forward_name(self._log_id) in names:
+            # Whoever has a pin knows that there was a checkpoint.
+            yield _checkpoint_blame("completeness.pin_unused")
 
     def _coverage(self) -> Coverage:
         faults = {blame.fault for blame in self._blames}

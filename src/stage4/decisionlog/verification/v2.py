@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.hmac import HMAC
 
 from stage4 import files
 from stage4.decisionlog.canonical import MAX_LINE, Malformed
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.verification.blame import Blame
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.verdict import Fault
 from stage4.errors import UsageError
 
@@ -88,9 +88,7 @@ class V2Judge:
                 blames.append((index, answer))
                 continue
             entry, key_id = answer
-            passed = wanted is None or wanted.lets_through(
-                entry.get("kind"), entry.get("category"), entry.get("timestamp"), entry.get("metadata")
-            )
+            passed = wanted is None or wanted.lets_through(entry.get)
             if key_id == self._key_id:
                 entries += 1
                 matched += passed

@@ -111,7 +111,8 @@ class Completeness:
     """`covered` entries are vouched for by the newest fitting checkpoint, `uncovered` ones by none.
 
     `checkpoints` fitted. `pinned`: the first checkpoint key was pinned by the caller, so that the keys of this
-    machine alone could not have made the checkpoints; otherwise they vouch no further than the machine is trusted.
+    machine alone could not have made the checkpoints. `own`: the trust begins with a checkpoint that the caller keeps
+    himself. Otherwise they vouch no further than the machine is trusted.
     """
 
     coverage: Coverage
@@ -119,6 +120,7 @@ class Completeness:
     uncovered: int
     checkpoints: int = 0
     pinned: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,8 @@ class Verdict:
     the RFC 6962 tree head (base64) over the entries 0 to `last_seq`, None where the log is broken before its end.
     `matched` counts the entries that the caller's filters let through, None without filters. `first_read` is the
     first entry that was read in INCREMENTAL mode. `key_ids` counts the entries that verify by the id of their key,
-    those of v2 without an id under "".
+    those of v2 without an id under ""; `unjudged_key_ids` are named by entries that no secret was there to judge.
+    `next_key_id` has to sign the entry after the last one.
     """
 
     log_id: str | None
@@ -170,6 +173,8 @@ class Verdict:
     parts: tuple[Part, ...] = ()
     matched: int | None = None
     key_ids: Mapping[str, int] = field(default_factory=dict)
+    unjudged_key_ids: tuple[str, ...] = ()
+    next_key_id: str | None = None
     unmet: tuple[Unmet, ...] = field(default=())
 
     @property

@@ -19,7 +19,7 @@ from stage4.security.keyring import KeyRing
 
 if TYPE_CHECKING:
     from stage4.decisionlog.blocks import Block
-    from stage4.decisionlog.verification.filter import Filter
+    from stage4.decisionlog.filter import Filter
     from stage4.decisionlog.verification.input import Input
     from stage4.decisionlog.verification.run import Judge, Stretch
     from stage4.decisionlog.verification.trail import Trail
@@ -41,7 +41,6 @@ def verify(
     trail: Trail | None = None,
     v2: V2Judge | None = None,
     wanted: Filter | None = None,
-    expected_key_ids: frozenset[str] = frozenset(),
     partial: bool = False,
     progress: Progress | None = None,
     lock_timeout: float = 2.0,
@@ -49,8 +48,8 @@ def verify(
     """Judge every line of the log at `path` (None: standard input) with the keys of `keyring`.
 
     Without a ring only the chain can be judged. `trail` knows the checkpoints kept elsewhere; `v2` judges entries of
-    version 2. `wanted` says which entries to count, keys outside `expected_key_ids` (if any) are findings, and
-    `partial` allows that entries are missing before the first one. `progress` is told the bytes done and their total,
+    version 2. `wanted` says which entries to count, and `partial` allows that entries are missing before the
+    first one. `progress` is told the bytes done and their total,
     where that is known, at most ten times a second. More than one of `workers` forks, so only a process without
     threads may ask for it.
 
@@ -61,7 +60,7 @@ def verify(
     from stage4.decisionlog.verification.trail import Trail
     from stage4.decisionlog.verification.walk import Task
 
-    task = Task(trail or Trail(), v2, wanted, expected_key_ids, partial)
+    task = Task(trail or Trail(), v2, wanted, partial)
     with open_input(path, clock, lock_timeout=lock_timeout) as source:
         return verify_input(source, keyring, clock, task, workers=workers, progress=progress)
 

@@ -1,10 +1,9 @@
 """
 Walks a log line by line and says where it stops being what was written.
 
-State is the last entry in place: its number and digest. A line that is no entry of this log waits until the next
-one that is: that one's number tells whether the faulty lines stood in place of entries (edited) or were put
-between them (inserted), and how many entries are gone. A number that is missing is a deletion until it turns up
-later, which makes it a reordering; a number that was already seen is a replay. Memory is bounded.
+State is the last entry in place: its number and digest. A line that is no entry of this log is pending until the next
+one that is. A number that is missing is a deletion until it turns up later, which makes it a reordering; a number that
+was already seen is a replay. Memory is bounded.
 
 Lines that were judged in bulk are set in place as one run where they follow; the findings are the same.
 """
@@ -17,19 +16,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from stage4.decisionlog.blocks import Block
+from stage4.decisionlog.canonical import MIN_LINE
 from stage4.decisionlog.chain import genesis_prev
 from stage4.decisionlog.checkpoints.tree import Frontier, leaf
 from stage4.decisionlog.entry import CHECKPOINT, GENESIS, Entry
+from stage4.decisionlog.filter import Filter
 from stage4.decisionlog.logfile import length
 from stage4.decisionlog.verification import revocation
 from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.examine import Examiner
-from stage4.decisionlog.verification.filter import Filter
 from stage4.decisionlog.verification.gaps import Gaps
-from stage4.decisionlog.verification.input import InputPart, InputProblem
+from stage4.decisionlog.verification.input import ARCHIVE_MISSING, LIVE_MISSING, InputPart, InputProblem
 from stage4.decisionlog.verification.key_uses import KeyUses, Unjudged
 from stage4.decisionlog.verification.ledger import KEPT, Ledger, Position
 from stage4.decisionlog.verification.opening import Opening
+from stage4.decisionlog.verification.pending import Pending
 from stage4.decisionlog.verification.run import Judge, Run, Stretch
 from stage4.decisionlog.verification.succession import Succession
 from stage4.decisionlog.verification.trail import Trail
@@ -44,7 +45,6 @@ from stage4.decisionlog.verification.verdict import (
     Verdict,
 )
 
-_WAITING = 1000
 _SOUGHT_LINES = 1000
 _SOUGHT_BYTES = 1 << 20
 
@@ -68,25 +68,14 @@ class Start:
 class Task:
     """What the caller wants besides the judgement of every line.
 
-    `partial`: entries may be missing before the first one. Keys outside `expected_key_ids` are findings, unless it is
-    empty.
+    `partial`: entries may be missing before the first one and after the last one.
     """
 
     trail: Trail = field(default_factory=Trail)
     v2: V2Judge | None = None
     wanted: Filter | None = None
-    expected_key_ids: frozenset[str] = frozenset()
     partial: bool = False
     start: Start | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A faulty line whose part in the log is not known yet; `claimed` is the number it gives itself."""
-
-    at: Position
-    claimed: int | None
-    blame: Blame
 
 
 class Walk:
@@ -120,8 +109,7 @@ class Walk:
         self._last, self._last_authentic = Position(0, 0, 0), True
         # The key in force while runs may be set in place, that is inside an island.
         self._key_id: str | None = None
-        self._waiting: list[_Waiting] = []
-        self._counted_early = 0
+        self._pending = Pending(self._ledger, self._gaps)
         self._island: tuple[int, int] | None = None
         self._entries: Counter[str] = Counter()
         self._matched = 0
@@ -150,13 +138,13 @@ class Walk:
         self._go_to(len(self._parts) - 1)
         self._release()
         self._close_island()
-        self._settle(None, self._next())
+        self._pending.settle(self._seq + 1, None, self._next())
         self._passed.append((self._line, self._offset))
         lines, size = sum(each for each, _ in self._passed), sum(each for _, each in self._passed)
         if fragment:
             torn = Blame(Fault.TORN, "log.torn", {"size": length(fragment)})
             self._ledger.report(self._next(), self._seq + 1, torn)
-        elif lines == 0:
+        elif lines == 0 or (self._opening.judged and lines == self._opening.blank):
             self._ledger.report(Position(0, 1, 0), None, Blame(Fault.DELETION, "log.empty"))
         self._gaps.report_all()
         opening = self._opening
@@ -193,6 +181,8 @@ class Walk:
             parts=tuple(Part(part.name, *counts) for part, counts in zip(self._parts, self._passed, strict=False)),
             matched=None if self._task.wanted is None else self._matched + proven_matched + opening.matched,
             key_ids=+(self._entries + Counter({opening.key_id: opening.entries})),
+            unjudged_key_ids=self._unjudged.key_ids,
+            next_key_id=self._succession.key_id,
         )
 
     def _begin_after(self, start: Start) -> None:
@@ -255,8 +245,19 @@ class Walk:
             if isinstance(stretch, Run):
                 self._through(lines[begin:index])
             else:
-                for line in lines[begin:index]:
-                    self._unusual(line)
+                self._slowly(lines[begin:index])
+
+    def _slowly(self, lines: Sequence[bytes]) -> None:
+        """Lines that are judged one by one, unless they are more rubbish where there was too much of it already."""
+        for start in range(0, len(lines), KEPT):
+            some = lines[start : start + KEPT]
+            if self._pending.is_full and self._ledger.is_full and max(map(len, some)) < MIN_LINE:
+                blank = sum(not line.strip() for line in some)
+                self._pending.pass_over(len(some) - blank, blank)
+                self._line, self._offset = self._line + len(some), self._offset + sum(map(len, some)) + len(some)
+                continue
+            for line in some:
+                self._unusual(line)
 
     def _through(self, lines: Sequence[bytes]) -> None:
         """The lines of a run that does not follow: one by one, until one is in its place, which the others follow."""
@@ -278,7 +279,6 @@ class Walk:
 
     def _attach(self, run: Run) -> None:
         """Set a run in its place, which is after the last entry."""
-        self._expect_key(run.key_id, run.first_seq, self._next())
         self._uses.add(run.key_id, run.first_seq, run.last_seq, self._next())
         self._entries[run.key_id] += run.count
         self._matched += run.matched
@@ -295,12 +295,11 @@ class Walk:
         entry, blame = examined.entry, examined.blame
         if blame is not None and not examined.authentic:
             self._close_island()
-            self._await(_Waiting(at, None if entry is None else entry.seq, blame))
+            self._pending.add(at, None if entry is None else entry.seq, blame, self._seq + 1)
             return
         assert entry is not None
         if blame is not None:
             self._report_once(entry.key_id, entry.seq, at, blame)
-        self._expect_key(entry.key_id, entry.seq, at)
         if entry.seq <= self._seq:
             self._close_island()
             self._gaps.displaced(at, entry.seq)
@@ -309,7 +308,7 @@ class Walk:
 
     def _place(self, entry: Entry, line: bytes, at: Position, *, authentic: bool, sound: bool) -> None:
         """Set an entry after the last one, and settle what stood between them."""
-        self._settle(entry, at)
+        self._pending.settle(self._seq + 1, entry.seq, at, partial=self._task.partial and self._seq < 0)
         follows = entry.seq == self._seq + 1
         if not follows:
             self._break()
@@ -321,6 +320,8 @@ class Walk:
             self._ledger.report(at, entry.seq, misuse)
         if entry.seq == 0:
             self._judge_genesis(entry, at)
+        elif self._first is None:
+            self._judge_prefix(None)
         if self._first is None:
             self._first, self._log_id = entry.seq, entry.log_id
         hashed = leaf(line)
@@ -361,8 +362,11 @@ class Walk:
     def _judge_genesis(self, entry: Entry, at: Position) -> None:
         if entry.kind != GENESIS:
             self._ledger.report(at, 0, Blame(Fault.FORMAT, "log.format_genesis"))
+        self._judge_prefix(entry.metadata.get("sealed_prefix"))
+
+    def _judge_prefix(self, sealed: object) -> None:
+        """Hold the lines of version 2 against what the genesis entry says of them, None where nothing does."""
         prefix = self._opening.prefix
-        sealed = entry.metadata.get("sealed_prefix")
         if sealed is None and prefix.lines:
             blame = Blame(Fault.INSERTION, "log.prefix_unsealed", {"n": prefix.lines})
             self._ledger.report(Position(0, 1, 0), None, blame)
@@ -370,51 +374,11 @@ class Walk:
             blame = Blame(Fault.EDIT, "log.prefix_edited", {"last": max(1, prefix.lines)})
             self._ledger.report(Position(0, 1, 0), None, blame)
 
-    def _await(self, waiting: _Waiting) -> None:
-        if len(self._waiting) < _WAITING:
-            self._waiting.append(waiting)
-            return
-        # A log this broken is not sorted out line by line: the oldest is taken to stand in its place.
-        oldest = self._waiting.pop(0)
-        self._counted_early += 1
-        self._ledger.report(oldest.at, self._seq + self._counted_early, oldest.blame)
-        self._waiting.append(waiting)
-
-    def _settle(self, following: Entry | None, at: Position) -> None:
-        """Decide what the waiting lines were, now that the entry after them is known (None: there is none)."""
-        expected = self._seq + 1 + self._counted_early
-        if self._task.partial and self._seq < 0 and following is not None:
-            # What stood before this file is not asked for; the faulty lines stood right before the first entry.
-            standing = sum(not waiting.blame.is_blank for waiting in self._waiting)
-            expected = max(expected, following.seq - standing)
-        for waiting in self._waiting:
-            blame, seq = waiting.blame, None
-            if following is None:
-                seq = waiting.claimed
-            elif expected < following.seq and not blame.is_blank:
-                claimed = waiting.claimed
-                seq = claimed if claimed is not None and expected <= claimed < following.seq else expected
-                self._gaps.open(expected, seq - 1, waiting.at)
-                expected = seq + 1
-            elif blame.fault is Fault.EDIT:
-                blame = replace(blame, fault=Fault.INSERTION, code="log.insertion")
-            self._ledger.report(waiting.at, seq, blame)
-        self._waiting.clear()
-        self._counted_early = 0
-        if following is not None:
-            self._gaps.open(expected, following.seq - 1, at)
-
     def _report_once(self, key_id: str, seq: int, at: Position, blame: Blame) -> None:
         """What holds for a key holds for all its lines: it is said at the first."""
         if (blame.code, key_id) not in self._said and len(self._said) < KEPT:
             self._said.add((blame.code, key_id))
             self._ledger.report(at, seq, blame)
-
-    def _expect_key(self, key_id: str, seq: int, at: Position) -> None:
-        expected = self._task.expected_key_ids
-        if expected and key_id not in expected:
-            blame = Blame(Fault.KEY_MISUSE, "log.key_unexpected", {"key_id": key_id})
-            self._report_once(key_id, seq, at, blame)
 
     def _open_island(self, entry: Entry, at: Position) -> None:
         if self._island is None:
@@ -426,7 +390,7 @@ class Walk:
 
     def _matches(self, entry: Entry) -> bool:
         wanted = self._task.wanted
-        return wanted is not None and wanted.lets_through(entry.kind, entry.category, entry.timestamp, entry.metadata)
+        return wanted is not None and wanted.takes(entry)
 
     def _close_island(self) -> None:
         """End the run of lines that verify, if one is open; its last line is that of the last entry."""
@@ -455,6 +419,8 @@ class Walk:
     def _report_problems(self, problems: Sequence[InputProblem]) -> list[str]:
         """Report what is wrong with the files as such; returns the names by which findings call the parts."""
         names = [part.name for part in self._parts]
+        if self._task.partial:
+            problems = [each for each in problems if each.code not in (LIVE_MISSING, ARCHIVE_MISSING)]
         for problem in problems:
             if problem.part not in names:
                 names.append(problem.part)

@@ -1,0 +1,177 @@
+"""What is kept of an audit: the signed document, its evidence, the command log, and other formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stage4 import words
+from stage4.cli import _run
+from stage4.clock import Clock, format_instant
+from stage4.errors import ExitCode, Stage4Error, UsageError
+from stage4.words import Language
+
+if TYPE_CHECKING:
+    from stage4.audit.auditing import Audit, Run
+    from stage4.config import Installation
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Speaks on stderr and remembers it for the command log."""
+
+    lang: Language
+    said: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+        _run.say(line)
+
+    def say_error(self, error: Stage4Error) -> None:
+        for line in _run.error_lines(error, self.lang):
+            self.say(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Formatted:
+    """A format that was asked for, and the file it goes to; None: beside the kept document."""
+
+    name: str
+    path: Path | None
+
+
+def formatted(text: str) -> Formatted:
+    """`NAME` or `NAME=FILE`; raises UsageError `audit_report.format_unknown`."""
+    from stage4.audit.formats import FORMATS
+
+    name, given, path = text.partition("=")
+    if name not in FORMATS or (given and not path):
+        raise UsageError("audit_report.format_unknown", name=text, known=", ".join(FORMATS))
+    return Formatted(name, Path(path) if given else None)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One call: the document to print and, where the audit came to a report, the run and the installation it was of."""
+
+    document: dict[str, object]
+    run: Run | None = None
+    installation: Installation | None = None
+
+
+def keep(
+    audit: Audit,
+    outcome: Outcome,
+    root: Path,
+    clock: Clock,
+    started_at: datetime,
+    argv: Sequence[str],
+    formats: Sequence[Formatted],
+    conversation: Conversation,
+) -> None:
+    """Keep the run below the installation; where that fails the document says so and is no ok any more."""
+    from stage4 import files
+    from stage4.audit import evidence_codec, store
+
+    document = outcome.document
+    stem = audit.file_name.removesuffix(".json")
+    try:
+        directory = store.open_run(root, started_at)
+        document["stored"] = str(directory / audit.file_name)
+        beside = _beside(outcome, stem, [each.name for each in formats if each.path is None])
+        if outcome.run is not None:
+            import hashlib
+
+            evidence = evidence_codec.encoded(outcome.run.stored)
+            beside[store.EVIDENCE] = evidence
+            document["evidence"] = {"file": store.EVIDENCE, "sha256": hashlib.sha256(evidence).hexdigest()}
+        sign(outcome, conversation)
+        conversation.say(words.text("audit.stored", conversation.lang, path=directory / audit.file_name))
+        command = store.Command(
+            argv, int(str(document["exit_code"])), started_at, clock.now(), tuple(conversation.said)
+        )
+        store.save(directory, audit.file_name, files.json_bytes(document), command, beside)
+    except Stage4Error as error:
+        document["stored"] = None
+        not_kept(outcome, error, conversation)
+
+
+def not_kept(outcome: Outcome, error: Stage4Error, conversation: Conversation) -> None:
+    """An audit that nobody can look up later has not done its work, so it cannot end with 0."""
+    document = outcome.document
+    document["not_stored"] = _run.error_document("", error)["error"]
+    document["exit_code"] = document["exit_code"] or int(ExitCode.CANNOT_TELL)
+    conversation.say_error(error)
+    sign(outcome, conversation)
+
+
+def sign(outcome: Outcome, conversation: Conversation) -> None:
+    """Sign the document as it stands; why that cannot be done stands in it, and the verdict stays what it is."""
+    if outcome.installation is None:
+        return
+    import os
+
+    from stage4.audit import report_signature
+    from stage4.security.keyring import KeyRing
+
+    document, operations = outcome.document, outcome.installation.settings.operations
+    document.pop("not_signed", None)
+    try:
+        ring = KeyRing.load(outcome.installation.path(operations.decision_log.keyring), os.environ)
+        signature = report_signature.signature(document, ring, operations.installation_id)
+    except Stage4Error as error:
+        signature = None
+        document["not_signed"] = _run.error_document("", error)["error"]
+    document[report_signature.SIGNATURE] = signature
+
+
+def write_formats(outcome: Outcome, formats: Sequence[Formatted], conversation: Conversation) -> None:
+    """Write the formats that go to files of their own."""
+    from stage4 import files
+    from stage4.audit.formats import FORMATS
+
+    for each in formats:
+        if each.path is not None:
+            report = outcome.run.report if outcome.run is not None else None
+            try:
+                content = FORMATS[each.name].render(report, outcome.document, conversation.lang)
+                files.atomic_write(each.path, content, 0o600)
+            except Stage4Error as error:
+                not_kept(outcome, error, conversation)
+
+
+def _beside(outcome: Outcome, stem: str, names: Sequence[str]) -> dict[str, bytes]:
+    """The report in Markdown, in the installation's language, and in the formats `names`, by file name."""
+    from stage4.audit.formats import FORMATS, MARKDOWN
+
+    if outcome.run is None or outcome.installation is None:
+        return {}
+    lang = outcome.installation.settings.operations.language
+    wanted = {form.suffix: form.render for form in (MARKDOWN, *(FORMATS[name] for name in names))}
+    return {stem + suffix: render(outcome.run.report, outcome.document, lang) for suffix, render in wanted.items()}
+
+
+def finish(
+    outcome: Outcome,
+    output: Path | None,
+    formats: Sequence[Formatted],
+    conversation: Conversation,
+    emit: Callable[[object], None] = _run.emit,
+) -> int:
+    """Write what goes to files of the caller, print the document; the exit code."""
+    write_formats(outcome, formats, conversation)
+    if output is not None:
+        try:
+            _run.save(outcome.document, output, 0o600)
+        except Stage4Error as error:
+            not_kept(outcome, error, conversation)
+    emit(outcome.document)
+    return int(str(outcome.document["exit_code"]))
+
+
+def started(outcome: Outcome, at: datetime) -> None:
+    """Name the start in the document; nothing of it is kept yet."""
+    outcome.document |= {"started_at": format_instant(at), "stored": None}

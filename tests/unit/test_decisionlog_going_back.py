@@ -1,0 +1,255 @@
+"""A log that was cut back, or begun once more, by somebody without its keys gets no entry from an honest writer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stage4.decisionlog import archive, key_changes, logfile
+from stage4.decisionlog.checkpoints import notary
+from stage4.decisionlog.checkpoints.keys import KeyStore
+from stage4.decisionlog.traces import checkpoint_path
+from stage4.decisionlog.writer import DecisionLog
+from stage4.errors import ExitCode, Unavailable
+from support import v2_logs
+from support.decision_logs import LogRoom, draft
+
+V2_LINES = v2_logs.lines(3)
+TRACES = [
+    "runtime.jsonl.checkpoint",
+    "runtime.jsonl.checkpoint-places.json",
+    "runtime.jsonl.torn",
+    "runtime.jsonl.flush_failed",
+    "runtime.manifest.jsonl",
+    "runtime-0000000000.jsonl.gz",
+]
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> LogRoom:
+    return LogRoom.create(tmp_path)
+
+
+def refusal(log: DecisionLog, number: int = 9) -> str:
+    with pytest.raises(Unavailable) as refused:
+        log.append(draft(number))
+    return refused.value.code
+
+
+@pytest.mark.parametrize("trace", TRACES)
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_old_lines_alone_begin_no_log_where_one_was(room: LogRoom, trace: str, end: bytes) -> None:
+    room.log().append(draft())
+    old = b"\n".join(V2_LINES) + end
+    room.path.write_bytes(old)
+    room.path.with_name(trace).write_bytes(b"")
+    assert refusal(room.log()) == "log.began_before"
+    assert room.path.read_bytes() == old
+    room.path.with_name(trace).unlink()
+    room.log().append(draft())
+    assert [json.loads(line)["kind"] for line in room.lines()[3:]] == ["genesis", "incident_note"]
+
+
+def test_the_checkpoint_keys_remember_where_the_log_lay(room: LogRoom, tmp_path: Path) -> None:
+    room.log().append(draft())
+    notary.make(room.log(), room.ring, room.clock)
+    store = KeyStore.beside(room.ring.path, room.log_id())
+    checkpoint_path(room.path).unlink()
+    room.path.rename(tmp_path / "cut.jsonl")
+    assert refusal(room.log()) == "log.vanished"
+    with pytest.raises(Unavailable, match=r"log\.vanished"):
+        room.log().rehearse(draft())
+    with pytest.raises(Unavailable, match=r"log\.vanished"):
+        key_changes.standing(room.log(), room.ring)
+    v2_logs.put(room.path, V2_LINES)
+    assert refusal(room.log()) == "log.began_before"
+    other = LogRoom(tmp_path / "other.jsonl", room.ring, room.clock)
+    assert other.log().append(draft()).seq == 1
+    # The keys of another log, and what is no such file, say nothing of this one.
+    facts = json.loads(store.path.read_text())
+    store.path.write_text(json.dumps({name: value for name, value in facts.items() if name != "log"}))
+    store.path.with_name("checkpoint-torn.json").write_bytes(b"{")
+    assert store.load() is not None
+    assert room.log().append(draft()).seq == 1
+
+
+def test_a_log_that_is_begun_anew_on_purpose_begins(room: LogRoom, tmp_path: Path) -> None:
+    room.log().append_many([draft(1), draft(2)])
+    notary.make(room.log(), room.ring, room.clock)
+    archive.rotate(room.log())
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for path in [*room.path.parent.glob("runtime*"), *room.ring.path.parent.glob("checkpoint-*")]:
+        path.rename(kept / path.name)
+    assert room.log().append(draft(3)).seq == 1
+    assert notary.make(room.log(), room.ring, room.clock) is not None
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"rotation": [], "team": "L2"}', b'{"schema": "x/1", "kind": "y"}'])
+@pytest.mark.parametrize("end", [b"\n", b"", b"\n" + V2_LINES[0] + b"\n"])
+def test_a_document_that_is_no_log_gets_no_entry(room: LogRoom, content: bytes, end: bytes) -> None:
+    room.path.write_bytes(content + end)
+    assert refusal(room.log()) == "log.not_a_log"
+    assert room.path.read_bytes() == content + end
+
+
+def test_an_old_line_that_is_too_long_is_not_sealed(room: LogRoom) -> None:
+    room.path.write_bytes(V2_LINES[0] + b"\n" + b'{"kind":"' + b"x" * 70_000 + b'"}')
+    assert refusal(room.log()) == "log.head_broken"
+
+
+def test_an_old_line_after_new_ones_is_named_as_the_broken_end(room: LogRoom) -> None:
+    room.log().append(draft())
+    notary.make(room.log(), room.ring, room.clock)
+    room.put([*room.lines(), V2_LINES[0]])
+    assert refusal(room.log()) == "log.head_broken"
+
+
+def test_the_note_of_another_log_is_not_replaced(room: LogRoom, tmp_path: Path) -> None:
+    room.log().append(draft())
+    notary.make(room.log(), room.ring, room.clock)
+    note = checkpoint_path(room.path)
+    other = LogRoom(tmp_path / "other.jsonl", room.ring, room.clock)
+    other.log().append(draft())
+    note.rename(checkpoint_path(other.path))
+    before = other.path.read_bytes()
+    for attempt in (
+        lambda: notary.make(other.log(), room.ring, room.clock),
+        lambda: notary.standing(other.path, room.ring, room.clock),
+    ):
+        with pytest.raises(Unavailable, match=r"checkpoint\.note_foreign"):
+            attempt()
+    assert other.path.read_bytes() == before
+    assert not KeyStore.beside(room.ring.path, other.log_id()).path.exists()
+
+
+@pytest.mark.parametrize("keep", [1, 2, 6, 10])
+@pytest.mark.parametrize("same_file", [True, False])
+def test_a_living_writer_gives_no_number_a_second_time(room: LogRoom, keep: int, same_file: bool) -> None:
+    log = room.log()
+    for number in range(10):
+        log.append(draft(number))
+    cut = b"".join(line + b"\n" for line in room.lines()[:keep])
+    if not same_file:
+        room.path.rename(room.path.with_name("whole"))
+    room.path.write_bytes(cut)
+    assert refusal(log) == "log.went_back"
+    room.path.write_bytes(cut + b"torn")
+    assert refusal(log) == "log.went_back"
+    with pytest.raises(Unavailable, match=r"log\.went_back"), log.held():
+        pass
+    assert room.path.read_bytes() == cut + b"torn"
+    assert room.log().append(draft()).seq == keep + 1
+
+
+def test_a_living_writer_notices_that_others_went_on_from_an_older_copy(room: LogRoom) -> None:
+    log = room.log()
+    log.append_many([draft(number) for number in range(10)])
+    room.put(room.lines()[:6])
+    room.log().append_many([draft(number) for number in range(20)])
+    assert refusal(log) == "log.went_back"
+
+
+def test_a_living_writer_notices_old_lines_of_version_2_and_a_log_begun_once_more(room: LogRoom) -> None:
+    v2_logs.put(room.path, V2_LINES)
+    log = room.log()
+    log.append(draft(1))
+    room.put(V2_LINES)
+    assert refusal(log) == "log.went_back"
+    other = room.log()
+    other.append_many([draft(number) for number in range(5)])
+    assert refusal(log) == "log.went_back"
+    room.path.rename(room.path.with_name("first"))
+    assert refusal(log) == "log.went_back"
+    assert not room.path.exists()
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_an_old_line_put_in_again_is_not_continued(room: LogRoom, fresh: bool) -> None:
+    log = room.log()
+    for number in range(10):
+        log.append(draft(number))
+    replayed = [*room.lines(), room.lines()[5]]
+    room.put(replayed)
+    assert refusal(room.log() if fresh else log) == "log.head_misplaced"
+    room.put([room.lines()[5]])
+    assert refusal(room.log()) == "log.head_misplaced"
+    room.put([*replayed[:-1], replayed[0]])
+    assert refusal(room.log()) == "log.head_misplaced"
+
+
+def test_several_old_lines_put_in_again_are_not_continued_by_a_living_writer(room: LogRoom) -> None:
+    log = room.log()
+    for number in range(10):
+        log.append(draft(number))
+    room.put([*room.lines(), *room.lines()[5:8]])
+    assert refusal(log) == "log.went_back"
+
+
+def test_a_writer_goes_on_after_archives_repairs_and_other_processes(room: LogRoom) -> None:
+    log, other = room.log(), room.log()
+    log.append_many([draft(1), draft(2)])
+    archive.rotate(other)
+    assert log.append(draft(3)).seq == 4
+    with room.path.open("ab") as file:
+        file.write(b"torn")
+    other.append(draft(4))
+    assert log.append(draft(5)).seq == 7
+    other.append_many([draft(6), draft(7)])
+    key_changes.rotate(other, room.ring, room.clock, "every 90 days")
+    notary.make(other, room.ring, room.clock)
+    assert log.append(draft(8)).seq == 12
+    archive.rotate(other)
+    archive.rotate(other)
+    assert room.log().append(draft(9)).seq == 14
+    assert log.append(draft(10)).seq == 15
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize("call", ["append", "head", "checkpoint"])
+def test_a_tail_that_no_write_leaves_is_refused_in_bounded_memory(
+    room: LogRoom, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    room.log().append(draft())
+    size = room.path.stat().st_size
+    with room.path.open("r+b") as file:
+        file.truncate(size + (300 << 20))
+    taken: list[int] = []
+    pread = logfile.os.pread
+
+    def counted(descriptor: int, count: int, offset: int) -> bytes:
+        taken.append(count)
+        return pread(descriptor, count, offset)
+
+    monkeypatch.setattr(logfile.os, "pread", counted)
+    calls: dict[str, Callable[[], object]] = {
+        "append": lambda: room.log().append(draft()),
+        "head": lambda: room.log().head(),
+        "checkpoint": lambda: notary.make(room.log(), room.ring, room.clock),
+    }
+    with pytest.raises(Unavailable, match=r"log\.fragment_large"):
+        calls[call]()
+    assert sum(taken) == (16 << 20) + 1
+    assert room.path.stat().st_size == size + (300 << 20)
+
+
+def test_a_tail_of_many_pieces_is_kept_aside_whole(room: LogRoom) -> None:
+    room.log().append(draft())
+    fragment = bytes(range(11, 256)) * 20_000
+    with room.path.open("ab") as file:
+        file.write(fragment)
+    room.log().append(draft())
+    assert room.path.with_name("runtime.jsonl.torn").read_bytes() == fragment + b"\n"
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+def test_a_last_line_longer_than_any_entry_is_none(room: LogRoom) -> None:
+    room.log().append(draft())
+    entry = room.lines()[-1]
+    with room.path.open("ab") as file:
+        file.write(b" " * (200_000 - len(entry)) + entry + b"\n")
+    assert refusal(room.log()) == "log.head_broken"
