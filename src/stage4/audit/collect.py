@@ -56,9 +56,9 @@ def collect(
     found = collect_bundle.collect(installation, bundle, now)
     # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
     certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
-    certificates += [installation.path(file.path) for file in found.revocation_files if file.problem is None]
     waivers, waivers_problem = _waivers(place)
     granted = [installation.root / WAIVERS] if waivers or waivers_problem else []
+    certificates += [installation.path(file.path) for file in found.revocation_files if file.problem is None]
     registries = tuple(_registry(place, name, path) for name, path in registry_paths.items())
     journal = journal_path(installation.root, bundle)
     return Evidence(
