@@ -74,7 +74,7 @@ class Room:
             config=None,
             environ=self.environ,
             clock=self.clock,
-        )[1]
+        ).document
         results: Any = document["results"]
         return [(r["control"], r["code"]) for r in results if r["outcome"] not in ("pass", "skipped", "warn")]
 
@@ -209,6 +209,9 @@ def test_a_second_crash_while_the_first_is_being_ended_changes_nothing(
     fresh: Callable[[], Room], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for room in cuts(fresh, monkeypatch, step=23):
+        if room.entries() and not journal_path(room.root, BUNDLE).exists():
+            # Cut off when all was done: nothing is left to be ended.
+            continue
         for after in (3, 11, 19, 40):
             if not cut_off(room.rotate, after, monkeypatch):
                 break
