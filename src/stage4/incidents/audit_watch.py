@@ -8,15 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from stage4 import files
+from stage4.audit.store import ACCEPTANCE, COMPLIANCE, REPORT_LIMIT, SUPPORT
 from stage4.errors import Stage4Error
 from stage4.incidents.arrivals import Arrivals
 from stage4.incidents.core import Core
 from stage4.incidents.rows import instant, micros
 
-ACCEPTANCE = Path("var/audit/acceptance")
-REPORTS = ("compliance.json", "security_baseline.json")
+REPORTS = (COMPLIANCE, "security_baseline.json")
 SEEN = "audits_seen_until"
-REPORT_LIMIT = 64 << 20
 OVERLAP = timedelta(hours=1)
 
 
@@ -57,7 +56,7 @@ class AuditWatch:
             for run in (self.root / ACCEPTANCE).iterdir():
                 for name in REPORTS if run.name >= oldest else ():
                     with contextlib.suppress(OSError):
-                        path = run / "stage4_support" / name
+                        path = run / SUPPORT / name
                         reports.append((path.stat().st_mtime_ns // 1000, path))
         except OSError:
             return []
