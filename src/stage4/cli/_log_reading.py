@@ -114,6 +114,10 @@ def _reading(session: Session, path: Path | None, utc: bool, asked: Mapping[str,
     if path is None:
         assert installation is not None, "without a path the installation is required"
         path = begun(installation)
+    elif installation is not None and not path.exists():
+        from stage4.decisionlog import traces
+
+        raise traces.absent(path, installation.keyring_path)
     from stage4.decisionlog.filter import Filter
 
     wanted = Filter.of(
@@ -142,7 +146,7 @@ def begun(installation: Installation) -> Path:
 
     path = installation.decision_log_path
     if not path.exists():
-        trace = traces.find(path)
+        trace = traces.find(path, installation.keyring_path)
         if trace is not None:
             raise Unavailable("log.vanished", path=path, trace=trace)
         raise Unavailable("log.not_begun", path=path)

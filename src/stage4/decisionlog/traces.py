@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from stage4.decisionlog import archives, repair
-from stage4.errors import Unavailable
+from stage4.errors import Stage4Error, Unavailable, UsageError
 
 
 def checkpoint_path(log: Path) -> Path:
@@ -42,9 +42,23 @@ def _beside(log: Path) -> Path | None:
     return next((segment.copies[0] for segment in archives.segments(log)), None)
 
 
-def absent(log: Path) -> Unavailable:
+def absent(log: Path, keyring: Path | None = None) -> Unavailable:
     """What there is to say of a log that is not there: that it vanished, or only that there is no such file."""
-    trace = find(log)
+    trace = find(log, keyring)
     if trace is None:
         return Unavailable("files.missing", path=log)
     return Unavailable("log.vanished", path=log, trace=trace)
+
+
+def absent_from(folder: Path, keyring: Path | None = None) -> Stage4Error:
+    """The same of a folder that holds no log: a checkpoint beside, or the key ring, may know one that lay there."""
+    for note in sorted(folder.glob("*.jsonl.checkpoint")):
+        return absent(note.with_suffix(""))
+    if keyring is not None:
+        from stage4.decisionlog.checkpoints.keys import KeyStore
+
+        place = folder.resolve()
+        for store, log in KeyStore.used(keyring):
+            if log.parent == place:
+                return Unavailable("log.vanished", path=log, trace=store.path)
+    return UsageError("input.no_log", path=folder)

@@ -49,6 +49,11 @@ class DecisionLog:
         self._begin_alone()
         _living.add(self)
 
+    @property
+    def ring_path(self) -> Path:
+        """Where the key ring lies; what lies beside that remembers the log."""
+        return self._scribe.keyring.path
+
     def append(self, draft: Draft) -> Receipt:
         """Seal `draft` as the next entry; returns once it is on the disk."""
         return self.append_many((draft,))[0]
