@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,8 @@ def sign(
         armored = files.read_limited(signature, 65536).decode("ascii", "replace")
     else:
         to_sign = _act(session, incident_id, "statement", by=by, role=role)["statement"].encode("utf-8")
+        for doubt in json.loads(to_sign).get("log_doubts", ()):
+            session.say(doubt["code"], place=doubt["place"], logs=doubt["logs"])
         if statement is not None:
             files.atomic_write(statement, to_sign)
             session.say("command.statement_written", path=statement)
