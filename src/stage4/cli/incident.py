@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from stage4 import words
+from stage4.cli import _run
 from stage4.cli.root import Session
 from stage4.clock import parse_instant
 
@@ -275,7 +276,7 @@ def sign(
     else:
         to_sign = _act(session, incident_id, "statement", by=by, role=role)["statement"].encode("utf-8")
         for doubt in json.loads(to_sign).get("log_doubts", ()):
-            session.say(doubt["code"], place=doubt["place"], logs=doubt["logs"])
+            _run.say("warning: " + session.text(doubt["code"], place=doubt["place"], logs=doubt["logs"]))
         if statement is not None:
             files.atomic_write(statement, to_sign)
             session.say("command.statement_written", path=statement)
