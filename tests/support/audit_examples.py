@@ -97,6 +97,27 @@ EXAMPLES = (
     Example(
         "FS-05",
         "a path is missing",
+    Example(
+        "FS-02",
+        "a certificate of another account",
+        audits.files(facts=(FileFacts("ca.pem", secret=False, mode=0o644, owner=7),)),
+        FAIL,
+        "exposure.owned_by_another",
+    ),
+    Example(
+        "FS-02",
+        "a directory of another account",
+        audits.files(directories=(DirectoryFacts("secrets", 0o700, owner=7),)),
+        FAIL,
+        "exposure.directory_of_another",
+    ),
+    Example(
+        "FS-02",
+        "a directory with secrets that the group may write to",
+        audits.files(directories=(DirectoryFacts("secrets", 0o770, owner=1000, private=True),)),
+        FAIL,
+        "exposure.directory_of_group",
+    ),
         audits.files(referred=(FileFacts("x", secret=False, problem=GONE),)),
         FAIL,
         "files.missing",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stage4.audit.controls import BASELINE, CONTROLS
-from stage4.audit.evidence import Evidence, Pair
+from stage4.audit.evidence import Evidence, FileFacts, Pair
 from stage4.audit.finding import Finding, Outcome
 from stage4.audit.report import Report, judge, lines
 from stage4.audit.waivers import Waiver, waivers_of
@@ -118,7 +118,7 @@ def test_a_warning_that_is_waived_is_counted_shown_and_decides_nothing() -> None
 
 
 def test_a_fail_that_is_waived_no_longer_fails_the_audit() -> None:
-    foreign = audits.files(owner=7)
+    foreign = audits.files(facts=(FileFacts("k.pem", secret=True, mode=0o600, owner=7),))
 
     assert judged(foreign).status == "fail"
     report = judged(foreign, waiver("FS-01", "*"))

@@ -34,7 +34,7 @@ def collect(
     return Files(
         owner=root.stat().st_uid,
         facts=facts,
-        directories=tuple(_directories(root, (*secret, *public))),
+        directories=tuple(_directories(root, secret, public)),
         in_repository=in_repository,
         tracked=_tracked(root, secret, environ) if in_repository else (),
         world_writable_home=any(root.is_relative_to(directory) for directory in _TEMPORARY),
@@ -59,6 +59,15 @@ def secret_paths(installation: Installation, key_files: Iterable[Path]) -> Itera
     environment = installation.path("secrets/stage4.env")
     if environment.exists():
         yield environment
+
+
+def ruling_paths(installation: Installation, config: Path) -> Iterator[Path]:
+    """Files that are no secret but decide what is trusted, allowed and recorded: nobody else may change them."""
+    operations, tls = installation.settings.operations, installation.settings.runtime.metrics_service.tls
+    yield from (config, installation.decision_log_path)
+    named = [operations.operators_file, operations.oncall_file, operations.support_playbook]
+    named += [name for name in (tls.certificate_path, tls.client_ca_path) if name]
+    yield from map(installation.path, named)
 
 
 def referred_paths(installation: Installation) -> list[Path]:
@@ -104,16 +113,23 @@ def _facts(root: Path, path: Path, *, secret: bool) -> FileFacts:
     return FileFacts(shown, secret, stat.S_IMODE(status.st_mode), status.st_uid, outside)
 
 
-def _directories(root: Path, paths: Iterable[Path]) -> Iterator[DirectoryFacts]:
+def _directories(root: Path, secret: Iterable[Path], public: Iterable[Path]) -> Iterator[DirectoryFacts]:
     """Each directory on the way to the files, the ones above the root included: who may rename one of them owns all."""
     place = Place(root)
-    for directory in sorted({parent for path in paths for parent in path.parents}):
+    homes = {path.parent for path in secret}
+    for directory in sorted({parent for path in (*secret, *public) for parent in path.parents}):
         try:
-            mode = stat.S_IMODE(directory.stat().st_mode)
+            status = directory.stat()
         except OSError:
             # An absent directory is reported with the file that is missing in it.
             continue
-        yield DirectoryFacts(place.shown(directory), mode, above=not directory.is_relative_to(root))
+        yield DirectoryFacts(
+            place.shown(directory),
+            stat.S_IMODE(status.st_mode),
+            above=not directory.is_relative_to(root),
+            owner=status.st_uid,
+            private=directory in homes,
+        )
 
 
 def _tracked(root: Path, secret: list[Path], environ: Mapping[str, str]) -> tuple[str, ...] | None:

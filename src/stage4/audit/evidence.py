@@ -137,6 +137,8 @@ class DirectoryFacts:
     path: str
     mode: int
     above: bool = False
+    owner: int | None = None  # None: not looked at, as in evidence of an earlier version
+    private: bool = False  # a secret file lies in it
 
 
 @dataclass(frozen=True, slots=True)

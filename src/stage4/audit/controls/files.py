@@ -10,6 +10,8 @@ from stage4.audit.evidence import DirectoryFacts, Evidence
 from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
 from stage4.audit.policy import Policy
 
+_ADMINISTRATOR = 0  # root may change everything anyway
+
 
 def private_files(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """FS-01: secret files belong to the installation's account and nobody else reads or writes them."""
@@ -31,7 +33,16 @@ def private_files(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
 def closed_directories(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """FS-02: nobody else can rename or replace an audited file, and no link leads out of the installation."""
     directories = evidence.files.directories
-    yield from (_directory(directory.path, directory) for directory in directories if not directory.above)
+    owners = (evidence.files.owner, _ADMINISTRATOR, None)
+    for directory in (directory for directory in directories if not directory.above):
+        params = {"path": directory.path, "owner": directory.owner, "account": evidence.files.owner}
+        if directory.owner not in owners:
+            yield failed(directory.path, "exposure.directory_of_another", **params)
+        elif directory.private and directory.mode & stat.S_IWGRP and not directory.mode & stat.S_IWOTH:
+            mode = f"{directory.mode:04o}"
+            yield failed(directory.path, "exposure.directory_of_group", path=directory.path, mode=mode)
+        else:
+            yield _directory(directory.path, directory)
     above = [directory for directory in directories if directory.above]
     # One finding for all of them, because their names differ from machine to machine.
     if above:
@@ -39,8 +50,13 @@ def closed_directories(evidence: Evidence, policy: Policy, now: datetime) -> Ite
     for file in evidence.files.facts:
         if file.outside:
             yield failed(file.path, "audit.link_outside", path=file.path)
-        elif not file.secret and file.mode is not None and file.mode & 0o022:
+        elif file.secret or file.mode is None:
+            continue
+        elif file.mode & 0o022:
             yield failed(file.path, "audit.writable", path=file.path, mode=f"{file.mode:04o}")
+        elif file.owner not in owners:
+            account = evidence.files.owner
+            yield failed(file.path, "exposure.owned_by_another", path=file.path, owner=file.owner, account=account)
 
 
 def _is_open(directory: DirectoryFacts) -> bool:
