@@ -21,7 +21,7 @@ from stage4.audit.finding import Outcome
 from stage4.audit.policy import RequiredRotation
 from support import audits
 from support.audit_example import Example
-from support.audits import GOOD, LOG, NOW, POLICY, ROTATED, TOKENS, certificate_file, token
+from support.audits import BUNDLE, GOOD, LOG, NOW, POLICY, ROTATED, TOKENS, certificate_file, token
 from support.live_examples import LIVE_EXAMPLES
 from support.x509_examples import X509_EXAMPLES
 
@@ -55,6 +55,17 @@ def file(**changes: object) -> Evidence:
 def believed(**changes: object) -> Evidence:
     """Healthy but for the CA that the service believes."""
     return audits.bundle(client_ca=replace(certificate_file("ca", **changes), role="client_ca"))
+
+
+def text_beside_the_ca() -> Evidence:
+    return audits.bundle(client_ca=replace(certificate_file("ca"), role="client_ca", stray_text=True))
+
+
+def idle_authority() -> Evidence:
+    """A second CA stands in the bundle's own file, which the service believes."""
+    other = audits.facts("ca", subject="CN=other", issuer="CN=other", fingerprint="8" * 64)
+    both = replace(certificate_file("ca"), certificates=(audits.facts("ca"), other))
+    return audits.bundle(certificates=(both, *BUNDLE.certificates[1:]), client_ca=replace(both, role="client_ca"))
 
 
 DAY = timedelta(days=1)
@@ -125,6 +136,9 @@ EXAMPLES = (
     ),
     Example("TLS-01", "no TLS", metrics(tls_enabled=False), FAIL, "audit.tls_off"),
     Example("TLS-01", "no client certificate", metrics(require_client_auth=False), FAIL, "audit.client_auth_off"),
+    Example("TLS-01", "no certificate of its own", metrics(furnished=False), FAIL, "exposure.tls_unfurnished"),
+    Example("TLS-02", "text beside the CA", text_beside_the_ca(), FAIL, "audit.stray_text"),
+    Example("TLS-02", "a CA that issued nothing", idle_authority(), WARN, "exposure.authority_idle"),
     Example("TLS-02", "no CA is set", audits.bundle(client_ca=None), FAIL, "audit.client_ca_unset"),
     Example("TLS-02", "a leaf", believed(is_ca=False), FAIL, "audit.believes_leaf"),
     Example("TLS-02", "an expired CA", believed(not_after=NOW - DAY), FAIL, "audit.believes_expired"),

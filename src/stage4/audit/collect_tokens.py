@@ -46,6 +46,7 @@ def services(installation: Installation) -> tuple[ServiceFacts, ...]:
         ServiceFacts("operations", True),
     ]
     named += [ServiceFacts(f"scheduler:{name}", True) for name in settings.runtime.multi_strategy_schedulers]
+            furnished=bool(metrics.tls.certificate_path and metrics.tls.private_key_path),
     return tuple(named)
 
 

@@ -194,6 +194,7 @@ class ServiceFacts:
     require_client_auth: bool | None = None
     pinned: tuple[str, ...] = ()
 
+    furnished: bool = True  # the settings name a certificate and a key for it
 
 @dataclass(frozen=True, slots=True)
 class RegistryFacts:

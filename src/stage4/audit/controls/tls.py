@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from stage4.audit.evidence import Evidence
-from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped
+from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, warned
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
+from stage4.security.certificate_chain import may_have_issued
 
 _PIN = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -23,6 +24,8 @@ def mutual(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
             yield skipped(service.name, "audit.service_disabled", service=service.name)
         elif not service.tls_enabled:
             yield failed(service.name, "audit.tls_off", service=service.name)
+        elif not service.furnished:
+            yield failed(service.name, "exposure.tls_unfurnished", service=service.name)
         elif not service.require_client_auth:
             yield failed(service.name, "audit.client_auth_off", service=service.name)
         else:
@@ -45,9 +48,12 @@ def believed_authorities(evidence: Evidence, policy: Policy, now: datetime) -> I
     if believed.problem is not None:
         yield of_problem(believed.path, believed.problem)
         return
+    if believed.stray_text:
+        yield failed(believed.path, "audit.stray_text", path=believed.path)
     if authority is None or not authority.certificates:
         return
     own = {facts.fingerprint for facts in authority.certificates}
+    issued = [facts for file in evidence.bundle.certificates if file.role != "ca" for facts in file.certificates]
     for facts in believed.certificates:
         if not facts.is_ca:
             yield failed(believed.path, "audit.believes_leaf", path=believed.path, subject=facts.subject)
@@ -56,6 +62,9 @@ def believed_authorities(evidence: Evidence, policy: Policy, now: datetime) -> I
             yield failed(believed.path, "audit.believes_expired", path=believed.path, not_after=ended)
         elif facts.fingerprint not in own:
             yield failed(believed.path, "audit.believes_foreign", path=believed.path, subject=facts.subject)
+        elif issued and not any(may_have_issued(facts, other) for other in issued):
+            # While a CA is being replaced there are two of them; at any other time one of them is nobody's.
+            yield warned(believed.path, "exposure.authority_idle", path=believed.path, subject=facts.subject)
         else:
             yield passed(believed.path, "audit.believes_own", path=believed.path)
 
