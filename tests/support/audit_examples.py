@@ -227,6 +227,23 @@ EXAMPLES = (
     ),
     Example(
         "RBAC-08",
+        "a hash of the log's key as a token",
+        replace(
+            audits.tokens(token("operations", "alerts", reference="hash:sha256", secret=None, hash_tag="h")),
+            log=replace(LOG, router_secret=replace(WEAK, hashed_tags=frozenset({"h"}))),
+        ),
+        FAIL,
+        "audit.secret_shared",
+    ),
+    Example(
+        "RBAC-08",
+        "a key of the ring as a token",
+        first_token(secret=replace(audits.strong("ring"), ring_key="ops-2026-11")),
+        FAIL,
+        "audit.secret_shared",
+    ),
+    Example(
+        "RBAC-08",
         "a hash of a secret that another service has in the clear",
         audits.tokens(
             token("metrics_service", "metrics", "metrics.read", secret=replace(WEAK, hashed_tags=frozenset({"h"}))),

@@ -13,6 +13,7 @@ from stage4.audit.reading import Place, problem_of
 from stage4.config import Installation
 from stage4.config.settings import RbacToken
 from stage4.errors import Stage4Error, Unavailable
+from stage4.security import keyring
 from stage4.security.tokens import HASHES, TokenBook, resolve_secret, service_token
 
 
@@ -21,11 +22,14 @@ class Marker:
     """Turns a secret into what may be kept of it; `pepper` is new for every collection and thrown away."""
 
     pepper: bytes = field(repr=False)
+    ring: Mapping[str, str] = field(default_factory=dict)  # ids of the decision log's keys by their fingerprints
 
     def secret(self, text: str) -> Secret:
         content = text.encode("utf-8", "surrogateescape")
         hashed = frozenset(self.tag(hashlib.new(name, content).digest()) for name in HASHES)
-        return Secret(strength.bits(text), strength.is_placeholder(text), self.tag(content), hashed)
+        named = keyring.fingerprint_of(text)
+        own = self.ring.get(named) if named else None
+        return Secret(strength.bits(text), strength.is_placeholder(text), self.tag(content), hashed, own)
 
     def tag(self, content: bytes) -> str:
         return hmac.digest(self.pepper, content, "sha256").hex()
@@ -42,11 +46,11 @@ def services(installation: Installation) -> tuple[ServiceFacts, ...]:
             metrics.tls.enabled,
             metrics.tls.require_client_auth,
             metrics.tls.pinned_fingerprints,
+            furnished=bool(metrics.tls.certificate_path and metrics.tls.private_key_path),
         ),
         ServiceFacts("operations", True),
     ]
     named += [ServiceFacts(f"scheduler:{name}", True) for name in settings.runtime.multi_strategy_schedulers]
-            furnished=bool(metrics.tls.certificate_path and metrics.tls.private_key_path),
     return tuple(named)
 
 

@@ -163,6 +163,7 @@ class Secret:
     tag: str = field(repr=False)
     # Tags of its digests, by which it is known again in a token that is kept as a hash.
     hashed_tags: frozenset[str] = field(default=frozenset(), repr=False)
+    ring_key: str | None = None  # the id of the key of the decision log's ring that it is
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,12 @@ def fingerprint(secret: bytes) -> str:
     return hashlib.sha256(b"stage4-kid" + secret).hexdigest()[:16]
 
 
+def fingerprint_of(text: str) -> str | None:
+    """The fingerprint of a secret as its file spells it, or None for what no file of a secret holds."""
+    secret = _decoded(text)
+    return None if secret is None else fingerprint(secret)
+
+
 def create_keyring(path: Path, now: datetime, algorithm: str = DEFAULT_ALGORITHM) -> KeyRing:
     """Make a ring with one new active key beside it (both 0600) and return it loaded.
 

@@ -129,25 +129,31 @@ def unique(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
         twin = next((earlier for earlier in evidence.tokens[:position] if _share(earlier, token)), None)
         if twin is not None:
             yield failed(token.subject, "audit.secret_shared", subject=token.subject, other=twin.subject)
-        elif signing and token.secret and signing.tag == token.secret.tag:
+        elif signing and _is(token, signing):
             yield failed(token.subject, "audit.secret_shared", subject=token.subject, other=router)
+        elif token.secret and token.secret.ring_key:
+            other = f"keyring/{token.secret.ring_key}"
+            yield failed(token.subject, "audit.secret_shared", subject=token.subject, other=other)
         elif token.secret is None and token.hash_tag is None:
             yield skipped(token.subject, "audit.no_secret_here", token=token.subject)
         else:
             yield passed(token.subject, "audit.secret_unique", subject=token.subject)
 
 
+def _is(token: TokenFacts, secret: Secret) -> bool:
+    """Whether the token is that secret, kept in the clear or as a hash."""
+    if token.secret is not None:
+        return token.secret.tag == secret.tag
+    return token.hash_tag is not None and token.hash_tag in secret.hashed_tags
+
+
 def _share(a: TokenFacts, b: TokenFacts) -> bool:
     """Whether two tokens are one secret; two entries of one service over one variable or file are one token."""
     if a.service == b.service and a.reference == b.reference and not a.reference.startswith("hash"):
         return False
-    if a.secret and b.secret:
-        return a.secret.tag == b.secret.tag
     if a.hash_tag and b.hash_tag:
         return a.hash_tag == b.hash_tag
-    if a.secret and b.hash_tag:
-        return b.hash_tag in a.secret.hashed_tags
-    return bool(b.secret and a.hash_tag and a.hash_tag in b.secret.hashed_tags)
+    return bool((a.secret and _is(b, a.secret)) or (b.secret and _is(a, b.secret)))
 
 
 CONTROLS = (
