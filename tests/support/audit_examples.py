@@ -97,17 +97,6 @@ EXAMPLES = (
         FAIL,
         "audit.writable",
     ),
-    Example("FS-03", "the CA's key is here", audits.bundle(authority_keys=("ca.key",)), WARN, "audit.ca_key_here"),
-    Example(
-        "FS-04", "a key under version control", audits.files(in_repository=True, tracked=("k",)), FAIL, "audit.tracked"
-    ),
-    Example(
-        "FS-04", "git does not answer", audits.files(in_repository=True, tracked=None), UNKNOWN, "audit.git_unknown"
-    ),
-    Example("FS-04", "production below /tmp", audits.files(world_writable_home=True), FAIL, "audit.temporary_home"),
-    Example(
-        "FS-05",
-        "a path is missing",
     Example(
         "FS-02",
         "a certificate of another account",
@@ -129,6 +118,17 @@ EXAMPLES = (
         FAIL,
         "exposure.directory_of_group",
     ),
+    Example("FS-03", "the CA's key is here", audits.bundle(authority_keys=("ca.key",)), WARN, "audit.ca_key_here"),
+    Example(
+        "FS-04", "a key under version control", audits.files(in_repository=True, tracked=("k",)), FAIL, "audit.tracked"
+    ),
+    Example(
+        "FS-04", "git does not answer", audits.files(in_repository=True, tracked=None), UNKNOWN, "audit.git_unknown"
+    ),
+    Example("FS-04", "production below /tmp", audits.files(world_writable_home=True), FAIL, "audit.temporary_home"),
+    Example(
+        "FS-05",
+        "a path is missing",
         audits.files(referred=(FileFacts("x", secret=False, problem=GONE),)),
         FAIL,
         "files.missing",
@@ -326,6 +326,7 @@ EXAMPLES = (
     Example("ROT-05", "no certificate", audits.bundle(certificates=()), UNKNOWN, "audit.rotation_unproven"),
     Example("DLOG-01", "no ring", audits.log(ring_problem=GONE, active=None), FAIL, "files.missing"),
     Example("DLOG-01", "two sources of the router's key", audits.log(router_sources=2), FAIL, "audit.router_sources"),
+    Example("DLOG-01", "an id without a key", audits.log(router_sources=0), FAIL, "audit.router_sources"),
     Example("DLOG-01", "a key without an id", audits.log(router_key_id=None), FAIL, "audit.router_key_id"),
     Example(
         "DLOG-02",
@@ -349,6 +350,13 @@ EXAMPLES = (
     Example("DLOG-03", "no log yet", audits.log(present=False, verdict=None), WARN, "audit.log_absent"),
     Example("DLOG-03", "a log that was there", audits.log(present=False, entries_before=7), FAIL, "audit.log_gone"),
     Example("DLOG-03", "fewer entries than before", audits.log(entries_before=8), FAIL, "audit.log_shrunk"),
+    Example(
+        "DLOG-03",
+        "a log that the places outside do not know",
+        audits.log(replaced=Problem("verify.other_logs", {"path": "p", "logs": "l"})),
+        WARN,
+        "verify.other_logs",
+    ),
     Example("DLOG-03", "not verified", audits.log(verdict=None), UNKNOWN, "audit.log_unverified"),
     Example(
         "DLOG-03",

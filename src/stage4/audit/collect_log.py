@@ -20,6 +20,7 @@ from stage4.errors import Stage4Error, Unavailable
 from stage4.security.keyring import KeyRing
 
 _SECRET_LIMIT = 4096
+_OTHER_LOGS = "verify.other_logs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
     path = installation.decision_log_path
     router = installation.settings.execution.live_router.decision_log
     ring, ring_problem = _ring(installation.path(installation.settings.operations.decision_log.keyring), environ, place)
-    verdict, problem = _verdict(installation, environ, ring, place, clock)
+    verdict, problem, replaced = _verdict(installation, environ, ring, place, clock)
     key = _router_key(installation, environ, marker)
     return LogFacts(
         path=place.shown(path),
@@ -47,6 +48,7 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
         active=None if ring is None else _signing_key(ring, place),
         verdict=verdict,
         problem=problem,
+        replaced=replaced,
         router_sources=key.sources,
         router_key_id=router.key_id,
         router_reference=key.reference,
@@ -56,8 +58,6 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
     )
 
 
-def _ring(path: Path, environ: Mapping[str, str], place: Place) -> tuple[KeyRing | None, Problem | None]:
-    try:
 def ring_fingerprints(installation: Installation, environ: Mapping[str, str]) -> Mapping[str, str]:
     """The ids of the ring's keys by their fingerprints; none where there is no ring to read."""
     path = installation.path(installation.settings.operations.decision_log.keyring)
@@ -65,6 +65,8 @@ def ring_fingerprints(installation: Installation, environ: Mapping[str, str]) ->
     return {} if ring is None else {key.fingerprint: key.id for key in ring.keys.values()}
 
 
+def _ring(path: Path, environ: Mapping[str, str], place: Place) -> tuple[KeyRing | None, Problem | None]:
+    try:
         return KeyRing.load(path, environ), None
     except Stage4Error as error:
         return None, problem_of(error, place)
@@ -83,18 +85,19 @@ def _signing_key(ring: KeyRing, place: Place) -> SigningKey:
 
 def _verdict(
     installation: Installation, environ: Mapping[str, str], ring: KeyRing | None, place: Place, clock: Clock
-) -> tuple[LogVerdict | None, Problem | None]:
+) -> tuple[LogVerdict | None, Problem | None, Problem | None]:
+    """The verdict, or why there is none; and whether a place outside has checkpoints of other logs only."""
     path = installation.decision_log_path
     if ring is None or not path.exists():
-        return None, None
+        return None, None, None
     try:
         # Read before the end of the log is fixed: what is appended meanwhile is newer than the notes.
         anchors = anchors_of(path, installation, environ)
         if anchors.unread:
-            return None, problem_of(anchors.unread[0], place)
+            return None, problem_of(anchors.unread[0], place), None
         verdict = verify(path, ring, clock, trail=anchors.trail())
     except Stage4Error as error:
-        return None, problem_of(error, place)
+        return None, problem_of(error, place), None
     first = None
     if verdict.findings:
         worst = verdict.findings[0]
@@ -109,7 +112,12 @@ def _verdict(
         )
     # Counted over the archives too: the live file alone becomes shorter with every rotation.
     count = 0 if verdict.last_seq is None else verdict.last_seq + 1
-    return LogVerdict(count, int(verdict.exit_code), first, verdict.findings_total), None
+    strange = [remark for remark in anchors.remarks if remark.code == _OTHER_LOGS]
+    replaced = None
+    if strange:
+        params = {"path": place.shown(Path(str(strange[0].params["path"]))), "logs": str(strange[0].params["logs"])}
+        replaced = Problem(_OTHER_LOGS, params)
+    return LogVerdict(count, int(verdict.exit_code), first, verdict.findings_total), None, replaced
 
 
 def _archived(path: Path) -> int:

@@ -194,8 +194,8 @@ class ServiceFacts:
     tls_enabled: bool | None = None
     require_client_auth: bool | None = None
     pinned: tuple[str, ...] = ()
-
     furnished: bool = True  # the settings name a certificate and a key for it
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryFacts:
@@ -249,6 +249,7 @@ class LogFacts:
     active: SigningKey | None = None
     verdict: LogVerdict | None = None
     problem: Problem | None = None
+    replaced: Problem | None = None  # why it may be another log than the one that was here before
     router_sources: int = 0
     router_key_id: str | None = None
     router_reference: str = ""

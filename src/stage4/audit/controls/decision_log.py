@@ -23,7 +23,7 @@ def configured(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Op
         yield of_problem("keyring", log.ring_problem)
     elif log.active is not None:
         yield passed("keyring", "audit.ring_active", key_id=log.active.key_id)
-    if log.router_sources > 1:
+    if log.router_sources > 1 or (log.router_key_id and not log.router_sources):
         yield failed("live_router", "audit.router_sources", count=log.router_sources)
     elif log.router_sources == 1 and not log.router_key_id:
         yield failed("live_router", "audit.router_key_id")
@@ -66,6 +66,8 @@ def verifies(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
     elif log.verdict.entries < log.entries_before:
         counts = {"count": log.verdict.entries, "before": log.entries_before}
         yield failed(log.path, "audit.log_shrunk", path=log.path, **counts)
+    elif log.replaced is not None:
+        yield warned(log.path, log.replaced.code, **log.replaced.params)
     else:
         yield passed(log.path, "audit.log_verifies", path=log.path, count=log.verdict.entries)
 
