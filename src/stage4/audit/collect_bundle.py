@@ -178,6 +178,13 @@ def _authority_keys(place: Place, installation: Installation, loaded: Certificat
     for path in candidates:
         with suppress(Stage4Error):
             pem = files.read_limited(path, certificates.PEM_LIMIT)
-            has_key = any(label.endswith("PRIVATE KEY") for label in certificates.pem_labels(pem))
-            if has_key and _spki(certificates.parse_private_key(pem, path)) in wanted:
+            if any(_spki(key) in wanted for key in _private_keys(pem, path)):
                 yield place.shown(path)
+
+
+def _private_keys(pem: bytes, path: Path) -> Iterator[PrivateKeyTypes]:
+    """Every key of a file that can be read, wherever it stands in it."""
+    for label in sorted({label for label in certificates.pem_labels(pem) if label.endswith("PRIVATE KEY")}):
+        for block in certificates.pem_blocks(pem, label):
+            with suppress(Stage4Error):
+                yield certificates.parse_private_key(block, path)
