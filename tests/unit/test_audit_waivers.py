@@ -79,7 +79,7 @@ def test_every_field_is_required(missing: str) -> None:
         ("owner", "''"),
         ("owner", "[l2-marek]"),
         ("justification", "no"),
-        ("justification", '"\\a"'),
+        ("justification", '"\\u202E"'),
         ("expires", "never"),
         ("expires", "2026-11-22"),
         ("expires", "2026-12-31T10:00:00Z"),

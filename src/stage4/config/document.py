@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from stage4.errors import UsageError
 KeyPath = tuple[str, ...]
 _LIMIT = 1 << 20
 _DEPTH = 32
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ def _value(loader: Any, node: Any, key: KeyPath, lines: dict[KeyPath, int], path
         for key_node, value_node in node.value:
             name = str(key_node.value)
             at = key_node.start_mark.line + 1
+            _refuse_controls(name, path, at)
             if name in members:
                 raise UsageError("config.bad_yaml", path=path, line=at, reason=f"key {name} stands twice")
             lines[(*key, name)] = at
@@ -78,6 +81,19 @@ def _value(loader: Any, node: Any, key: KeyPath, lines: dict[KeyPath, int], path
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*key, str(i)), lines, path, seen) for i, item in enumerate(node.value)]
     try:
-        return loader.construct_object(node)
+        value = loader.construct_object(node)
     except ValueError as error:
         raise UsageError("config.bad_yaml", path=path, line=line, reason=str(error)) from error
+    if isinstance(value, str):
+        _refuse_controls(value, path, line)
+    return value
+
+
+def _refuse_controls(text: str, path: Path, line: int) -> None:
+    """
+    YAML's escapes can spell what YAML itself does not let stand in a file (YAML 1.2 5.1).
+
+    No path takes a character of value 0, and a terminal obeys others when a report names what holds them.
+    """
+    if _CONTROLS.search(text):
+        raise UsageError("config.bad_yaml", path=path, line=line, reason="control characters are not accepted")
