@@ -52,10 +52,14 @@ def secret_paths(installation: Installation, key_files: Iterable[Path]) -> Itera
     books += [scheduler.rbac_tokens for scheduler in settings.runtime.multi_strategy_schedulers.values()]
     named += [token.token_file for book in books for token in book]
     named += [notifier.url_file for notifier in settings.operations.notifiers]
+    named += [place.token_file for place in settings.operations.decision_log.checkpoints.places]
     yield from (installation.path(name) for name in named if name)
     ring = installation.path(settings.operations.decision_log.keyring)
     if ring.exists():
-        yield from (ring, *ring.parent.glob("*.key"))
+        # The ring, and the keys beside it that sign entries and checkpoints.
+        yield from (ring, *ring.parent.glob("*.key"), *ring.parent.glob("checkpoint-*.json"))
+    people = installation.path("secrets/people")
+    yield from (path for path in people.glob("*") if path.suffix != ".pub" and not path.is_dir())
     environment = installation.path("secrets/stage4.env")
     if environment.exists():
         yield environment

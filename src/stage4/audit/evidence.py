@@ -107,7 +107,7 @@ class Bundle:
     chains: tuple[Chain, ...] = ()
     revocation_files: tuple[RevocationFile, ...] = ()
     client_ca: CertificateFile | None = None  # what the metrics service believes
-    authority_keys: tuple[str, ...] = ()  # files in the bundle directory that hold the CA's private key
+    authority_keys: tuple[str, ...] = ()  # files with or near the bundle that hold the CA's private key
     foreign_names: tuple[str, ...] = ()  # configured files whose name says they belong to another bundle
 
     @property
