@@ -194,6 +194,12 @@ ANCHORS: tuple[Case, ...] = (
         "FS-03 warn audit.ca_key_here",
     ),
     case(
+        "ca-key-near",
+        "the CA's private key lies among the other secrets",
+        lambda ground: (ground.root / "secrets/ca.txt").write_bytes(_key(ground.pki.ca)),
+        "FS-03 warn audit.ca_key_here",
+    ),
+    case(
         "ca-foreign-beside",
         "a second CA, which issued nothing here, stands beside the CA",
         lambda ground: ground.put("ca", ground.pki.ca, authority(name("Other CA"))),

@@ -247,6 +247,7 @@ MODES: tuple[tuple[str, int, str], ...] = (
     ("secrets/stage4.env", 0o644, OPEN),
     ("secrets/alertmanager.token", 0o644, OPEN),
     ("secrets/detector.token", 0o660, OPEN),
+    ("secrets/people/l1-anna", 0o644, OPEN),
     (CA, 0o666, WRITABLE),
     (CA, 0o664, WRITABLE),
     ("secrets/mtls/core-oem-server.pem", 0o666, WRITABLE),
@@ -306,6 +307,14 @@ def _no_bundle(ground: Ground) -> None:
     shutil.rmtree(ground.root / "secrets/mtls")
 
 
+def _place_token(ground: Ground) -> None:
+    path = ground.root / "secrets/outside.token"
+    path.write_text("kQ7vTz2mWp9xLr4NcY8uHd3S\n", encoding="ascii")
+    path.chmod(0o644)
+    place = {"url": "https://outside.example/checkpoints", "token_file": "secrets/outside.token"}
+    ground.settings(lambda v: v["operations"]["decision_log"]["checkpoints"].update(places=[place]))
+
+
 def _backup(ground: Ground) -> None:
     backup = ground.root / "var/security/backups/20261113T094200Z-core-oem"
     backup.mkdir(parents=True)
@@ -347,6 +356,13 @@ CASES = (
         "FS-04 fail audit.tracked",
     ),
     case("git-broken", "git does not say what it tracks", _broken_repository, "FS-04 unknown audit.git_unknown"),
+    case(
+        "mode-checkpoint-key",
+        "the keys of the checkpoints may be read by all",
+        lambda ground: next((ground.root / RING).parent.glob("checkpoint-*.json")).chmod(0o644),
+        OPEN,
+    ),
+    case("mode-place-token", "the token of a place for checkpoints may be read by all", _place_token, OPEN),
     case(
         "temporary-home",
         "production lies in a directory for temporary files",

@@ -432,6 +432,25 @@ REFUSED: tuple[Case, ...] = tuple(
             "config.wrong_value",
         ),
         (
+            "path-nul",
+            "a path with a character of value 0",
+            _set("execution.mtls.server_key", "secrets/\0key"),
+            "config.bad_yaml",
+        ),
+        (
+            "escape",
+            "a token whose id moves the cursor",
+            _set("operations.service.rbac_tokens.0.token_id", "\x1b[2J"),
+            "config.bad_yaml",
+        ),
+        ("escape-key", "a key that moves the cursor", _set("operations.service.\x1b[2J", 1), "config.bad_yaml"),
+        (
+            "escape-scope",
+            "a scope that moves the cursor",
+            _set("operations.service.rbac_tokens.0.scopes", ["\x1b[2J"]),
+            "config.bad_yaml",
+        ),
+        (
             "directory",
             "a directory",
             lambda g: ((g.root / CORE).unlink(), (g.root / CORE).mkdir()),

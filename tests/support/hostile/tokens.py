@@ -300,7 +300,6 @@ CASES: tuple[Case, ...] = (
     case("scope-capitals", "a scope in capitals", _reader(scopes=["METRICS.READ"]), SCOPE),
     case("scope-spaced", "a scope with a space behind it", _scheduler(scopes=[READ, WRITE + " "]), SCOPE, UNCOVERED),
     case("scope-empty-name", "a scope without a name", _scheduler(scopes=[READ, WRITE, ""]), SCOPE),
-    case("scope-control", "a scope with an escape in it", _scheduler(scopes=[READ, WRITE, "\x1b[2J"]), SCOPE),
     case("scope-none", "no scopes", _reader(scopes=[]), "RBAC-07 fail audit.no_scopes"),
     case(
         "scope-reader-writes",
