@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 
 
 @pytest.fixture
-def ground(made: Ground, tmp_path: Path) -> Ground:
-    return copied(made, tmp_path / "desk")
+def ground(made: Ground, tmp_path: Path) -> Iterator[Ground]:
+    yield copied(made, tmp_path / "desk")
+    # Hundreds of installations are too much to keep until the next runs.
+    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 def rows(*names: str) -> list[Case]:
