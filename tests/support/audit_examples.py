@@ -11,6 +11,7 @@ from stage4.audit.evidence import (
     Evidence,
     FileFacts,
     LogVerdict,
+    OtherSecret,
     Problem,
     Secret,
     ServiceFacts,
@@ -21,7 +22,7 @@ from stage4.audit.finding import Outcome
 from stage4.audit.policy import RequiredRotation
 from support import audits
 from support.audit_example import Example
-from support.audits import GOOD, LOG, NOW, POLICY, ROTATED, TOKENS, certificate_file, token
+from support.audits import BUNDLE, GOOD, LOG, NOW, POLICY, ROTATED, TOKENS, certificate_file, token
 from support.live_examples import LIVE_EXAMPLES
 from support.x509_examples import X509_EXAMPLES
 
@@ -57,6 +58,17 @@ def believed(**changes: object) -> Evidence:
     return audits.bundle(client_ca=replace(certificate_file("ca", **changes), role="client_ca"))
 
 
+def text_beside_the_ca() -> Evidence:
+    return audits.bundle(client_ca=replace(certificate_file("ca"), role="client_ca", stray_text=True))
+
+
+def idle_authority() -> Evidence:
+    """A second CA stands in the bundle's own file, which the service believes."""
+    other = audits.facts("ca", subject="CN=other", issuer="CN=other", fingerprint="8" * 64)
+    both = replace(certificate_file("ca"), certificates=(audits.facts("ca"), other))
+    return audits.bundle(certificates=(both, *BUNDLE.certificates[1:]), client_ca=replace(both, role="client_ca"))
+
+
 DAY = timedelta(days=1)
 EXAMPLES = (
     *X509_EXAMPLES,
@@ -86,6 +98,27 @@ EXAMPLES = (
         FAIL,
         "audit.writable",
     ),
+    Example(
+        "FS-02",
+        "a certificate of another account",
+        audits.files(facts=(FileFacts("ca.pem", secret=False, mode=0o644, owner=7),)),
+        FAIL,
+        "exposure.owned_by_another",
+    ),
+    Example(
+        "FS-02",
+        "a directory of another account",
+        audits.files(directories=(DirectoryFacts("secrets", 0o700, owner=7),)),
+        FAIL,
+        "audit.directory_foreign",
+    ),
+    Example(
+        "FS-02",
+        "a directory with secrets that the group may write to",
+        audits.files(directories=(DirectoryFacts("secrets", 0o770, owner=1000, shared_group=True, private=True),)),
+        FAIL,
+        "audit.directory_group",
+    ),
     Example("FS-03", "the CA's key is here", audits.bundle(authority_keys=("ca.key",)), WARN, "audit.ca_key_here"),
     Example(
         "FS-04", "a key under version control", audits.files(in_repository=True, tracked=("k",)), FAIL, "audit.tracked"
@@ -104,6 +137,9 @@ EXAMPLES = (
     ),
     Example("TLS-01", "no TLS", metrics(tls_enabled=False), FAIL, "audit.tls_off"),
     Example("TLS-01", "no client certificate", metrics(require_client_auth=False), FAIL, "audit.client_auth_off"),
+    Example("TLS-01", "no certificate of its own", metrics(furnished=False), FAIL, "exposure.tls_unfurnished"),
+    Example("TLS-02", "text beside the CA", text_beside_the_ca(), FAIL, "audit.stray_text"),
+    Example("TLS-02", "a CA that issued nothing", idle_authority(), WARN, "exposure.authority_idle"),
     Example("TLS-02", "no CA is set", audits.bundle(client_ca=None), FAIL, "audit.client_ca_unset"),
     Example("TLS-02", "a leaf", believed(is_ca=False), FAIL, "audit.believes_leaf"),
     Example("TLS-02", "an expired CA", believed(not_after=NOW - DAY), FAIL, "audit.believes_expired"),
@@ -215,6 +251,26 @@ EXAMPLES = (
     ),
     Example(
         "RBAC-08",
+        "a hash of the log's key as a token",
+        replace(
+            audits.tokens(token("operations", "alerts", reference="hash:sha256", secret=None, hash_tag="h")),
+            log=replace(LOG, router_secret=replace(WEAK, hashed_tags=frozenset({"h"}))),
+        ),
+        FAIL,
+        "audit.secret_shared",
+    ),
+    Example(
+        "RBAC-08",
+        "a key of the ring as a token",
+        replace(
+            first_token(secret=audits.strong("ring")),
+            log=replace(LOG, ring_secrets=(OtherSecret("ops-2026-11", audits.strong("ring")),)),
+        ),
+        FAIL,
+        "audit.secret_shared",
+    ),
+    Example(
+        "RBAC-08",
         "a hash of a secret that another service has in the clear",
         audits.tokens(
             token("metrics_service", "metrics", "metrics.read", secret=replace(WEAK, hashed_tags=frozenset({"h"}))),
@@ -314,6 +370,7 @@ EXAMPLES = (
     Example("ROT-05", "no certificate", audits.bundle(certificates=()), UNKNOWN, "audit.rotation_unproven"),
     Example("DLOG-01", "no ring", audits.log(ring_problem=GONE, active=None), FAIL, "files.missing"),
     Example("DLOG-01", "two sources of the router's key", audits.log(router_sources=2), FAIL, "audit.router_sources"),
+    Example("DLOG-01", "an id without a key", audits.log(router_sources=0), FAIL, "audit.router_sources"),
     Example("DLOG-01", "a key without an id", audits.log(router_key_id=None), FAIL, "audit.router_key_id"),
     Example(
         "DLOG-02",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stage4.audit.controls import BASELINE, CONTROLS
-from stage4.audit.evidence import Evidence, Pair
+from stage4.audit.evidence import Evidence, FileFacts, Pair
 from stage4.audit.finding import Finding, Outcome
 from stage4.audit.report import Report, judge, lines
 from stage4.audit.waivers import Waiver, waivers_of
@@ -79,7 +79,7 @@ def test_every_field_is_required(missing: str) -> None:
         ("owner", "''"),
         ("owner", "[l2-marek]"),
         ("justification", "no"),
-        ("justification", '"\\a"'),
+        ("justification", '"\\u202E"'),
         ("expires", "never"),
         ("expires", "2026-11-22"),
         ("expires", "2026-12-31T10:00:00Z"),
@@ -118,7 +118,7 @@ def test_a_warning_that_is_waived_is_counted_shown_and_decides_nothing() -> None
 
 
 def test_a_fail_that_is_waived_no_longer_fails_the_audit() -> None:
-    foreign = audits.files(owner=7)
+    foreign = audits.files(facts=(FileFacts("k.pem", secret=True, mode=0o600, owner=7),))
 
     assert judged(foreign).status == "fail"
     report = judged(foreign, waiver("FS-01", "*"))

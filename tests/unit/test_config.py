@@ -68,6 +68,28 @@ def test_unknown_sections_give_one_notice_and_unknown_keys_name_the_nearest(tmp_
     assert notices[1].params["line"] == 4
 
 
+def test_a_section_that_is_all_but_ours_is_a_slip_and_names_its_line(tmp_path: Path) -> None:
+    notices = installation(tmp_path, "brokers: {}\nobservabilty: {}\n").notices
+
+    assert [(notice.code, notice.params.get("nearest")) for notice in notices] == [
+        ("config.unknown_key_near", "observability"),
+        ("config.unknown_sections", None),
+    ]
+    assert (notices[0].params["key"], notices[0].params["line"]) == ("observabilty", 2)
+
+
+@pytest.mark.parametrize("days", ["0", "-1", ".inf", ".nan", "36501"])
+def test_an_interval_of_rotations_has_an_end(tmp_path: Path, days: str) -> None:
+    error = refused(tmp_path, f"observability:\n  key_rotation: {{default_interval_days: {days}}}\n")
+    assert (error.code, error.params["line"]) == ("config.wrong_value", 2)
+
+
+@pytest.mark.parametrize("text", ['operations: {oncall_file: "a\\0b"}', '"a\\eb": 1', 'a: ["\\x9b"]'])
+def test_control_characters_that_only_escapes_can_spell_are_refused(tmp_path: Path, text: str) -> None:
+    error = refused(tmp_path, text)
+    assert (error.code, error.params["line"]) == ("config.bad_yaml", 1)
+
+
 def test_metrics_service_is_accepted_at_the_top_level_too(tmp_path: Path) -> None:
     loaded = installation(tmp_path, "metrics_service: {port: 7000}\n")
     assert loaded.settings.runtime.metrics_service.port == 7000

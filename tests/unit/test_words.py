@@ -144,6 +144,10 @@ def test_polish_has_three_plural_forms() -> None:
     assert forms == ["one", "few", "few", "many", "many", "many", "many", "many", "few", "many", "many"]
 
 
+def test_an_instant_at_the_end_of_the_calendar_is_shown_in_utc() -> None:
+    assert words.instant(datetime.max.replace(tzinfo=UTC)) == "9999-12-31 23:59:59 +00:00 (23:59:59Z)"
+
+
 def test_an_instant_always_shows_its_offset_and_utc() -> None:
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     assert words.instant(first) == "2026-10-25 02:30:00 +02:00 (00:30:00Z)"

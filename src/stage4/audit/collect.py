@@ -44,6 +44,7 @@ def collect(
     Raises nothing for what is absent, unreadable or malformed: that is evidence too.
     """
     marker = Marker(pepper)
+    core = config or installation.root / CORE
     material = collect_bundle.configured_paths(installation, bundle)
     key_paths = [path for role, path in material.items() if role.endswith("_key")]
     tls = installation.settings.runtime.metrics_service.tls
@@ -72,7 +73,7 @@ def collect(
         files=collect_files.collect(
             installation,
             collect_files.secret_paths(installation, key_paths),
-            (*public_paths, *registry_paths.values(), *granted, *collect_files.public_paths(installation, config)),
+            (*public_paths, *registry_paths.values(), *granted, *collect_files.public_paths(installation, core)),
             environ,
         ),
         services=collect_tokens.services(installation),
@@ -91,10 +92,7 @@ def collect(
             for notice in installation.notices
             if "key" in notice.params
         ),
-        inputs=tuple(
-            _input(place, path)
-            for path in (config or installation.root / CORE, *certificates, *registry_paths.values(), *granted)
-        ),
+        inputs=tuple(_input(place, path) for path in (core, *certificates, *registry_paths.values(), *granted)),
         waivers=waivers,
         waivers_problem=waivers_problem,
         earlier_report=earlier,

@@ -26,7 +26,7 @@ from stage4.security.revocation import RevocationList
 
 _NAMED: Final = re.compile(r"(.+)-(?:ca|server|server-key|client|client-key)\.pem")
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})
-_FILES_LIMIT: Final = 64
+_FILES_LIMIT: Final = 256
 
 Certificates = Mapping[str, list[x509.Certificate]]
 
@@ -194,16 +194,25 @@ def _chains(
 
 
 def _authority_keys(place: Place, installation: Installation, loaded: Certificates) -> Iterator[str]:
-    """Files of the bundle directory, whatever they are called, that hold the private key of the CA."""
+    """Files of the bundle directory and below `secrets`, whatever they are called, with the private key of the CA."""
     wanted = {certificates.facts_of(certificate).spki_sha256 for certificate in loaded.get("ca", [])}
     directory = installation.path(installation.settings.execution.mtls.bundle_directory)
-    try:
-        candidates = sorted(path for path in directory.iterdir() if path.is_file())[:_FILES_LIMIT]
-    except OSError:
-        return
-    for path in candidates:
+    found = {path for home in (directory.glob("*"), installation.path("secrets").rglob("*")) for path in _files(home)}
+    for path in sorted(found)[:_FILES_LIMIT]:
         with suppress(Stage4Error):
             pem = files.read_limited(path, certificates.PEM_LIMIT)
-            has_key = any(label.endswith("PRIVATE KEY") for label in certificates.pem_labels(pem))
-            if has_key and _spki(certificates.parse_private_key(pem, path)) in wanted:
+            if any(_spki(key) in wanted for key in _private_keys(pem, path)):
                 yield place.shown(path)
+
+
+def _files(paths: Iterator[Path]) -> Iterator[Path]:
+    with suppress(OSError):
+        yield from (path for path in paths if path.is_file())
+
+
+def _private_keys(pem: bytes, path: Path) -> Iterator[PrivateKeyTypes]:
+    """Every key of a file that can be read, wherever it stands in it."""
+    for label in sorted({label for label in certificates.pem_labels(pem) if label.endswith("PRIVATE KEY")}):
+        for block in certificates.pem_blocks(pem, label):
+            with suppress(Stage4Error):
+                yield certificates.parse_private_key(block, path)

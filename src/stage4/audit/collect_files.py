@@ -8,7 +8,7 @@ import os
 import pwd
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 from stage4 import files
 from stage4.audit.evidence import DirectoryFacts, FileFacts, Files, Problem
 from stage4.audit.reading import Place, is_there
-from stage4.config import CORE, Installation
+from stage4.config import Installation
 
 _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 _GIT_SECONDS: Final = 5.0
@@ -42,7 +42,7 @@ def collect(
     return Files(
         owner=owner,
         facts=tuple(_facts(root, owner, path, real[path], secret=path in secret) for path in wanted),
-        directories=tuple(_directories(root, owner, [*wanted, *(path for path in real.values() if path)])),
+        directories=tuple(_directories(root, owner, wanted, real, {path.parent for path in secret})),
         in_repository=bool(repositories),
         tracked=_tracked(root, repositories, environ),
         world_writable_home=_is_temporary(root),
@@ -70,20 +70,24 @@ def secret_paths(installation: Installation, key_files: Iterable[Path]) -> Itera
     if is_there(ring):
         # Keys of the log and of its checkpoints, also the ones that no ring lists any more.
         yield from (ring, *ring.parent.glob("*.key"), *ring.parent.glob("checkpoint-*.json*"))
+    people = installation.path("secrets/people").glob("*")
+    yield from (path for path in people if path.suffix != ".pub" and not path.is_dir())
     environment = installation.path("secrets/stage4.env")
     if is_there(environment):
         yield environment
 
 
-def public_paths(installation: Installation, config: Path | None = None) -> Iterator[Path]:
+def public_paths(installation: Installation, config: Path) -> Iterator[Path]:
     """
     Files that everybody may read and nobody else may change: who may do what is written in them, or what was decided.
 
-    `config` is the settings file in use where it is not the installation's own.
+    `config` is the settings file in use.
     """
     operations = installation.settings.operations
-    named = (operations.operators_file, operations.oncall_file, operations.support_playbook, *_STOPS)
-    yield config.absolute() if config else installation.path(CORE)
+    named = [operations.operators_file, operations.oncall_file, operations.support_playbook, *_STOPS]
+    for service in (installation.settings.runtime.metrics_service, installation.settings.runtime.risk_service):
+        named += [name for name in (service.tls.certificate_path, service.tls.client_ca_path) if name]
+    yield config.absolute()
     yield from (installation.path(name) for name in named)
     yield installation.decision_log_path
 
@@ -157,14 +161,18 @@ def _facts(root: Path, owner: int, path: Path, real: Path | None, *, secret: boo
     )
 
 
-def _directories(root: Path, owner: int, paths: Iterable[Path]) -> Iterator[DirectoryFacts]:
+def _directories(
+    root: Path, owner: int, paths: Iterable[Path], real: Mapping[Path, Path | None], private: Container[Path]
+) -> Iterator[DirectoryFacts]:
     """
     Each directory on the way to the files, the ones above the root included: who may rename one of them owns all.
 
-    The way is the one that is written and, where links lead elsewhere, the one that they lead.
+    The way is the one that is written and, where links lead elsewhere, the one that they lead; in those of `private`
+    secret files lie.
     """
     place = Place(root)
-    for directory in sorted({parent for path in paths for parent in Path(os.path.normpath(path)).parents}):
+    ways = [*paths, *filter(None, real.values())]
+    for directory in sorted({parent for path in ways for parent in Path(os.path.normpath(path)).parents}):
         above = not directory.is_relative_to(root)
         try:
             status = directory.stat()
@@ -182,6 +190,7 @@ def _directories(root: Path, owner: int, paths: Iterable[Path]) -> Iterator[Dire
             above=above,
             owner=status.st_uid,
             shared_group=_is_group_shared(status, owner),
+            private=directory in private,
         )
 
 

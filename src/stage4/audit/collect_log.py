@@ -66,6 +66,13 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
     )
 
 
+def ring_fingerprints(installation: Installation, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The ids of the ring's keys by their fingerprints; none where there is no ring to read."""
+    path = installation.path(installation.settings.operations.decision_log.keyring)
+    ring, _ = _ring(path, environ, Place(installation.root))
+    return {} if ring is None else {key.fingerprint: key.id for key in ring.keys.values()}
+
+
 def _ring(path: Path, environ: Mapping[str, str], place: Place) -> tuple[KeyRing | None, Problem | None]:
     try:
         return KeyRing.load(path, environ), None

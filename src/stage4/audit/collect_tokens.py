@@ -75,10 +75,19 @@ def _spelt(text: str) -> Iterator[bytes]:
 
 def services(installation: Installation) -> tuple[ServiceFacts, ...]:
     """The services that take tokens."""
-    runtime = installation.settings.runtime
+    runtime, bundle = installation.settings.runtime, installation.settings.execution.mtls
     named = [
         ServiceFacts(
-            name, service.enabled, service.tls.enabled, service.tls.require_client_auth, service.tls.pinned_fingerprints
+            name,
+            service.enabled,
+            service.tls.enabled,
+            service.tls.require_client_auth,
+            service.tls.pinned_fingerprints,
+            # What a service has none of its own of, it takes from the bundle.
+            furnished=bool(
+                (service.tls.certificate_path or bundle.server_certificate)
+                and (service.tls.private_key_path or bundle.server_key)
+            ),
         )
         for name, service in _grpc_services(installation)
     ]

@@ -108,7 +108,7 @@ class Bundle:
     revocation_files: tuple[RevocationFile, ...] = ()
     client_ca: CertificateFile | None = None  # what the metrics service believes
     risk_client_ca: CertificateFile | None = None  # what the risk service believes
-    authority_keys: tuple[str, ...] = ()  # files in the bundle directory that hold the CA's private key
+    authority_keys: tuple[str, ...] = ()  # files with or near the bundle that hold the CA's private key
     foreign_names: tuple[str, ...] = ()  # configured files whose name says they belong to another bundle
 
     @property
@@ -148,6 +148,7 @@ class DirectoryFacts:
     owner: int | None = None
     shared_group: bool = False
     problem: Problem | None = None
+    private: bool = False  # a secret file lies in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,7 @@ class ServiceFacts:
     tls_enabled: bool | None = None
     require_client_auth: bool | None = None
     pinned: tuple[str, ...] = ()
+    furnished: bool = True  # the settings name a certificate and a key for it
 
 
 @dataclass(frozen=True, slots=True)

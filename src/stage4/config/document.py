@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ KeyPath = tuple[str, ...]
 # Room for ten thousand tokens.
 _LIMIT = 8 << 20
 _DEPTH = 32
+_UNUSABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def _value(loader: Any, node: Any, key: KeyPath, lines: dict[KeyPath, int], path
                 raise UsageError("config.bad_yaml", path=path, line=at, reason="a key that is no plain text")
             name = str(key_node.value)
             at = key_node.start_mark.line + 1
-            _require_usable(name, path, at)
+            _refuse_controls(name, path, at)
             if name in members:
                 raise UsageError("config.bad_yaml", path=path, line=at, reason=f"key {name} stands twice")
             lines[(*key, name)] = at
@@ -96,11 +98,17 @@ def _value(loader: Any, node: Any, key: KeyPath, lines: dict[KeyPath, int], path
         reason = "a number or an instant that cannot be"
         raise UsageError("config.bad_yaml", path=path, line=line, reason=reason) from error
     if isinstance(value, str):
-        _require_usable(value, path, line)
+        _refuse_controls(value, path, line)
     return value
 
 
-def _require_usable(text: str, path: Path, line: int) -> None:
-    """No file, variable or message can be called by a text with NUL or without UTF-8."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise UsageError("config.bad_yaml", path=path, line=line, reason="NUL or half a surrogate pair in a text")
+def _refuse_controls(text: str, path: Path, line: int) -> None:
+    """
+    YAML's escapes can spell what YAML itself does not let stand in a file (YAML 1.2 5.1).
+
+    No path takes a character of value 0 or has half a surrogate pair, and a terminal obeys the others when a report
+    names what holds them.
+    """
+    if _UNUSABLE.search(text):
+        reason = "control characters and halves of surrogate pairs are not accepted"
+        raise UsageError("config.bad_yaml", path=path, line=line, reason=reason)

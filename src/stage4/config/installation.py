@@ -111,6 +111,7 @@ def _with_aliases(document: Document) -> Document:
     return Document(document.path, together, lines)
 
 
+_MISSPELT = 0.85
 _PATH = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -158,7 +159,20 @@ def _expected(key: KeyPath) -> Any:
 
 def _unknown_sections(document: Document, values: Mapping[str, Any]) -> Iterator[Notice]:
     known = set(Settings.__struct_fields__)
-    unknown = sorted(name for name in values if name not in known)
+    odd = sorted(name for name in values if name not in known)
+    if not odd:
+        return
+    import difflib
+
+    unknown = []
+    for name in odd:
+        # Sections of other programs belong into the file, so only a name that is all but ours is taken for a slip.
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT)
+        if nearest:
+            params = {"path": document.path, "line": document.line((name,)), "key": name, "nearest": nearest[0]}
+            yield Notice("config.unknown_key_near", params)
+        else:
+            unknown.append(name)
     if unknown:
         yield Notice("config.unknown_sections", {"path": document.path, "names": ", ".join(unknown)})
     for name in unknown:

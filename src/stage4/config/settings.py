@@ -14,6 +14,7 @@ from msgspec import Meta
 
 Percent = Annotated[float, Meta(gt=0, le=100)]
 Positive = Annotated[float, Meta(gt=0)]
+Days = Annotated[float, Meta(gt=0, le=36_500)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 DurationText = Annotated[str, Meta(pattern=r"^(\d+(\.\d+)?(ms|s|m|h|d))+$")]
@@ -145,16 +146,16 @@ class RotationEntry(Section, frozen=True, kw_only=True):
 
     key: str
     purpose: str
-    interval_days: Positive | None = None
-    warn_within_days: Positive | None = None
+    interval_days: Days | None = None
+    warn_within_days: Days | None = None
 
 
 class KeyRotation(Section, frozen=True, kw_only=True):
     """The rotation policy of keys that are not TLS certificates."""
 
     registry_path: str = "var/security/key_rotation.json"
-    default_interval_days: Positive = 90.0
-    default_warn_within_days: Positive = 14.0
+    default_interval_days: Days = 90.0
+    default_warn_within_days: Days = 14.0
     audit_directory: str = "var/audit/keys"
     entries: tuple[RotationEntry, ...] = ()
 

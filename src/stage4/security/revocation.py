@@ -211,7 +211,7 @@ def _answer(
     ):
         return RevocationState.UNTRUSTED, None, each
     # 4. comes first: who is named by a list that is old or odd is revoked all the same.
-    entry = each.crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
+    entry = each.crl.get_revoked_certificate_by_serial_number(facts_of(certificate).serial)
     if entry is not None and not _takes_back(entry):
         return RevocationState.REVOKED, entry, each
     # 3.
@@ -242,7 +242,7 @@ def _is_signed(each: RevocationList, signer: x509.Certificate) -> bool:
 def _is_named(signer: x509.Certificate, lists: Sequence[RevocationList], signers: Sequence[x509.Certificate]) -> bool:
     """Whether a list that the issuer of `signer` signed itself names it: who is revoked signs nothing any more."""
     return any(
-        each.crl.get_revoked_certificate_by_serial_number(signer.serial_number) is not None
+        each.crl.get_revoked_certificate_by_serial_number(facts_of(signer).serial) is not None
         for each in lists
         if each.issuer == signer.issuer
         and any(issuer.subject == signer.issuer and _is_signed(each, issuer) for issuer in signers)

@@ -24,7 +24,7 @@ def configured(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Op
         yield of_problem("keyring", log.ring_problem)
     elif log.active is not None:
         yield passed("keyring", "audit.ring_active", key_id=log.active.key_id)
-    if log.router_sources > 1:
+    if log.router_sources > 1 or (log.router_key_id and not log.router_sources):
         yield failed("live_router", "audit.router_sources", count=log.router_sources)
     elif log.router_sources == 1 and not log.router_key_id:
         yield failed("live_router", "audit.router_key_id")

@@ -58,6 +58,8 @@ def closed_directories(evidence: Evidence, policy: Policy, now: datetime) -> Ite
             yield failed(file.path, "audit.link_outside", path=file.path)
         elif not file.secret and file.mode is not None and (file.mode & stat.S_IWOTH or file.shared_group):
             yield failed(file.path, "audit.writable", path=file.path, mode=f"{file.mode:04o}")
+        elif not file.secret and file.owner not in {None, _ROOT, owner}:
+            yield failed(file.path, "exposure.owned_by_another", path=file.path, owner=file.owner, account=owner)
         elif file.secret and file.links > 1:
             yield warned(file.path, "audit.hard_links", path=file.path, count=file.links)
 
@@ -82,7 +84,9 @@ def _directory(subject: str, directory: DirectoryFacts, owner: int) -> Opinion:
     if directory.owner not in trusted:
         return failed(subject, "audit.directory_foreign", path=directory.path, owner=directory.owner)
     if directory.shared_group and not directory.mode & stat.S_ISVTX:
-        return warned(subject, "audit.directory_group", **params)
+        # Who may replace a key or a token is all that its reader may be.
+        verdict = failed if directory.private else warned
+        return verdict(subject, "audit.directory_group", **params)
     return passed(subject, "audit.directory_closed", path=directory.path)
 
 

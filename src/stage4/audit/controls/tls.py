@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from stage4.audit.evidence import CertificateFile, Evidence, ServiceFacts
-from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown
+from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
+from stage4.security.certificate_chain import may_have_issued
 
 _PIN = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -25,6 +26,8 @@ def mutual(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
             yield skipped(service.name, "audit.service_disabled", service=service.name)
         elif not service.tls_enabled:
             yield failed(service.name, "audit.tls_off", service=service.name)
+        elif not service.furnished:
+            yield failed(service.name, "exposure.tls_unfurnished", service=service.name)
         elif not service.require_client_auth:
             yield failed(service.name, "audit.client_auth_off", service=service.name)
         else:
@@ -44,12 +47,12 @@ def believed_authorities(evidence: Evidence, policy: Policy, now: datetime) -> I
         elif file.path not in judged:
             # One file is one subject, also where several services believe it.
             judged.add(file.path)
-            yield _believed(file, evidence.bundle.certificate("ca"), now)
+            yield _believed(file, evidence, now)
 
 
-def _believed(file: CertificateFile, authority: CertificateFile | None, now: datetime) -> Opinion:
+def _believed(file: CertificateFile, evidence: Evidence, now: datetime) -> Opinion:
     """The worst that can be said of what a service believes."""
-    path = file.path
+    path, authority = file.path, evidence.bundle.certificate("ca")
     if authority is not None and authority.path == path and authority.problem is not None:
         # The bundle's own file, whose problem X509-01 names.
         return unknown(path, "audit.believes_unread", path=path)
@@ -68,6 +71,11 @@ def _believed(file: CertificateFile, authority: CertificateFile | None, now: dat
     for facts in file.certificates:
         if facts.fingerprint not in own:
             return failed(path, "audit.believes_foreign", path=path, subject=facts.subject)
+    issued = [facts for each in evidence.bundle.certificates if each.role != "ca" for facts in each.certificates]
+    for facts in file.certificates:
+        if issued and not any(may_have_issued(facts, other) for other in issued):
+            # While a CA is being replaced there are two of them; at any other time one of them is nobody's.
+            return warned(path, "exposure.authority_idle", path=path, subject=facts.subject)
     return passed(path, "audit.believes_own", path=path)
 
 

@@ -28,9 +28,9 @@ def _leaves(evidence: Evidence) -> Iterator[CertificateFile]:
 
 
 def _each(evidence: Evidence) -> Iterator[tuple[str, CertificateFile, CertificateFacts]]:
-    """Every certificate under its name: `server`, and `server#1` for the one after it in the file."""
+    """Every certificate under its name: `server`, and `server#1` for the one after it, once where it stands twice."""
     for file in evidence.bundle.certificates:
-        for position, facts in enumerate(file.certificates):
+        for position, facts in enumerate(dict.fromkeys(file.certificates)):
             yield (file.role if position == 0 else f"{file.role}#{position}"), file, facts
 
 
