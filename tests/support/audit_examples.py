@@ -69,6 +69,11 @@ def idle_authority() -> Evidence:
     return audits.bundle(certificates=(both, *BUNDLE.certificates[1:]), client_ca=replace(both, role="client_ca"))
 
 
+def earlier_authorities(*fingerprints: str, since: str = "2026-11-22T09:42:00Z") -> Summary:
+    """A report of the same settings, with the CAs that were believed."""
+    return Summary(since, (), config="0" * 64, policy={"bundle": "core-oem"}, authorities=frozenset(fingerprints))
+
+
 DAY = timedelta(days=1)
 EXAMPLES = (
     *X509_EXAMPLES,
@@ -139,7 +144,17 @@ EXAMPLES = (
     Example("TLS-01", "no client certificate", metrics(require_client_auth=False), FAIL, "audit.client_auth_off"),
     Example("TLS-01", "no certificate of its own", metrics(furnished=False), FAIL, "exposure.tls_unfurnished"),
     Example("TLS-02", "text beside the CA", text_beside_the_ca(), FAIL, "audit.stray_text"),
-    Example("TLS-02", "a CA that issued nothing", idle_authority(), WARN, "exposure.authority_idle"),
+    Example("TLS-02", "a CA that issued nothing", idle_authority(), FAIL, "exposure.authority_idle"),
+    Example(
+        "TLS-02",
+        "a CA that issued nothing where only clients of services believe it",
+        replace(
+            idle_authority(),
+            bundle=replace(idle_authority().bundle, client_ca=replace(certificate_file("ca"), path="clients.pem")),
+        ),
+        FAIL,
+        "exposure.authority_idle",
+    ),
     Example("TLS-02", "no CA is set", audits.bundle(client_ca=None), FAIL, "audit.client_ca_unset"),
     Example("TLS-02", "a leaf", believed(is_ca=False), FAIL, "audit.believes_leaf"),
     Example("TLS-02", "an expired CA", believed(not_after=NOW - DAY), FAIL, "audit.believes_expired"),
@@ -451,6 +466,20 @@ EXAMPLES = (
         "audit_report.waiver_malformed",
     ),
     Example("AUD-01", "unreadable waivers", replace(GOOD, waivers_problem=LOCKED), UNKNOWN, "files.unreadable"),
+    Example(
+        "AUD-02",
+        "another CA than before",
+        replace(GOOD, earlier_report=earlier_authorities("9" * 64)),
+        WARN,
+        "exposure.authorities_changed",
+    ),
+    Example(
+        "AUD-02",
+        "one CA more than before, beside a rotation on record",
+        replace(idle_authority(), earlier_report=earlier_authorities("a" * 64, since="2026-11-01T00:00:00Z")),
+        WARN,
+        "exposure.authorities_changed",
+    ),
     Example(
         "AUD-02",
         "other settings than before",

@@ -101,8 +101,8 @@ BUNDLE = Bundle(
     keys=tuple(KeyFile(f"{role}_key", f"secrets/mtls/core-oem-{role}-key.pem") for role in ("server", "client")),
     pairs=(Pair("server", True), Pair("client", True)),
     chains=(
-        Chain("server", "server", "localhost", "valid", revocation=NOT_REVOKED),
-        Chain("client", "client", None, "valid", revocation=NOT_REVOKED),
+        Chain("server", "server", "localhost", "valid", revocation=NOT_REVOKED, path=("b" * 64, "a" * 64)),
+        Chain("client", "client", None, "valid", revocation=NOT_REVOKED, path=("c" * 64, "a" * 64)),
     ),
     revocation_files=(RevocationFile("secrets/mtls/core-oem.crl", issuers=("CN=ca",)),),
     client_ca=replace(certificate_file("ca"), role="client_ca"),

@@ -23,6 +23,7 @@ from stage4.errors import Stage4Error
 from stage4.security import certificates, revocation
 from stage4.security.demo_pki import bundle_paths, is_demo
 from stage4.security.revocation import RevocationList
+from stage4.security.rotation_journal import read_journal
 
 _NAMED: Final = re.compile(r"(.+)-(?:ca|server|server-key|client|client-key)\.pem")
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})
@@ -91,6 +92,7 @@ def collect(installation: Installation, bundle: str, now: datetime) -> Bundle:
         client_ca=client_cas.get("metrics_service"),
         risk_client_ca=client_cas.get("risk_service"),
         authority_keys=tuple(_authority_keys(place, installation, loaded)),
+        next_authority=_next_authority(installation.root, bundle),
         foreign_names=tuple(
             place.shown(path)
             for path in paths.values()
@@ -186,11 +188,21 @@ def _chains(
             yield Chain(role, purpose, named, None, str(error))
         else:
             answer = None
+            path: tuple[str, ...] = ()
             if verdict.ok:
+                found = dict.fromkeys((*verdict.path, *certificates.signers(verdict.path[-1], anchors)))
+                path = tuple(certificates.facts_of(each).fingerprint for each in found)
                 said = revocation.judge_path(verdict.path, lists, intermediates=chain[1:], anchors=anchors, now=now)
                 ended = (said.revoked_at, said.reason, said.next_update)
                 answer = Revocation(said.state.value, said.subject, said.issuer, *ended)
-            yield Chain(role, purpose, named, verdict.reason.value, verdict.detail, answer)
+            yield Chain(role, purpose, named, verdict.reason.value, verdict.detail, answer, path)
+
+
+def _next_authority(root: Path, bundle: str) -> str | None:
+    with suppress(Stage4Error):
+        journal = read_journal(root, bundle)
+        return journal.new.get("ca") if journal else None
+    return None
 
 
 def _authority_keys(place: Place, installation: Installation, loaded: Certificates) -> Iterator[str]:

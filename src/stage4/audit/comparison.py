@@ -41,6 +41,7 @@ class Summary:
     policy: Mapping[str, object] = field(default_factory=dict)
     path: str | None = None  # where it was kept
     forged: bool = False  # it is signed, and is not what was signed
+    authorities: frozenset[str] | None = None  # fingerprints of the CAs that were believed
 
     @classmethod
     def of(cls, report: Mapping[str, object], path: str | None = None) -> Summary:
@@ -68,6 +69,7 @@ class Summary:
             config=_text(report.get("config_sha256")),
             policy=policy if isinstance(policy, dict) else {},
             path=path,
+            authorities=_authorities(report.get("certificates")),
         )
 
 
@@ -182,6 +184,17 @@ def _worst(report: Summary) -> dict[tuple[str, str], Result]:
 
 def _differ(before: str | None, after: str | None) -> bool:
     return before is not None and after is not None and before != after
+
+
+def _authorities(listed: object) -> frozenset[str] | None:
+    named = (
+        [each["authorities"] for each in listed if isinstance(each, dict) and "authorities" in each]
+        if isinstance(listed, list)
+        else []
+    )
+    if not named or not all(isinstance(each, list) for each in named):
+        return None
+    return frozenset(str(fingerprint) for each in named for fingerprint in each)
 
 
 def _text(value: object) -> str | None:

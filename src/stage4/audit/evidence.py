@@ -86,7 +86,8 @@ class Revocation:
 class Chain:
     """How a peer would judge a leaf; `reason` is a `ChainReason`, None where there was nothing to judge.
 
-    `revocation` is what the lists say of the leaf and its CAs, None where no chain leads to the anchor.
+    `revocation` is what the lists say of the leaf and its CAs, None where no chain leads to the anchor. `path` names by
+    fingerprint the leaf, its CAs and the anchors above them, empty where there is none.
     """
 
     role: str
@@ -95,6 +96,7 @@ class Chain:
     reason: str | None
     detail: str = ""
     revocation: Revocation | None = None
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,26 @@ class Bundle:
     client_ca: CertificateFile | None = None  # what the metrics service believes
     risk_client_ca: CertificateFile | None = None  # what the risk service believes
     authority_keys: tuple[str, ...] = ()  # files with or near the bundle that hold the CA's private key
+    next_authority: str | None = None  # the fingerprint of the CA that a rotation under way puts in place
     foreign_names: tuple[str, ...] = ()  # configured files whose name says they belong to another bundle
 
     @property
     def files(self) -> tuple[CertificateFile | KeyFile, ...]:
         return (*self.certificates, *self.keys)
+
+    @property
+    def believed(self) -> tuple[CertificateFile, ...]:
+        """The files of the CAs that somebody here believes, each once."""
+        by_path: dict[str, CertificateFile] = {}
+        for file in (self.certificate("ca"), self.client_ca, self.risk_client_ca):
+            if file is not None:
+                by_path.setdefault(file.path, file)
+        return tuple(by_path.values())
+
+    @property
+    def authorities(self) -> frozenset[str]:
+        """The fingerprints of all CAs that somebody here believes."""
+        return frozenset(facts.fingerprint for file in self.believed for facts in file.certificates)
 
     def certificate(self, role: str) -> CertificateFile | None:
         return next((file for file in self.certificates if file.role == role), None)

@@ -69,7 +69,12 @@ def document(
 
 
 def certificates(evidence: Evidence) -> list[dict[str, object]]:
-    """The public facts of each certificate, by which a later audit tells whether a rotation changed the key."""
+    """
+    The public facts of each certificate, by which a later audit tells whether a rotation changed the key.
+
+    Files that are believed have the fingerprints of all their CAs as `authorities`.
+    """
+    believed = evidence.bundle.believed
     return [
         {
             "role": file.role,
@@ -78,8 +83,9 @@ def certificates(evidence: Evidence) -> list[dict[str, object]]:
             "spki_sha256": file.certificates[0].spki_sha256,
             "not_before": format_instant(file.certificates[0].not_before),
             "not_after": format_instant(file.certificates[0].not_after),
+            **({"authorities": [each.fingerprint for each in file.certificates]} if file in believed else {}),
         }
-        for file in evidence.bundle.certificates
+        for file in (*evidence.bundle.certificates, *(file for file in believed if file.role != "ca"))
         if file.certificates
     ]
 

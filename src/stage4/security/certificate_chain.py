@@ -163,6 +163,19 @@ def descends(
     return True
 
 
+def signers(certificate: x509.Certificate, anchors: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    """Those of `anchors` that signed `certificate`, and in turn them: a verified path ends at the first anchor."""
+    found: list[x509.Certificate] = []
+    signed = [certificate]
+    for issued in signed:
+        above = [
+            each for each in anchors if each not in found and each.subject == issued.issuer and _signed(each, issued)
+        ]
+        found += above
+        signed += above
+    return found
+
+
 def may_have_issued(issuer: CertificateFacts, issued: CertificateFacts) -> bool:
     """Whether names and key identifiers, where both have them, say that `issuer` issued it; no proof."""
     if issuer.subject != issued.issuer:
@@ -252,7 +265,10 @@ def _leads_to_anchor(
             ca
             for ca in left
             if (not bounded or ca.facts.path_length is None or below <= ca.facts.path_length)
-            and any(_issued(ca, issued, child) and (not proven or _signed(ca, issued)) for issued, child in level)
+            and any(
+                _issued(ca, issued, child) and (not proven or _signed(ca.certificate, issued))
+                for issued, child in level
+            )
         ]
         if any(ca.trusted for ca in met):
             return True
@@ -269,9 +285,9 @@ def _issued(authority: _Authority, issued: x509.Certificate, facts: CertificateF
     return same and may_have_issued(authority.facts, facts)
 
 
-def _signed(authority: _Authority, issued: x509.Certificate) -> bool:
+def _signed(authority: x509.Certificate, issued: x509.Certificate) -> bool:
     try:
-        issued.verify_directly_issued_by(authority.certificate)
+        issued.verify_directly_issued_by(authority)
     except (InvalidSignature, *UNREADABLE):
         return False
     return True

@@ -20,6 +20,7 @@ from stage4.security.certificate_chain import (
     ChainVerdict,
     Purpose,
     general_name,
+    signers,
     verify_chain,
 )
 from stage4.security.certificate_facts import UNREADABLE, CertificateFacts, facts_of, names_host, without_warnings
@@ -43,6 +44,7 @@ __all__ = [
     "parse_private_key",
     "pem_blocks",
     "pem_labels",
+    "signers",
     "verify_chain",
 ]
 

@@ -203,13 +203,13 @@ ANCHORS: tuple[Case, ...] = (
         "ca-foreign-beside",
         "a second CA, which issued nothing here, stands beside the CA",
         lambda ground: ground.put("ca", ground.pki.ca, authority(name("Other CA"))),
-        "TLS-02 warn exposure.authority_idle",
+        "TLS-02 fail exposure.authority_idle",
     ),
     case(
         "ca-namesake-beside",
         "a second CA of the same name stands beside the CA",
         lambda ground: ground.put("ca", ground.pki.ca, authority()),
-        "TLS-02 warn exposure.authority_idle",
+        "TLS-02 fail exposure.authority_idle",
     ),
 )
 

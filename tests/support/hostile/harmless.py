@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 
 from support.certificates import crl_pem, revocation_list
 from support.hostile.cases import Case, case
@@ -45,6 +45,22 @@ def _revoked_stranger(ground: Ground) -> None:
     ground.list(crl_pem(revocation_list(ground.pki.ca, leaf("client", ground.pki.ca))))
 
 
+def _next_pinned(ground: Ground) -> None:
+    following = authority(name("Next CA"))
+    ground.put("ca", ground.pki.ca, following)
+    pin = f"sha256:{following.certificate.fingerprint(hashes.SHA256()).hex()}"
+    served = f"sha256:{ground.pki.server.certificate.fingerprint(hashes.SHA256()).hex()}"
+    ground.settings(lambda v: v["runtime"]["metrics_service"]["tls"].update(pinned_fingerprints=[served, pin]))
+
+
+def _root_beside_issuer(ground: Ground) -> None:
+    """Both are believed, and the way to the server ends at the first."""
+    middle = authority(MIDDLE, ground.pki.ca, path_length=0)
+    ground.put("ca", middle, ground.pki.ca)
+    ground.install("server", leaf("server", middle))
+    ground.list(ground.pki.crl, listed(middle))
+
+
 def _modes(ground: Ground) -> None:
     for side in ("server", "client"):
         ground.file(f"{side}-key").chmod(0o400)
@@ -59,5 +75,7 @@ HARMLESS: tuple[Case, ...] = (
     case("constraints", "the CA must not name hosts of another domain", _inside_constraints),
     case("binary-list", "the revocation list is DER", _binary_list),
     case("revoked-stranger", "the list names another client", _revoked_stranger),
+    case("ca-next-pinned", "the next CA stands beside the CA and is pinned in the settings", _next_pinned),
+    case("ca-issuer-and-root", "an issuing CA is believed beside its root", _root_beside_issuer),
     case("read-only", "keys and certificates may be read only", _modes),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from stage4.audit.comparison import CONTINUITY, Comparison
+from stage4.audit.comparison import CONTINUITY, Comparison, Summary
 from stage4.audit.controls.rbac import is_inline
 from stage4.audit.evidence import Evidence
 from stage4.audit.finding import (
@@ -28,6 +28,7 @@ from stage4.audit.finding import (
 )
 from stage4.audit.policy import Policy
 from stage4.audit.waivers import WAIVERS, Waiver, WaiverState
+from stage4.clock import format_instant
 
 COMPLETE = "AUD-01"
 # A control that says so was left out by the caller, who sees it in the policy of the report.
@@ -50,7 +51,7 @@ def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Itera
 
 
 def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """AUD-02: the earlier report is what the installation signed, and it judged the settings that are judged now."""
+    """AUD-02: the earlier report is what the installation signed, of the same settings and believed CAs as now."""
     earlier = evidence.earlier_report
     if earlier is None:
         yield skipped("earlier report", "audit_report.nothing_earlier")
@@ -63,6 +64,22 @@ def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
         yield warned("settings", "audit_report.settings_changed", since=earlier.checked_at)
     else:
         yield passed("settings", "audit_report.settings_same", since=earlier.checked_at)
+    if earlier.authorities is not None and earlier.policy.get("bundle") == policy.bundle:
+        yield _same_authorities(earlier, earlier.authorities, evidence, policy)
+
+
+def _same_authorities(earlier: Summary, before: frozenset[str], evidence: Evidence, policy: Policy) -> Opinion:
+    """A rotation on record explains that one CA took another's place, but not that one was added."""
+    after = evidence.bundle.authorities
+    params: dict[str, object] = {"since": earlier.checked_at}
+    if after == before:
+        return passed("authorities", "exposure.authorities_same", **params)
+    registry = evidence.registry("tls")
+    rotated_at = registry.rows.get((policy.bundle.lower(), "tls_ca")) if registry else None
+    if rotated_at is not None and len(after) == len(before) and format_instant(rotated_at) > earlier.checked_at:
+        return passed("authorities", "exposure.authorities_rotated", **params, rotated_at=format_instant(rotated_at))
+    counts = {"added": len(after - before), "removed": len(before - after)}
+    return warned("authorities", "exposure.authorities_changed", **params, **counts)
 
 
 def settings_known(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from stage4.audit.evidence import CertificateFile, Evidence, ServiceFacts
-from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
+from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
-from stage4.security.certificate_chain import may_have_issued
+
+if TYPE_CHECKING:
+    from stage4.security.certificates import CertificateFacts
 
 _PIN = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -35,7 +38,7 @@ def mutual(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
 
 
 def believed_authorities(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """TLS-02: a service believes the bundle's CA and nobody else."""
+    """TLS-02: services and their clients believe the CA that issued the bundle's certificates and nobody else."""
     believed = {"metrics_service": evidence.bundle.client_ca, "risk_service": evidence.bundle.risk_client_ca}
     judged: set[str] = set()
     for service in _speaking_tls(evidence):
@@ -48,6 +51,10 @@ def believed_authorities(evidence: Evidence, policy: Policy, now: datetime) -> I
             # One file is one subject, also where several services believe it.
             judged.add(file.path)
             yield _believed(file, evidence, now)
+    authority = evidence.bundle.certificate("ca")
+    if judged and authority is not None and authority.path not in judged and authority.problem is None:
+        # Whom the clients believe when a service shows its certificate.
+        yield _believed(authority, evidence, now)
 
 
 def _believed(file: CertificateFile, evidence: Evidence, now: datetime) -> Opinion:
@@ -71,12 +78,24 @@ def _believed(file: CertificateFile, evidence: Evidence, now: datetime) -> Opini
     for facts in file.certificates:
         if facts.fingerprint not in own:
             return failed(path, "audit.believes_foreign", path=path, subject=facts.subject)
-    issued = [facts for each in evidence.bundle.certificates if each.role != "ca" for facts in each.certificates]
-    for facts in file.certificates:
-        if issued and not any(may_have_issued(facts, other) for other in issued):
-            # While a CA is being replaced there are two of them; at any other time one of them is nobody's.
-            return warned(path, "exposure.authority_idle", path=path, subject=facts.subject)
+    if (idle := _idle(file, evidence)) is not None:
+        return failed(path, "exposure.authority_idle", path=path, subject=idle.subject, fingerprint=idle.fingerprint)
     return passed(path, "audit.believes_own", path=path)
+
+
+def _idle(file: CertificateFile, evidence: Evidence) -> CertificateFacts | None:
+    """
+    The first CA of several that vouches for no certificate of the bundle: whoever has its key is believed all the same.
+
+    While a CA is being replaced there are two; the next one is in the rotation's journal or pinned in the settings. Of
+    a single CA X509-04 and X509-05 say whether it is the right one.
+    """
+    if len({facts.fingerprint for facts in file.certificates}) < 2:
+        return None
+    pinned = {_plain(pin).removeprefix("sha256:") for service in evidence.services for pin in service.pinned}
+    known = {fingerprint for chain in evidence.bundle.chains for fingerprint in chain.path} | pinned
+    known.add(evidence.bundle.next_authority or "")
+    return next((facts for facts in file.certificates if facts.fingerprint not in known), None)
 
 
 def pins(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
