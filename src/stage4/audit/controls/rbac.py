@@ -198,21 +198,30 @@ def unique(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
             yield failed(subject, "audit.secret_shared", subject=subject, other=twin)
 
 
+_Owner = tuple[int, str, object]  # when it was met, its subject and its source
+
+
+def _rank(owner: _Owner) -> int:
+    return owner[0]
+
+
 class _Owners:
     """Who had a secret first, by its tags; ten thousand tokens are compared without comparing each with each."""
 
     def __init__(self) -> None:
-        self._plain: dict[str, tuple[str, object]] = {}
-        self._digests_of_plain: dict[str, tuple[str, object]] = {}
-        self._hashes: dict[str, tuple[str, object]] = {}
+        self._plain: dict[str, _Owner] = {}
+        self._digests_of_plain: dict[str, _Owner] = {}
+        self._hashes: dict[str, _Owner] = {}
+        self._met = 0
 
     def meet(self, subject: str, source: object, secret: Secret | None, hash_tag: str | None) -> str | None:
         """The subject that has this secret already, else None; two entries over one `source` are one token."""
-        owner = (subject, source)
-        found: list[tuple[str, object]] = []
+        self._met += 1
+        owner = (self._met, subject, source)
+        found: list[_Owner] = []
         if secret is not None:
             found += [self._plain[secret.tag]] if secret.tag in self._plain else []
-            found += [self._hashes[tag] for tag in sorted(secret.hashed_tags & self._hashes.keys())]
+            found += [self._hashes[tag] for tag in secret.hashed_tags & self._hashes.keys()]
             self._plain.setdefault(secret.tag, owner)
             for tag in secret.hashed_tags:
                 self._digests_of_plain.setdefault(tag, owner)
@@ -220,7 +229,8 @@ class _Owners:
             known = (self._hashes.get(hash_tag), self._digests_of_plain.get(hash_tag))
             found += [earlier for earlier in known if earlier is not None]
             self._hashes.setdefault(hash_tag, owner)
-        return next((name for name, other in found if source is None or other != source), None)
+        # Tags are new in every audit, so the order is that of the settings.
+        return next((name for _, name, other in sorted(found, key=_rank) if source is None or other != source), None)
 
 
 CONTROLS = (
