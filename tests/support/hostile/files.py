@@ -79,6 +79,11 @@ def _loop(path: Path) -> None:
     path.symlink_to(path)
 
 
+def _looped(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(path)
+
+
 def _outside(path: Path) -> None:
     moved = path.parents[3] / f"moved-{path.name}"
     path.rename(moved)
@@ -284,6 +289,7 @@ OWNERS = (
     ("secrets/alertmanager.token", "FS-01 fail audit.owner_foreign"),
     (CA, "FS-02 fail exposure.owned_by_another"),
     (CORE, "FS-02 fail exposure.owned_by_another"),
+    ("ops/operators.yaml", "FS-02 fail exposure.owned_by_another"),
     ("var/security/tls_rotation.json", "FS-02 fail exposure.owned_by_another"),
     ("secrets/mtls", "FS-02 fail audit.directory_foreign"),
     ("config", "FS-02 fail audit.directory_foreign"),
@@ -372,6 +378,24 @@ CASES = (
         "the keys of the checkpoints may be read by all",
         lambda ground: next((ground.root / RING).parent.glob("checkpoint-*.json")).chmod(0o644),
         OPEN,
+    ),
+    case(
+        "operators-fifo",
+        "a pipe stands in the place of the people's file",
+        lambda ground: _fifo(ground.root / "ops/operators.yaml"),
+        "FS-02 fail files.unreadable",
+    ),
+    case(
+        "oncall-directory",
+        "a directory stands in the place of the on-call plan",
+        lambda ground: _directory(ground.root / "ops/oncall_rotation.yaml"),
+        "FS-02 fail files.unreadable",
+    ),
+    case(
+        "stop-loop",
+        "the file of the emergency stop is a link to itself",
+        lambda ground: _looped(ground.root / "var/runtime/overrides/multi_strategy_disable.json"),
+        "FS-02 unknown files.unreadable",
     ),
     case("mode-place-token", "the token of a place for checkpoints may be read by all", _place_token, OPEN),
     case(

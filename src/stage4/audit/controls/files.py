@@ -54,7 +54,11 @@ def closed_directories(evidence: Evidence, policy: Policy, now: datetime) -> Ite
     if above:
         yield min(above, key=lambda opinion: _GRAVEST.index(opinion.outcome))
     for file in evidence.files.facts:
-        if file.outside:
+        if file.problem is not None:
+            # That a file is missing, and what is wrong with a secret one, others say.
+            if not file.secret and file.problem.code != "files.missing":
+                yield of_problem(file.path, file.problem)
+        elif file.outside:
             yield failed(file.path, "audit.link_outside", path=file.path)
         elif not file.secret and file.mode is not None and (file.mode & stat.S_IWOTH or file.shared_group):
             yield failed(file.path, "audit.writable", path=file.path, mode=f"{file.mode:04o}")
