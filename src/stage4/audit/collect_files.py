@@ -90,6 +90,9 @@ def public_paths(installation: Installation, config: Path) -> Iterator[Path]:
     yield config.absolute()
     yield from (installation.path(name) for name in named)
     yield installation.decision_log_path
+    # Everybody on duty runs these.
+    yield installation.root / "env.sh"
+    yield from (installation.root / "scripts").glob("*.py")
 
 
 def referred_paths(installation: Installation) -> list[Path]:
