@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import socket
 import struct
@@ -183,6 +184,19 @@ def test_a_service_without_certificates_fails_also_when_our_own_is_unreadable(in
 
     assert probed.outcomes == CANNOT_TELL | {"LIVE-02": "fail", "LIVE-03": "fail"}
     assert "probe.pair_unusable" in probed.codes
+
+
+@pytest.mark.parametrize("role", ["client", "client-key", "server", "server-key", "ca"])
+def test_a_pipe_in_the_place_of_a_file_keeps_no_probe_waiting(installation: Installation, role: str) -> None:
+    with servers.grpc_service(installation, demands=True) as port:
+        path = servers.paths(installation)[role]
+        path.unlink()
+        os.mkfifo(path)
+        probed = probe(installation, port)
+
+    assert "unknown" in probed.outcomes.values()
+    assert any(attempt.problem is not None for attempt in probed.live.attempts)
+    assert probed.seconds < 5
 
 
 def test_a_service_in_plain_text_fails_and_nothing_else_can_be_told(installation: Installation) -> None:

@@ -7,6 +7,7 @@ anything. Tokens are shown only to a service whose certificate verifies, and sta
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -53,6 +54,7 @@ from stage4.telemetry.grpc_client import Endpoint, Headers, MetricsClient
 
 # One connection may take this part of the whole probe, so that one that hangs leaves time for others.
 _SHARE: Final = 0.2
+_Shown = tuple[Path, Path] | Problem  # certificate and key, or why there are none to show
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +85,66 @@ def collect(
     probing = _Probing(target, clock, Deadline(clock, seconds), seconds * _SHARE)
     paths = configured_paths(installation, bundle)
     attempts: list[Attempt] = []
-    with ExitStack() as stack:
-        for offer in _offers(paths, _served_pair(installation, paths), _foreign(paths["client"], clock, stack)):
-            attempts.append(probing.attempt(offer))
-    opened = next((a.protocol for a in attempts if a.shown == CERTIFICATE and a.outcome == SETTINGS), None)
     calls = tuple(Call(shown, NOT_TRIED) for shown in (TOKEN, NO_TOKEN, WRONG_TOKEN))
-    if opened is not None:
-        pair = paths["client"], paths["client_key"]
-        # Once more where it did not get in: one broken connection must not look like a version that is not spoken.
-        closed = [a for a in attempts if a.shown == CERTIFICATE and a.protocol in CURRENT and a.outcome != SETTINGS]
-        attempts += [probing.attempt(Offer(CERTIFICATE, attempt.protocol, pair)) for attempt in closed]
-        again = probing.attempt(Offer(CERTIFICATE_AGAIN, opened, pair, trusted=paths["ca"]))
-        attempts.append(again)
-        if again.outcome == UNTRUSTED:
-            distrust = Problem("probe.untrusted", {"reason": again.detail}, undecided=True)
-            calls = tuple(replace(call, problem=distrust) for call in calls)
-        else:
-            calls = tuple(_calls(installation, probing, paths, environ))
+    with ExitStack() as stack:
+        copies = _Copies(Place(installation.root), stack)
+        good = copies.pair(paths["client"], paths["client_key"])
+        served = copies.pair(*_served_pair(installation, paths))
+        for offer in _offers(good, served, _foreign(paths["client"], clock, stack)):
+            attempts.append(probing.attempt(offer))
+        opened = next((a.protocol for a in attempts if a.shown == CERTIFICATE and a.outcome == SETTINGS), None)
+        if opened is not None:
+            # Once more where it did not get in: one broken connection must not look like a version that is not spoken.
+            closed = [a for a in attempts if a.shown == CERTIFICATE and a.protocol in CURRENT and a.outcome != SETTINGS]
+            attempts += [probing.attempt(_offer(CERTIFICATE, attempt.protocol, good)) for attempt in closed]
+            trusted = copies.of(paths["ca"])
+            if isinstance(trusted, Problem):
+                again = probing.attempt(Offer(CERTIFICATE_AGAIN, opened, problem=trusted))
+            else:
+                again = probing.attempt(replace(_offer(CERTIFICATE_AGAIN, opened, good), trusted=trusted))
+            attempts.append(again)
+            if again.outcome == UNTRUSTED:
+                distrust = Problem("probe.untrusted", {"reason": again.detail}, undecided=True)
+                calls = tuple(replace(call, problem=distrust) for call in calls)
+            else:
+                calls = tuple(_calls(installation, probing, paths, environ))
     return Live(target.shown, target.configured, tuple(attempts), calls)
+
+
+@dataclass(slots=True)
+class _Copies:
+    """
+    Copies of what a probe shows, mode 0600, in a temporary directory that is gone afterwards.
+
+    OpenSSL opens files by their names: it would wait for ever at a pipe, and read what has been put there meanwhile.
+    """
+
+    place: Place
+    stack: ExitStack
+
+    def pair(self, certificate: Path, key: Path) -> _Shown:
+        """Certificate and key, or why they cannot be shown."""
+        chain, private = self.of(certificate), self.of(key)
+        if isinstance(chain, Problem):
+            return chain
+        return private if isinstance(private, Problem) else (chain, private)
+
+    def of(self, path: Path) -> Path | Problem:
+        try:
+            content = files.read_limited(path, certificates.PEM_LIMIT)
+            directory = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="stage4-probe-"))
+            copy = Path(directory) / path.name
+            copy.touch(mode=0o600, exist_ok=False)
+            copy.write_bytes(content)
+        except Stage4Error as error:
+            return _unusable(self.place.shown(path), str(error.params.get("reason", error.code)))
+        except OSError as error:
+            return _unusable(self.place.shown(path), files.reason(error))
+        return copy
+
+
+def _unusable(path: str, reason: str) -> Problem:
+    return Problem("probe.pair_unusable", {"path": path, "reason": reason}, undecided=True)
 
 
 @dataclass(slots=True)
@@ -142,23 +186,23 @@ class _Probing:
         return Call(shown, status, round((self.clock.monotonic_ns() - began) / 1e6, 1))
 
 
-def _offers(
-    paths: Mapping[str, Path], served: tuple[Path, Path], foreign: tuple[Path, Path] | Problem
-) -> Iterator[Offer]:
-    good = paths["client"], paths["client_key"]
+def _offer(shown: str, protocol: str, pair: _Shown) -> Offer:
+    if isinstance(pair, Problem):
+        return Offer(shown, protocol, problem=pair)
+    return Offer(shown, protocol, pair)
+
+
+def _offers(good: _Shown, served: _Shown, foreign: _Shown) -> Iterator[Offer]:
     for version in CURRENT:
-        yield Offer(CERTIFICATE, version, good)
+        yield _offer(CERTIFICATE, version, good)
     for version in CURRENT:
         yield Offer(NO_CERTIFICATE, version)
     yield Offer(NOTHING, PLAINTEXT)
     for version in CURRENT:
-        if isinstance(foreign, Problem):
-            yield Offer(FOREIGN_CERTIFICATE, version, problem=foreign)
-        else:
-            yield Offer(FOREIGN_CERTIFICATE, version, foreign)
-        yield Offer(SERVER_CERTIFICATE, version, served)
+        yield _offer(FOREIGN_CERTIFICATE, version, foreign)
+        yield _offer(SERVER_CERTIFICATE, version, served)
     for version in OUTDATED:
-        yield Offer(CERTIFICATE, version, good)
+        yield _offer(CERTIFICATE, version, good)
 
 
 def _served_pair(installation: Installation, paths: Mapping[str, Path]) -> tuple[Path, Path]:
@@ -169,7 +213,7 @@ def _served_pair(installation: Installation, paths: Mapping[str, Path]) -> tuple
     return paths["server"], paths["server_key"]
 
 
-def _foreign(client: Path, clock: Clock, stack: ExitStack) -> tuple[Path, Path] | Problem:
+def _foreign(client: Path, clock: Clock, stack: ExitStack) -> _Shown:
     twin: x509.Certificate | None
     try:
         twin = certificates.load_certificates(client)[0]
@@ -178,7 +222,7 @@ def _foreign(client: Path, clock: Clock, stack: ExitStack) -> tuple[Path, Path] 
     try:
         return stack.enter_context(foreign_pair(twin, clock.now()))
     except OSError as error:
-        return Problem("probe.pair_unusable", {"path": "-", "reason": files.reason(error)}, undecided=True)
+        return _unusable("-", files.reason(error))
 
 
 def _calls(
