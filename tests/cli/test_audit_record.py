@@ -298,9 +298,9 @@ def test_a_format_that_cannot_be_written_is_no_ok(place: Place) -> None:
     assert place.run("--verify-report", answer.document["stored"]).code == 0
 
 
-def waive(place: Place, control: str, subject: str) -> None:
+def waive(place: Place, control: str, subject: str, owner: str = "l2-marek", approver: str = "po-jan") -> None:
     text = (
-        f"waivers:\n  - control: {control}\n    subject: '{subject}'\n    owner: l2-marek\n    approver: po-anna\n"
+        f"waivers:\n  - control: {control}\n    subject: '{subject}'\n    owner: {owner}\n    approver: {approver}\n"
         "    ticket: OPS-1\n    justification: until the migration\n    granted: 2026-11-20\n    expires: 2026-12-20\n"
     )
     (place.root / "ops/waivers.yaml").write_text(text, encoding="utf-8")
@@ -312,7 +312,7 @@ def test_a_waiver_accepts_what_it_names_and_is_shown(place: Place) -> None:
 
     answer = place.run()
 
-    assert (answer.code, answer.document["summary"]["waived"]) == (0, 2)
+    assert (answer.code, answer.document["status"], answer.document["summary"]["waived"]) == (0, "warn", 2)
     assert [w["owner"] for w in answer.document["waivers"]] == ["l2-marek"]
     waived = [r for r in answer.document["results"] if r["outcome"] == "waived"]
     assert {(r["outcome_before_waiver"], r["waiver"]["expires"]) for r in waived} == {("fail", "2026-12-20")}
@@ -321,14 +321,47 @@ def test_a_waiver_accepts_what_it_names_and_is_shown(place: Place) -> None:
 
 
 def test_waivers_that_others_may_write_are_a_fault_that_they_cannot_waive(place: Place) -> None:
-    waive(place, "FS-02", "*")
+    waive(place, "FS-02", "op*")
     (place.root / "ops/waivers.yaml").chmod(0o666)
 
     answer = place.run()
 
     assert answer.code == 1
-    failed = [(r["control"], r["subject"]) for r in answer.document["results"] if r["outcome"] == "fail"]
-    assert failed == [("FS-02", "ops/waivers.yaml")]
+    failed = {(r["control"], r["subject"]) for r in answer.document["results"] if r["outcome"] == "fail"}
+    assert failed == {("AUD-01", "FS-02 op*"), ("FS-02", "ops/waivers.yaml")}
+
+
+@pytest.mark.parametrize(
+    ("owner", "approver", "code"),
+    [
+        ("l2-marek", "l2-marek", "waiver.same_person"),
+        ("po-jan", "po-jan", "waiver.same_person"),
+        ("mallory", "po-jan", "waiver.person_unknown"),
+        ("l2-marek", "mallory", "waiver.person_unknown"),
+        ("l2-marek", "l1-anna", "waiver.approver_powerless"),
+    ],
+)
+def test_a_waiver_has_an_owner_and_another_person_with_the_power_to_approve(
+    place: Place, owner: str, approver: str, code: str
+) -> None:
+    place.open_keys()
+    waive(place, "FS-01", "secrets/mtls/*", owner, approver)
+
+    answer = place.run()
+
+    assert answer.code == 1
+    failed = {(r["control"], r["code"]) for r in answer.document["results"] if r["outcome"] == "fail"}
+    assert {("AUD-01", code), ("FS-01", "audit.mode_open")} <= failed
+
+
+def test_without_the_file_of_people_no_waiver_holds(place: Place) -> None:
+    place.open_keys()
+    waive(place, "FS-01", "secrets/mtls/*")
+    (place.root / "ops/operators.yaml").unlink()
+
+    answer = place.run()
+
+    assert {"FS-01", "AUD-01"} <= findings(answer.document, "fail")
 
 
 def test_a_malformed_file_of_waivers_fails_and_waives_nothing(place: Place) -> None:

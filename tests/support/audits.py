@@ -178,7 +178,7 @@ def waiver(control: str = "X509-13", subject: str = "*", **changes: object) -> W
         control,
         subject,
         owner="l2-marek",
-        approver="po-anna",
+        approver="po-jan",
         ticket="OPS-1812",
         justification="a new certificate comes in December",
         granted=NOW.date() - timedelta(days=1),

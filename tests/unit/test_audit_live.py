@@ -191,8 +191,8 @@ def test_a_service_that_is_switched_off_is_probed_only_where_it_is_named() -> No
             assert {f.outcome for f in control.judge(evidence, POLICY, NOW)} == {expected}
 
 
-def test_only_the_control_about_strangers_without_certificate_admits_no_waiver() -> None:
-    assert [control.id for control in CONTROLS if not control.waivable] == ["LIVE-02"]
+def test_the_controls_about_strangers_admit_no_waiver() -> None:
+    assert [control.id for control in CONTROLS if not control.waivable] == ["LIVE-02", "LIVE-03", "LIVE-04"]
     assert RULES["LIVE-02"].severity == "critical"
 
 

@@ -16,7 +16,7 @@ from stage4.audit.collect_tokens import Marker
 from stage4.audit.comparison import Summary
 from stage4.audit.evidence import Evidence, Input, Problem, RegistryFacts, SettingNotice
 from stage4.audit.reading import Place, printable, problem_of
-from stage4.audit.waivers import WAIVERS, Waiver, waivers_of
+from stage4.audit.waivers import WAIVERS, Waiver, require_answerable, waivers_of
 from stage4.clock import Clock
 from stage4.config import CORE, Installation, read_yaml
 from stage4.errors import Stage4Error
@@ -61,7 +61,7 @@ def collect(
     found = collect_bundle.collect(installation, bundle, now)
     # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
     certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
-    waivers, waivers_problem = _waivers(place)
+    waivers, waivers_problem = _waivers(installation, place)
     granted = [installation.root / WAIVERS] if waivers or waivers_problem else []
     certificates += [installation.path(file.path) for file in found.revocation_files if file.problem is None]
     registries = tuple(_registry(place, name, path) for name, path in registry_paths.items())
@@ -101,13 +101,19 @@ def collect(
     )
 
 
-def _waivers(place: Place) -> tuple[tuple[Waiver, ...], Problem | None]:
+def _waivers(installation: Installation, place: Place) -> tuple[tuple[Waiver, ...], Problem | None]:
     """All waivers of the installation or, where one is malformed or the file does not answer, none and the reason."""
     path = place.root / WAIVERS
     try:
-        return waivers_of(read_yaml(path)), None
+        waivers = waivers_of(read_yaml(path))
+        if waivers:
+            from stage4.security.people import People
+
+            people = People.load(installation.path(installation.settings.operations.operators_file))
+            require_answerable(waivers, people, path)
+        return waivers, None
     except Stage4Error as error:
-        if error.code == "files.missing":
+        if error.code == "files.missing" and error.params.get("path") == path:
             return (), None
         return (), problem_of(error, place)
 

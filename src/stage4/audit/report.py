@@ -2,7 +2,8 @@
 Judges the evidence with every control, and says in words what was found.
 
 `status` is the public word (`ok`, `warn`, `fail`); `verdict` says why a fail is one: `cannot tell` where nothing
-failed outright but something could not be evaluated. What is waived decides nothing and is always shown.
+failed outright but something could not be evaluated. A fail that is waived is a warning, a warning that is waived
+decides nothing, and both are always shown.
 """
 
 from __future__ import annotations
@@ -56,10 +57,11 @@ class Report:
 
     @property
     def status(self) -> str:
-        """`ok`, `warn` or `fail`; unknown counts as fail, and an audit without one answer fails."""
+        """`ok`, `warn` or `fail`; unknown counts as fail, a waived fail as warn, an audit without one answer fails."""
         if self.counts[Outcome.FAIL] or self.counts[Outcome.UNKNOWN] or self.nothing_judged:
             return "fail"
-        return "warn" if self.counts[Outcome.WARN] else "ok"
+        accepted = any(finding.before is Outcome.FAIL for finding in self.findings)
+        return "warn" if self.counts[Outcome.WARN] or accepted else "ok"
 
     @property
     def verdict(self) -> str:
@@ -107,7 +109,7 @@ def judge(controls: Sequence[Control], evidence: Evidence, policy: Policy, now: 
     digest = hashlib.sha256(ids.encode()).hexdigest()
     judged = [finding for control in controls for finding in control.judge(evidence, policy, now)]
     findings, uses = waiving.waived(judged, evidence.waivers, catalogue.CONTROLS, now)
-    idle = [use.waiver for use in uses if not use.subjects]
+    idle = [use for use in uses if not use.subjects]
     findings += _own(self_audit.COMPLETE, self_audit.used(idle, controls, catalogue.CONTROLS, now))
     findings += _own(self_audit.COMPLETE, [self_audit.complete(findings)])
     comparison = None

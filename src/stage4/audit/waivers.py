@@ -5,23 +5,24 @@ The waivers of `ops/waivers.yaml`: warnings and fails that somebody answers for 
       - control: X509-13
         subject: "ser*"
         owner: l2-marek
-        approver: po-anna
+        approver: po-jan
         ticket: OPS-1812
         justification: the CA of the exchange writes no key identifiers; a new one comes in December
         granted: 2026-11-23
         expires: 2026-12-31
 
 Every field is required and no other is known. `subject` is a pattern as of file names (`*`, `?`, `[...]`). A waiver
-holds from the beginning of `granted` to the end of `expires`, both UTC, at most 90 days. One malformed waiver makes
-the whole file malformed, and then none holds: a slip of the pen must not decide what is accepted.
+holds from the beginning of `granted` to the end of `expires`, both UTC, at most 90 days. Owner and approver are two
+people of `ops/operators.yaml`, and the approver is an incident manager or product owner. One malformed waiver makes the
+whole file malformed, and then none holds: a slip of the pen must not decide what is accepted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,6 +32,7 @@ from stage4.errors import UsageError
 
 if TYPE_CHECKING:
     from stage4.config import Document
+    from stage4.security.people import People
 
 WAIVERS: Final = Path("ops/waivers.yaml")
 LONGEST: Final = timedelta(days=90)
@@ -38,6 +40,8 @@ _TEXTS: Final = ("control", "subject", "owner", "approver", "ticket", "justifica
 _DATES: Final = ("granted", "expires")
 _CONTROL: Final = re.compile(r"[A-Z0-9]+-\d\d")
 _LIMIT: Final = 1000  # characters of one text
+APPROVERS: Final = frozenset({"incident_manager", "product_owner"})
+_NOBODYS_NAME: Final = "\0" * 64
 
 
 class WaiverState(StrEnum):
@@ -70,6 +74,11 @@ class Waiver:
     def covers(self, control: str, subject: str) -> bool:
         return self.control == control and fnmatchcase(subject, self.subject)
 
+    @property
+    def covers_all(self) -> bool:
+        """Whether it names no subject at all: `*`, `**`, `?*`."""
+        return fnmatchcase(_NOBODYS_NAME, self.subject)
+
     def state(self, now: datetime) -> WaiverState:
         if now.date() < self.granted:
             return WaiverState.NOT_YET
@@ -93,6 +102,20 @@ def waivers_of(document: Document) -> tuple[Waiver, ...]:
     if not isinstance(entries, list):
         _refuse(document, document.line(("waivers",)), "waivers")
     return tuple(_waiver(document, entry, place) for place, entry in enumerate(entries))
+
+
+def require_answerable(waivers: Iterable[Waiver], people: People, path: Path) -> None:
+    """Raise UsageError `waiver.*` with file and line unless somebody answers for each and somebody else approved it."""
+    for waiver in waivers:
+        at = {"path": path, "line": waiver.line}
+        for person in (waiver.owner, waiver.approver):
+            if person not in people:
+                raise UsageError("waiver.person_unknown", **at, person=person)
+        if waiver.owner == waiver.approver:
+            raise UsageError("waiver.same_person", **at, person=waiver.owner)
+        approver, that_day = people.get(waiver.approver), datetime.combine(waiver.granted, time.max, UTC)
+        if approver.roles.isdisjoint(APPROVERS) or not approver.valid_at(that_day):
+            raise UsageError("waiver.approver_powerless", **at, person=waiver.approver)
 
 
 def _waiver(document: Document, entry: object, place: int) -> Waiver:

@@ -104,6 +104,6 @@ def key_age(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
 CONTROLS = (
     Control("DLOG-01", configured, Severity.HIGH),
     Control("DLOG-02", key_strength, Severity.HIGH, ("RFC 2104", "NIST SP 800-107")),
-    Control("DLOG-03", verifies, Severity.CRITICAL, ("RFC 6962",)),
+    Control("DLOG-03", verifies, Severity.CRITICAL, ("RFC 6962",), waivable=False),
     Control("DLOG-04", key_age, Severity.LOW, ("NIST SP 800-57",)),
 )

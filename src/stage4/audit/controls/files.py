@@ -139,6 +139,6 @@ CONTROLS = (
     Control("FS-01", private_files, Severity.HIGH, ("NIST SP 800-53 AC-6",)),
     Control("FS-02", closed_directories, Severity.HIGH, ("CWE-732",)),
     Control("FS-03", authority_elsewhere, Severity.HIGH, ("NIST SP 800-57",)),
-    Control("FS-04", unpublished, Severity.CRITICAL, ("CWE-538",)),
+    Control("FS-04", unpublished, Severity.CRITICAL, ("CWE-538",), waivable=False),
     Control("FS-05", paths_exist, Severity.LOW),
 )

@@ -239,12 +239,13 @@ def _door(rule: _LiveRule) -> Rule:
 CONTROLS = (
     Control("LIVE-01", _probed(positive_control), Severity.HIGH),
     Control("LIVE-02", _door(uncertified), Severity.CRITICAL, ("RFC 8446 4.4.2.4",), waivable=False),
-    Control("LIVE-03", _door(foreign), Severity.CRITICAL, ("RFC 5280 6.1", "RFC 5280 4.2.1.12")),
+    Control("LIVE-03", _door(foreign), Severity.CRITICAL, ("RFC 5280 6.1", "RFC 5280 4.2.1.12"), waivable=False),
     Control(
         "LIVE-04",
         _probed(_beside(_answers, "probe.no_token_control", tokens)),
         Severity.CRITICAL,
         ("RFC 6750 3.1",),
+        waivable=False,
     ),
     Control("LIVE-05", _door(outdated), Severity.HIGH, ("RFC 8996", "RFC 9325 3.1.1")),
     Control("LIVE-06", _door(served), Severity.HIGH),

@@ -27,7 +27,8 @@ from stage4.audit.finding import (
     warned,
 )
 from stage4.audit.policy import Policy
-from stage4.audit.waivers import WAIVERS, Waiver, WaiverState
+from stage4.audit.waivers import WAIVERS, WaiverState
+from stage4.audit.waiving import REFUSED, Use, is_too_broad
 from stage4.clock import format_instant
 
 COMPLETE = "AUD-01"
@@ -103,22 +104,25 @@ def complete(findings: Iterable[Finding]) -> Opinion:
     return passed("audit", "audit.complete")
 
 
-def used(
-    waivers: Iterable[Waiver], judged: Sequence[Control], known: Iterable[Control], now: datetime
-) -> Iterator[Opinion]:
+def used(uses: Iterable[Use], judged: Sequence[Control], known: Iterable[Control], now: datetime) -> Iterator[Opinion]:
     """
-    AUD-01 of the `waivers` that were not applied: they name a control that is not there or may not be waived, or
-    nothing that a control which was judged finds fault with.
+    AUD-01 of the waivers that were not applied: they name a control that is not there, something that nobody may accept
+    or nothing that a control which was judged finds fault with.
     """
     by_id = {control.id: control for control in known}
     judged_ids = {control.id for control in judged}
-    for waiver in waivers:
+    for use in uses:
+        waiver = use.waiver
         control = by_id.get(waiver.control)
         params = {"waiver": waiver.name, "line": waiver.line}
         if control is None:
             yield failed(waiver.name, "audit_report.waiver_control_unknown", **params, control=waiver.control)
         elif not control.waivable:
             yield failed(waiver.name, "audit_report.waiver_refused", **params, control=waiver.control)
+        elif is_too_broad(waiver, control) and waiver.state(now) is not WaiverState.EXPIRED:
+            yield failed(waiver.name, "waiver.too_broad", **params, control=waiver.control)
+        elif use.state == REFUSED:
+            yield failed(waiver.name, "waiver.finding_refused", **params)
         elif waiver.state(now) is WaiverState.IN_FORCE and waiver.control in judged_ids:
             yield warned(waiver.name, "audit_report.waiver_unmatched", **params, owner=waiver.owner)
 

@@ -266,7 +266,7 @@ CONTROLS = (
     Control("X509-08", horizon, Severity.MEDIUM, ("NIST SP 1800-16",)),
     Control("X509-09", signatures, Severity.HIGH, ("NIST SP 800-131A", "RFC 9155")),
     Control("X509-10", key_strength, Severity.HIGH, ("NIST SP 800-57", "NIST SP 800-186")),
-    Control("X509-11", no_known_key, Severity.CRITICAL),
+    Control("X509-11", no_known_key, Severity.CRITICAL, waivable=False),
     Control("X509-12", authority, Severity.MEDIUM, ("RFC 5280 4.2.1.3", "RFC 5280 4.2.1.9", "RFC 5280 4.2.1.10")),
     Control("X509-13", hygiene, Severity.LOW, ("RFC 5280 4.1.2.2", "RFC 5280 4.2", "RFC 6125", "RFC 1034 3.5")),
     Control("X509-14", revoked, Severity.HIGH, ("RFC 5280 5", "RFC 5280 6.3")),
