@@ -126,6 +126,13 @@ EXAMPLES = (
     ),
     Example("FS-03", "the CA's key is here", audits.bundle(authority_keys=("ca.key",)), WARN, "audit.ca_key_here"),
     Example(
+        "FS-03",
+        "nobody could look for the CA's key",
+        audits.bundle(unlooked=("secrets/mtls",)),
+        UNKNOWN,
+        "exposure.authority_unlooked",
+    ),
+    Example(
         "FS-04", "a key under version control", audits.files(in_repository=True, tracked=("k",)), FAIL, "audit.tracked"
     ),
     Example(

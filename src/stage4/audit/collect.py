@@ -6,12 +6,13 @@ import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from stage4 import files
-from stage4.audit import collect_bundle, collect_earlier, collect_files, collect_log, collect_tokens
+from stage4.audit import collect_bundle, collect_earlier, collect_files, collect_keys, collect_log, collect_tokens
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.comparison import Summary
 from stage4.audit.evidence import Evidence, Input, Problem, RegistryFacts, SettingNotice
@@ -59,6 +60,15 @@ def collect(
     }
     place = Place(installation.root)
     found = collect_bundle.collect(installation, bundle, now)
+    authority = found.certificate("ca")
+    wanted = {facts.spki_sha256 for facts in authority.certificates} if authority else set()
+    at_hand = collect_keys.collect(installation, wanted)
+    key_paths += at_hand.private
+    found = replace(
+        found,
+        authority_keys=tuple(map(place.shown, at_hand.wanted)),
+        unlooked=tuple(map(place.shown, at_hand.unlooked)),
+    )
     # A file that is no certificate may hold anything, a private key too, so no digest of it is kept.
     certificates = [installation.path(file.path) for file in found.certificates if file.problem is None]
     waivers, waivers_problem = _waivers(installation, place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from stage4 import files
+from stage4.audit.collect_keys import spki_sha256
 from stage4.audit.evidence import Bundle, CertificateFile, Chain, KeyFile, Pair, Revocation, RevocationFile
 from stage4.audit.reading import Place, printable, problem_of
 from stage4.config import Installation
@@ -27,7 +26,6 @@ from stage4.security.rotation_journal import read_journal
 
 _NAMED: Final = re.compile(r"(.+)-(?:ca|server|server-key|client|client-key)\.pem")
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})
-_FILES_LIMIT: Final = 256
 
 Certificates = Mapping[str, list[x509.Certificate]]
 
@@ -91,7 +89,6 @@ def collect(installation: Installation, bundle: str, now: datetime) -> Bundle:
         revocation_files=tuple(revocation_files),
         client_ca=client_cas.get("metrics_service"),
         risk_client_ca=client_cas.get("risk_service"),
-        authority_keys=tuple(_authority_keys(place, installation, loaded)),
         next_authority=_next_authority(installation.root, bundle),
         foreign_names=tuple(
             place.shown(path)
@@ -141,12 +138,7 @@ def _key_file(place: Place, role: str, path: Path, keys: dict[str, PrivateKeyTyp
         return KeyFile(role, shown, problem_of(error, place))
     keys[role] = key
     stray = certificates.has_stray_text(pem) or len(certificates.pem_labels(pem)) != 1
-    return KeyFile(role, shown, spki_sha256=_spki(key), stray_text=stray)
-
-
-def _spki(key: PrivateKeyTypes) -> str:
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(public).hexdigest()
+    return KeyFile(role, shown, spki_sha256=spki_sha256(key), stray_text=stray)
 
 
 def _matches(chain: list[x509.Certificate] | None, key: PrivateKeyTypes | None) -> bool | None:
@@ -203,28 +195,3 @@ def _next_authority(root: Path, bundle: str) -> str | None:
         journal = read_journal(root, bundle)
         return journal.new.get("ca") if journal else None
     return None
-
-
-def _authority_keys(place: Place, installation: Installation, loaded: Certificates) -> Iterator[str]:
-    """Files of the bundle directory and below `secrets`, whatever they are called, with the private key of the CA."""
-    wanted = {certificates.facts_of(certificate).spki_sha256 for certificate in loaded.get("ca", [])}
-    directory = installation.path(installation.settings.execution.mtls.bundle_directory)
-    found = {path for home in (directory.glob("*"), installation.path("secrets").rglob("*")) for path in _files(home)}
-    for path in sorted(found)[:_FILES_LIMIT]:
-        with suppress(Stage4Error):
-            pem = files.read_limited(path, certificates.PEM_LIMIT)
-            if any(_spki(key) in wanted for key in _private_keys(pem, path)):
-                yield place.shown(path)
-
-
-def _files(paths: Iterator[Path]) -> Iterator[Path]:
-    with suppress(OSError):
-        yield from (path for path in paths if path.is_file())
-
-
-def _private_keys(pem: bytes, path: Path) -> Iterator[PrivateKeyTypes]:
-    """Every key of a file that can be read, wherever it stands in it."""
-    for label in sorted({label for label in certificates.pem_labels(pem) if label.endswith("PRIVATE KEY")}):
-        for block in certificates.pem_blocks(pem, label):
-            with suppress(Stage4Error):
-                yield certificates.parse_private_key(block, path)

@@ -111,6 +111,7 @@ class Bundle:
     client_ca: CertificateFile | None = None  # what the metrics service believes
     risk_client_ca: CertificateFile | None = None  # what the risk service believes
     authority_keys: tuple[str, ...] = ()  # files with or near the bundle that hold the CA's private key
+    unlooked: tuple[str, ...] = ()  # where a private key was looked for in vain, because nothing could be read
     next_authority: str | None = None  # the fingerprint of the CA that a rotation under way puts in place
     foreign_names: tuple[str, ...] = ()  # configured files whose name says they belong to another bundle
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtensionOID
 
-from support.certificates import CLIENT, NOW, Made
+from support.certificates import CLIENT, NOW, Made, key_pem
 from support.hostile import der
 from support.hostile.cases import Case, case
 from support.hostile.ground import Ground
@@ -190,14 +190,56 @@ ANCHORS: tuple[Case, ...] = (
     case(
         "ca-key-here",
         "the CA's private key lies beside the bundle",
-        lambda ground: ground.put("notes", _key(ground.pki.ca)),
+        lambda ground: _hidden(ground, "notes", _key(ground.pki.ca)),
         "FS-03 warn audit.ca_key_here",
     ),
     case(
         "ca-key-near",
         "the CA's private key lies among the other secrets",
-        lambda ground: (ground.root / "secrets/ca.txt").write_bytes(_key(ground.pki.ca)),
+        lambda ground: _hidden(ground, "../ca.txt", _key(ground.pki.ca)),
         "FS-03 warn audit.ca_key_here",
+    ),
+    case(
+        "ca-key-deep",
+        "the CA's private key lies in a directory below the bundle",
+        lambda ground: _hidden(ground, "private/ca-key.pem", _key(ground.pki.ca)),
+        "FS-03 warn audit.ca_key_here",
+    ),
+    case(
+        "ca-key-der",
+        "the CA's private key lies beside the bundle in DER",
+        lambda ground: _hidden(ground, "ca-key.der", _key(ground.pki.ca, serialization.Encoding.DER)),
+        "FS-03 warn audit.ca_key_here",
+    ),
+    case(
+        "ca-key-second",
+        "the CA's private key stands behind another key",
+        lambda ground: _hidden(ground, "old.pem", key_pem(ground.pki.client.key) + _key(ground.pki.ca)),
+        "FS-03 warn audit.ca_key_here",
+    ),
+    case(
+        "ca-key-among-many",
+        "the CA's private key lies beside the bundle among hundreds of files",
+        lambda ground: _among_many(ground),
+        "FS-03 unknown exposure.authority_unlooked",
+    ),
+    case(
+        "ca-key-behind-much",
+        "a file beside the bundle is too large to be looked through",
+        lambda ground: _hidden(ground, "backup.tar", bytes(1 << 20)),
+        "FS-03 unknown exposure.authority_unlooked",
+    ),
+    case(
+        "bundle-directory-elsewhere",
+        "the settings name a bundle directory that is not there",
+        lambda ground: ground.settings(lambda v: v["execution"]["mtls"].update(bundle_directory="secrets/nowhere")),
+        "FS-03 unknown exposure.authority_unlooked",
+    ),
+    case(
+        "key-copied-open",
+        "an open copy of the server's key lies beside the bundle",
+        lambda ground: _hidden(ground, "old-server-key.pem", ground.file("server-key").read_bytes(), 0o666),
+        "FS-01 fail audit.mode_open",
     ),
     case(
         "ca-foreign-beside",
@@ -214,9 +256,22 @@ ANCHORS: tuple[Case, ...] = (
 )
 
 
-def _key(made: Made) -> bytes:
+def _key(made: Made, encoding: serialization.Encoding = serialization.Encoding.PEM) -> bytes:
     none = serialization.NoEncryption()
-    return made.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, none)
+    return made.key.private_bytes(encoding, serialization.PrivateFormat.TraditionalOpenSSL, none)
+
+
+def _hidden(ground: Ground, name: str, content: bytes, mode: int = 0o600) -> None:
+    path = ground.root / "secrets/mtls" / name
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
+def _among_many(ground: Ground) -> None:
+    for number in range(300):
+        _hidden(ground, f"note-{number}.txt", b"x")
+    _hidden(ground, "zz.pem", _key(ground.pki.ca))
 
 
 def _through(

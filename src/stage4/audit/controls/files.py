@@ -101,7 +101,9 @@ def authority_elsewhere(evidence: Evidence, policy: Policy, now: datetime) -> It
         return
     for path in evidence.bundle.authority_keys:
         yield warned(path, "audit.ca_key_here", path=path)
-    if not evidence.bundle.authority_keys:
+    for path in evidence.bundle.unlooked:
+        yield unknown(path, "exposure.authority_unlooked", path=path)
+    if not evidence.bundle.authority_keys and not evidence.bundle.unlooked:
         yield passed("ca", "audit.ca_key_elsewhere")
 
 
