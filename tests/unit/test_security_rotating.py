@@ -159,6 +159,22 @@ def test_a_link_is_refused(role: str, bundle: Bundle) -> None:
     refused(bundle, Refused, "rotation.link")
 
 
+@pytest.mark.parametrize("linked", ["var/security/backups", "var/security"])
+def test_backups_that_lead_out_of_the_installation_are_refused_and_nothing_is_left_there(
+    linked: str, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside, path = tmp_path_factory.mktemp("outside"), bundle.root / linked
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        path.rename(outside / "kept")
+        outside = outside / "kept"
+    before = sorted(outside.rglob("*"))
+    path.symlink_to(outside)
+
+    refused(bundle, Refused, "exposure.backups_outside")
+    assert sorted(outside.rglob("*")) == before
+
+
 def test_another_account_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     refused(bundle, Refused, "rotation.not_owner")

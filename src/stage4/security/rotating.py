@@ -101,11 +101,12 @@ def plan(bundle: Bundle) -> Plan:
     """
     Read the bundle and say what would become of it.
 
-    Raises Refused `rotation.foreign_authority`, `rotation.several_authorities`, `rotation.link`, `rotation.not_owner`
-    or `rotation.no_names`, and what reading certificates, registry and journal raises.
+    Raises Refused `rotation.foreign_authority`, `rotation.several_authorities`, `rotation.link`, `rotation.not_owner`,
+    `rotation.no_names` or `exposure.backups_outside`, and what reading certificates, registry and journal raises.
     """
     for path in (*bundle.paths.values(), bundle.registry):
         require_own(path)
+    _require_within(backups_directory(bundle.root), bundle.root)
     journal = read_journal(bundle.root, bundle.name)
     if journal is not None and journal.phase is not Phase.PREPARING:
         return Plan(journal.old, (), (), "", journal)
@@ -137,6 +138,8 @@ def renew(bundle: Bundle, clock: Clock, record: Callable[[Renewal], None]) -> Re
     `plan` raises, Unavailable `files.cannot_write` when the disk refuses, Refused `rotation.unsound` where a new bundle
     would not work, and Unavailable `rotation.beyond_repair` where neither the new nor the old one can be had.
     """
+    # Before the lock, which would be made behind the link too.
+    _require_within(backups_directory(bundle.root), bundle.root)
     with locked(bundle.root):
         asked = plan(bundle)
         try:
@@ -345,6 +348,16 @@ def _hosts(certificate: x509.Certificate) -> list[str]:
 
 def _registry(path: Path) -> RotationRegistry:
     return RotationRegistry.load(path) if os.path.lexists(path) else RotationRegistry()
+
+
+def _require_within(directory: Path, root: Path) -> None:
+    """Raise Refused `exposure.backups_outside` where a link leads private keys out of the installation."""
+    try:
+        within = directory.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):
+        within = False
+    if not within:
+        raise Refused("exposure.backups_outside", path=directory)
 
 
 def require_own(path: Path) -> None:
