@@ -277,6 +277,17 @@ def test_the_bundles_certificate_has_to_fit_the_host_of_every_service_that_shows
             "runtime.metrics_service.grpc_metadata.Authorization",
         ),
         ("x-stage4-client: operations", "x-bot-auth: hunter2", "runtime.metrics_service.grpc_metadata.x-bot-auth"),
+        (
+            "x-stage4-client: operations",
+            "x-access-token: hunter2",
+            "runtime.metrics_service.grpc_metadata.x-access-token",
+        ),
+        (
+            "# prometheus_url: http://127.0.0.1:9090",
+            "prometheus_url: http://127.0.0.1:9090/?api_key=hunter2",
+            "operations.monitoring.prometheus_url",
+        ),
+        ("sqlite:///var/stage4.db", "postgresql://desk:hunt/er2@127.0.0.1/stage4", "operations.storage_url"),
         ("sqlite:///var/stage4.db", "postgresql://desk:hunter2@127.0.0.1/stage4", "operations.storage_url"),
         ("# prometheus_url: http://", "prometheus_url: http://desk:hunter2@", "operations.monitoring.prometheus_url"),
     ],

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ import msgspec
 from stage4 import files
 from stage4.audit import strength
 from stage4.audit.evidence import OtherSecret, Problem, Secret, ServiceFacts, TokenFacts
+from stage4.audit.inline_secrets import has_secret, is_secret_header
 from stage4.audit.reading import HIDDEN, Place, printable, problem_of, seems_drawn, shown_name
 from stage4.config import Installation
 from stage4.config.settings import MetricsService, RbacToken
@@ -27,9 +27,6 @@ from stage4.security.tokens import HASHES, RISK_READ, TokenBook, resolve_secret,
 # Shorter than that, bytes are alike by chance.
 _DISTINCT_BYTES: Final = 8
 _SECRET_LIMIT: Final = 4096
-# Headers by which a service knows its caller.
-_SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "x-bot-auth", "x-api-key", "cookie"})
-_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@]*:[^/?#@]+@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +162,7 @@ def inline(installation: Installation) -> Iterator[str]:
     """The keys whose value has a secret in it, although stage4 knows another place for each: headers and addresses."""
     for name, service in _grpc_services(installation):
         for header, value in service.grpc_metadata.items():
-            if header.strip().lower() in _SECRET_HEADERS and value.strip():
+            if is_secret_header(header, value):
                 yield f"runtime.{name}.grpc_metadata.{header}"
     operations = installation.settings.operations
     addresses = {
@@ -175,7 +172,7 @@ def inline(installation: Installation) -> Iterator[str]:
     }
     places = operations.decision_log.checkpoints.places
     addresses |= {f"operations.decision_log.checkpoints.places.{n}.url": place.url for n, place in enumerate(places)}
-    yield from (key for key, address in addresses.items() if address and _PASSWORD.match(address))
+    yield from (key for key, address in addresses.items() if address and has_secret(address))
 
 
 def _without_secrets(facts: TokenFacts, texts: set[str], number: int) -> TokenFacts:
