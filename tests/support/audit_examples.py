@@ -252,6 +252,20 @@ EXAMPLES = (
     Example("RBAC-07", "admin", first_token(scopes=("metrics.read", "admin")), FAIL, "audit.scope_unknown"),
     Example(
         "RBAC-07",
+        "a token for alerts that may stop the desk",
+        audits.tokens(TOKENS[0], replace(TOKENS[1], scopes=("alerts.write", "overrides.write")), TOKENS[2]),
+        FAIL,
+        "exposure.scope_beyond",
+    ),
+    Example(
+        "RBAC-07",
+        "a token that may read another service",
+        first_token(scopes=("metrics.read", "risk.read")),
+        WARN,
+        "exposure.scope_beyond",
+    ),
+    Example(
+        "RBAC-07",
         "a reader that writes",
         first_token(scopes=("metrics.read", "overrides.write")),
         WARN,

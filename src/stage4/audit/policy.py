@@ -108,6 +108,11 @@ class Policy:
         """The scopes that `service` ("scheduler:core", "metrics_service") needs a usable token for."""
         return self.scopes.get(service.partition(":")[0], ())
 
+    def admitted_scopes(self, service: str) -> frozenset[str]:
+        """The scopes that a token of `service` may have: what is needed of its kind, by the settings or by default."""
+        kind = service.partition(":")[0]
+        return frozenset((*self.scopes.get(kind, ()), *REQUIRED_SCOPES.get(kind, ())))
+
 
 def _first(flag: float | None, entry: float | None, default: float) -> float:
     return flag if flag is not None else entry if entry is not None else default

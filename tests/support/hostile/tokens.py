@@ -340,6 +340,14 @@ CASES: tuple[Case, ...] = (
         BLOCKED,
     ),
     case(
+        "scope-of-the-desk",
+        "the token for alerts may stop the desk",
+        lambda ground: ground.settings(
+            lambda v: v["operations"]["service"]["rbac_tokens"][0]["scopes"].extend(["overrides.write"])
+        ),
+        "RBAC-07 fail exposure.scope_beyond",
+    ),
+    case(
         "service-second-scheduler",
         "a second scheduler without tokens",
         lambda g: g.settings(lambda v: v["runtime"]["multi_strategy_schedulers"].update(night={"schedules": {}})),

@@ -155,8 +155,9 @@ def covered(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
 
 
 def least_privilege(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """RBAC-07: every scope is one we know, none is a wildcard, and readers cannot write."""
+    """RBAC-07: every scope is one we know and that the service needs, none is a wildcard, and readers cannot write."""
     for token in evidence.tokens:
+        beyond = sorted(set(token.scopes) - policy.admitted_scopes(token.service))
         unknown_scopes = sorted(set(token.scopes) - SCOPES)
         writes = sorted(set(token.scopes) & _WRITES)
         if not token.scopes:
@@ -166,6 +167,10 @@ def least_privilege(evidence: Evidence, policy: Policy, now: datetime) -> Iterat
             yield failed(token.subject, "audit.scope_unknown", token=token.subject, scopes=named)
         elif token.service in _READERS and writes:
             yield warned(token.subject, "audit.reader_writes", token=token.subject, scopes=", ".join(writes))
+        elif beyond:
+            # Whoever takes this token away does with it what no part of its service does.
+            verdict = failed if _WRITES & set(beyond) else warned
+            yield verdict(token.subject, "exposure.scope_beyond", token=token.subject, scopes=", ".join(beyond))
         else:
             yield passed(token.subject, "audit.scopes_fit", token=token.subject, scopes=", ".join(token.scopes))
 
