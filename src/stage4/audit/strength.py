@@ -3,13 +3,18 @@ How hard a secret is to guess, from its form alone.
 
 The estimate is an upper bound: the length of the shortest part that repeats, times the bits of the smallest
 alphabet that holds its characters, less where only few of them are in use, where they run in order or where a
-part has stood before. It recognises what people type, not what a generator with a flaw makes.
+part has stood before. It recognises what people type, not what a generator with a flaw makes: it knows digests of the
+words that are tried first, words in CamelCase with a number, and nothing of other words, other languages' sentences,
+digits of rarer constants, keys of a keyboard, or a digest of anything else. What was published somewhere looks like
+chance to it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from functools import cache
 from itertools import pairwise
 from typing import Final
 
@@ -70,6 +75,15 @@ COMMON: Final = (
     *("1234", "12345678", "1234567890", "abc123", "password1"),
     *(letter * size for letter in "0ax" for size in (16, 24, 32, 64)),
 )
+_DIGESTS: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b")
+_DIGEST_SIZES: Final = frozenset({32, 40, 56, 64, 96, 128})
+# `MyCompanyTradingDeskToken2026`: words that begin with a capital each, and a number; chance makes no such row.
+_WORDED: Final = re.compile(r"(?:[a-z]+|[A-Z][a-z]+)(?:[A-Z][a-z]+){2,}[ _.-]?\d{0,8}[!?.]?")
+_WORDS: Final = re.compile(r"[A-Z]?[a-z]+|\d+")
+_WORD_BITS: Final = 14.0
+_RUNNING: Final = 0.8
+# How pi, e, the golden ratio and the root of two begin behind the point.
+_CONSTANTS: Final = ("14159265358979", "71828182845904", "61803398874989", "41421356237309")
 # What a template leaves behind where nobody filled it in.
 _TEMPLATE: Final = re.compile(r"\$\{.*\}|\$\(.*\)|\$[A-Za-z_]\w*|\{\{.*\}\}|<[^<>]*>|%\w+%|__\w+__", re.DOTALL)
 
@@ -89,6 +103,11 @@ def bits(secret: str) -> float:
     unit = secret[: _period(secret)]
     if not unit:
         return 0.0
+    halves = secret[::2], secret[1::2]
+    if len(secret) >= _ECHO and all(_is_run(half) for half in halves):
+        return 0.0
+    if any(digits in secret for digits in _CONSTANTS):
+        return 0.0
     used = set(unit)
     alphabet = next((len(a) for a in _ALPHABETS if used <= a), _OTHER_SYMBOLS)
     # Chance uses about this many different characters; far fewer mean that only those few were chosen from.
@@ -97,13 +116,31 @@ def bits(secret: str) -> float:
     # A run such as "abcdefgh", "4321" or "aaaa" is one choice, not several.
     runs = 1 + sum(1 for a, b in pairwise(unit) if abs(ord(b) - ord(a)) > 1)
     choices = len(unit) if runs > len(unit) / 2 else runs
-    return symbol_bits * min(choices, _without_echoes(unit))
+    estimate = symbol_bits * min(choices, _without_echoes(unit))
+    # A word is one of thousands, a number of a few digits too.
+    return min(estimate, _WORD_BITS * len(_WORDS.findall(secret))) if _WORDED.fullmatch(secret) else estimate
 
 
 def is_placeholder(secret: str) -> bool:
-    """Whether it holds a word that people put where a secret should be, or is a template that nobody filled in."""
+    """Whether it holds a word that people put where a secret should be, is a digest of one, or an unfilled template."""
     lowered = secret.lower()
-    return any(word in lowered for word in _PLACEHOLDERS) or _TEMPLATE.fullmatch(secret) is not None
+    if any(word in lowered for word in _PLACEHOLDERS) or _TEMPLATE.fullmatch(secret) is not None:
+        return True
+    return len(lowered) in _DIGEST_SIZES and lowered in _digests()
+
+
+@cache
+def _digests() -> frozenset[str]:
+    """Hexadecimal digests of the words that everybody tries first."""
+    return frozenset(
+        hashlib.new(name, word.encode(), usedforsecurity=False).hexdigest() for name in _DIGESTS for word in COMMON
+    )
+
+
+def _is_run(half: str) -> bool:
+    """Whether its characters go up or down one by one, or stay, nearly all the way."""
+    steps = [ord(b) - ord(a) for a, b in pairwise(half)]
+    return sum(abs(step) <= 1 for step in steps) >= _RUNNING * len(steps)
 
 
 def _period(secret: str) -> int:
