@@ -10,13 +10,11 @@ from stage4.audit.evidence import (
     DirectoryFacts,
     Evidence,
     FileFacts,
-    LogVerdict,
     OtherSecret,
     Problem,
     Secret,
     ServiceFacts,
     SettingNotice,
-    SigningKey,
 )
 from stage4.audit.finding import Outcome
 from stage4.audit.policy import RequiredRotation
@@ -24,6 +22,7 @@ from support import audits
 from support.audit_example import Example
 from support.audits import BUNDLE, GOOD, LOG, NOW, POLICY, ROTATED, TOKENS, certificate_file, token
 from support.live_examples import LIVE_EXAMPLES
+from support.log_examples import LOG_EXAMPLES
 from support.x509_examples import X509_EXAMPLES
 
 FAIL, WARN, UNKNOWN = Outcome.FAIL, Outcome.WARN, Outcome.UNKNOWN
@@ -404,69 +403,7 @@ EXAMPLES = (
         "ROT-05", "the old key again", audits.certificate("server", spki_sha256="8" * 64), FAIL, "rotation.key_kept"
     ),
     Example("ROT-05", "no certificate", audits.bundle(certificates=()), UNKNOWN, "audit.rotation_unproven"),
-    Example("DLOG-01", "no ring", audits.log(ring_problem=GONE, active=None), FAIL, "files.missing"),
-    Example("DLOG-01", "two sources of the router's key", audits.log(router_sources=2), FAIL, "audit.router_sources"),
-    Example("DLOG-01", "an id without a key", audits.log(router_sources=0), FAIL, "audit.router_sources"),
-    Example("DLOG-01", "a key without an id", audits.log(router_key_id=None), FAIL, "audit.router_key_id"),
-    Example(
-        "DLOG-02",
-        "the secret does not answer",
-        audits.log(active=SigningKey("ops", ROTATED, LOCKED)),
-        UNKNOWN,
-        "files.unreadable",
-    ),
-    Example("DLOG-02", "a weak key", audits.log(router_secret=WEAK), FAIL, "audit.secret_weak"),
-    Example(
-        "DLOG-02",
-        "an unset variable",
-        audits.log(
-            router_secret=None,
-            router_missing_variable=True,
-            router_problem=Problem("audit.variable_missing", {"variable": "LIVE_DECISION_LOG_HMAC"}),
-        ),
-        FAIL,
-        "audit.variable_missing",
-    ),
-    Example("DLOG-03", "no log yet", audits.log(present=False, verdict=None), WARN, "audit.log_absent"),
-    Example("DLOG-03", "a log that was there", audits.log(present=False, entries_before=7), FAIL, "audit.log_gone"),
-    Example(
-        "DLOG-03",
-        "a log that left a trace",
-        audits.log(present=False, trace="secrets/decision_log/checkpoint-x.json"),
-        FAIL,
-        "audit.log_vanished",
-    ),
-    Example(
-        "DLOG-03",
-        "a place that knows other logs only",
-        audits.log(doubts=(Problem("audit.log_unknown", {"place": "/mnt/notes", "logs": "x"}),)),
-        WARN,
-        "audit.log_unknown",
-    ),
-    Example(
-        "DLOG-03",
-        "a place that is not mounted",
-        audits.log(doubts=(Problem("audit.log_place_missing", {"place": "/mnt/notes"}),)),
-        WARN,
-        "audit.log_place_missing",
-    ),
-    Example("DLOG-03", "fewer entries than before", audits.log(entries_before=8), FAIL, "audit.log_shrunk"),
-    Example("DLOG-03", "not verified", audits.log(verdict=None), UNKNOWN, "audit.log_unverified"),
-    Example(
-        "DLOG-03",
-        "an edited line",
-        audits.log(
-            verdict=LogVerdict(
-                6, 1, Problem("audit.log_finding", {"path": "p", "line": 3, "offset": 99, "fault": "edit"}), 1
-            )
-        ),
-        FAIL,
-        "audit.log_finding",
-    ),
-    Example(
-        "DLOG-04", "in use for long", audits.log(active=SigningKey("ops", NOW - 100 * DAY)), WARN, "audit.log_key_old"
-    ),
-    Example("DLOG-04", "dated to come", audits.log(active=SigningKey("ops", NOW + DAY)), FAIL, "audit.log_key_future"),
+    *LOG_EXAMPLES,
     Example(
         "AUD-01",
         "a waiver that has run out",

@@ -36,6 +36,7 @@ from stage4.security.certificate_facts import (
 from stage4.security.certificates import is_der, pem_blocks
 
 LIST_LIMIT: Final = 4 << 20
+_ENDS: Final = (b"BEGIN X509 CRL", b"END X509 CRL")
 _EVALUATED: Final = frozenset(
     {ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.CRL_NUMBER, ExtensionOID.ISSUING_DISTRIBUTION_POINT}
 )
@@ -129,6 +130,9 @@ def parse_lists(content: bytes, subject: object) -> list[RevocationList]:
                 found = [x509.load_der_x509_crl(content)]
             else:
                 found = [x509.load_pem_x509_crl(block) for block in pem_blocks(content, "X509 CRL")]
+                if any(content.count(end) != len(found) for end in _ENDS):
+                    # What broke off may be the very list that revokes.
+                    raise ValueError("a list breaks off")
         lists = [RevocationList(crl) for crl in found]
     except UNREADABLE as error:
         raise UsageError("security.list_malformed", path=subject, reason=str(error)) from error

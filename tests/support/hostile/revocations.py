@@ -83,6 +83,18 @@ CASES: tuple[Case, ...] = (
         "X509-14 fail security.revocation_revoked",
     ),
     case(
+        "crl-torn",
+        "of two lists the one that names the server breaks off",
+        lambda g: g.list(g.pki.crl, listed(g.pki.ca, g.pki.server).replace(b"END X509 CRL-----", b"END X509 CRL----")),
+        "X509-14 fail security.list_malformed",
+    ),
+    case(
+        "crl-headless",
+        "of two lists the one that names the server has lost its first line",
+        lambda g: g.list(g.pki.crl, listed(g.pki.ca, g.pki.server).partition(b"\n")[2]),
+        "X509-14 fail security.list_malformed",
+    ),
+    case(
         "crl-stale",
         "the list was to be renewed a second ago",
         _list(ends=NOW - SECOND),
@@ -157,7 +169,10 @@ CASES: tuple[Case, ...] = (
         "X509-14 fail security.list_malformed",
     ),
     case(
-        "crl-truncated", "the list is cut off", lambda g: g.list(g.pki.crl[:200]), "X509-14 fail security.list_missing"
+        "crl-truncated",
+        "the list is cut off",
+        lambda g: g.list(g.pki.crl[:200]),
+        "X509-14 fail security.list_malformed",
     ),
     case(
         "crl-is-certificate",
