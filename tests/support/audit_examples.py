@@ -247,7 +247,7 @@ EXAMPLES = (
         "a row that is no instant",
         audits.registry("keys", bad_rows=(("a::b", "security.registry_row_instant"),)),
         FAIL,
-        "audit.registry_row",
+        "rotation.row_instant",
     ),
     Example(
         "ROT-01",
@@ -263,14 +263,14 @@ EXAMPLES = (
         "overdue",
         audits.registry("keys", rows={("live-router", "decision-log"): NOW - 91 * DAY}),
         FAIL,
-        "audit.rotation_overdue",
+        "rotation.overdue_key",
     ),
     Example(
         "ROT-03",
         "due in ten days",
         audits.registry("keys", rows={("live-router", "decision-log"): NOW - 80 * DAY}),
         WARN,
-        "audit.rotation_due",
+        "rotation.due_key",
     ),
     Example(
         "ROT-03",

@@ -29,6 +29,7 @@ class RequiredRotation:
     purpose: str
     interval_days: float
     warn_days: float
+    asked: bool = False  # by this audit's own options, not by the settings
 
     @property
     def always_due(self) -> bool:
@@ -75,8 +76,9 @@ class Policy:
         rotation = settings.observability.key_rotation
         interval = rotation.default_interval_days if interval_days is None else interval_days
         warn = rotation.default_warn_within_days if warn_days is None else warn_days
+        asked = interval_days is not None or warn_days is not None
         required = {
-            (bundle.lower(), purpose): RequiredRotation("tls", bundle, purpose, interval, warn)
+            (bundle.lower(), purpose): RequiredRotation("tls", bundle, purpose, interval, warn, asked)
             for purpose in TLS_PURPOSES
         }
         entries: dict[tuple[str, str], RequiredRotation] = {}
@@ -89,6 +91,7 @@ class Policy:
                 entry.purpose,
                 _first(interval_days, entry.interval_days, interval),
                 _first(warn_days, entry.warn_within_days, warn),
+                asked,
             )
             # Of two entries for one key the stricter counts.
             if name not in entries or row.interval_days < entries[name].interval_days:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,10 +19,10 @@ from stage4.errors import ExitCode, Refused, UsageError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from stage4.app.rotating import Followup, Registry
+    from stage4.app.rotating import Followup
+    from stage4.app.rotation_table import Registry, RotationTable
     from stage4.audit.rotation_rows import Row
     from stage4.security.rotating import Bundle, Plan, Renewal
-    from stage4.security.rotation_journal import Journal
 
 LIST_SCHEMA = "stage4.rotations/1"
 PLAN_SCHEMA = "stage4.rotation_plan/1"
@@ -49,29 +49,30 @@ def rotation() -> None:
 @click.pass_obj
 def list_(session: Session, bundle: str, at: str | None) -> int:
     """Every key under rotation or on record, the worst first; exit 1 when one is overdue or missing."""
+    from stage4.app import rotation_table
+
     now = _instant(at)
-    table, read, journal = _table(session, bundle, now)
+    table = rotation_table.read(session.installation, bundle, now)
     if not session.as_json:
-        _print_table(session, table)
-        for row in table:
+        _print_table(session, table.rows)
+        for row in table.rows:
             if row.always_due and row.required:
                 session.say(
                     "rotation.window_wide", row=_name(row), warn=_days(row.warn_days), interval=_days(row.interval_days)
                 )
-    _say_problems(session, read, journal)
-    code = _verdict(table, read, journal)
+    _say_problems(session, table)
     session.emit(
         {
             "schema": LIST_SCHEMA,
-            "exit_code": int(code),
+            "exit_code": int(table.exit_code),
             "root": str(session.installation.root),
             "at": format_instant(now),
-            "rotations": [_facts(row) for row in table],
-            "registries": [_registry_facts(name, each) for name, each in read.items()],
-            "unfinished": None if journal is None else journal.bundle,
+            "rotations": [_facts(row) for row in table.rows],
+            "registries": [_registry_facts(session, name, each) for name, each in table.registries.items()],
+            "unfinished": None if table.journal is None else table.journal.bundle,
         }
     )
-    return code
+    return table.exit_code
 
 
 @rotation.command()
@@ -80,27 +81,26 @@ def list_(session: Session, bundle: str, at: str | None) -> int:
 @click.option("--days", type=click.IntRange(0, 36_500), default=30, show_default=True, help="How far ahead to look.")
 @click.pass_obj
 def plan(session: Session, bundle: str, at: str | None, days: int) -> int:
-    """What falls due in the next days, in order, with the command for each; exit 3 when a registry cannot be read."""
-    from stage4.app import rotating
-    from stage4.audit.rotation_rows import in_order
+    """What falls due in the next days, in order, with the command for it; exit 3 when a registry cannot be read."""
+    from stage4.app import rotation_table
+    from stage4.audit import rotation_rows
 
     now = _instant(at)
-    table, read, journal = _table(session, bundle, now)
-    own = rotating.is_own(session.installation, bundle)
-    horizon = timedelta(days=days)
-    due = [row for row in in_order(table) if row.required and row.rotation and row.falls_due_within(now, horizon)]
-    steps = [
-        _facts(row) | {"command": _command(row, bundle, own), "by_hand": not (own and _of(row, bundle))} for row in due
-    ]
-    if not due:
+    table = rotation_table.read(session.installation, bundle, now)
+    steps = rotation_rows.steps(table.rows, now, timedelta(days=days), bundle=bundle, own=table.own)
+    unread = rotation_rows.unread(table.rows)
+    if not steps and table.readable:
         session.say("rotation.plan_empty", n=days)
-    for step, row in zip(steps, due, strict=True):
-        when = "-" if row.due_at is None else format_instant(row.due_at)
-        session.say("rotation.plan_line", row=_name(row), due=when, state=_state(session, row))
-        session.say("rotation.plan_by_hand" if step["by_hand"] else "rotation.plan_command", command=step["command"])
-    _say_problems(session, read, journal)
-    unread = any(each.error is not None for each in read.values())
-    code = ExitCode.CANNOT_TELL if unread else ExitCode.DONE
+    for step in steps:
+        when = "-" if step.due_at is None else format_instant(step.due_at)
+        names = ", ".join(map(_name, step.rows))
+        session.say("rotation.plan_line", rows=names, due=when, state=session.text(f"rotation.state_{step.state}"))
+        session.say(f"rotation.plan_{step.remedy.way}", command=step.remedy.command)
+    for row in unread:
+        path = _shown(session, table.registries[row.registry].path)
+        session.say("rotation.plan_unread", row=_name(row), path=path)
+    _say_problems(session, table)
+    code = ExitCode.DONE if table.readable else ExitCode.CANNOT_TELL
     session.emit(
         {
             "schema": PLAN_SCHEMA,
@@ -108,8 +108,16 @@ def plan(session: Session, bundle: str, at: str | None, days: int) -> int:
             "root": str(session.installation.root),
             "at": format_instant(now),
             "days": days,
-            "steps": steps,
-            "unfinished": None if journal is None else journal.bundle,
+            "steps": [
+                {
+                    "command": step.remedy.command,
+                    "by_hand": step.remedy.by_hand,
+                    "rotations": [_facts(row) for row in step.rows],
+                }
+                for step in steps
+            ],
+            "unread": [_facts(row) for row in unread],
+            "unfinished": None if table.journal is None else table.journal.bundle,
         }
     )
     return code
@@ -139,7 +147,7 @@ def mark(session: Session, key: str, purpose: str, at: str | None, reason: str, 
         at=parse_instant(at) if at else None,
         dry_run=dry_run,
     )
-    said = {"row": f"{done.key}::{done.purpose}", "at": format_instant(done.at), "path": done.registry}
+    said = {"row": f"{done.key}::{done.purpose}", "at": format_instant(done.at), "path": _shown(session, done.registry)}
     if done.seq is None:
         session.say("rotation.would_mark", **said)
     else:
@@ -154,7 +162,7 @@ def mark(session: Session, key: str, purpose: str, at: str | None, reason: str, 
             "purpose": done.purpose,
             "rotated_at": format_instant(done.at),
             "previously": None if done.previous is None else format_instant(done.previous),
-            "registry": str(done.registry),
+            "registry": _shown(session, done.registry),
             "seq": done.seq,
         }
     )
@@ -180,7 +188,7 @@ def rotate(session: Session, bundle: str, dry_run: bool) -> int:
         document: dict[str, Any] = {
             "outcome": "planned",
             "unfinished": None if asked.unfinished is None else asked.unfinished.phase.value,
-            "files": {role: str(path) for role, path in meant.paths.items()},
+            "files": {role: _shown(session, path) for role, path in meant.paths.items()},
             "old_fingerprints": dict(asked.fingerprints),
         }
         code = ExitCode.DONE
@@ -194,7 +202,7 @@ def rotate(session: Session, bundle: str, dry_run: bool) -> int:
             "outcome": done.outcome.value,
             "rotation_id": done.rotation_id,
             "rotated_at": format_instant(done.at),
-            "backup": str(done.backup),
+            "backup": _shown(session, done.backup),
             "old_fingerprints": dict(done.old),
             "new_fingerprints": dict(done.new),
             "seq": seq,
@@ -209,7 +217,7 @@ def rotate(session: Session, bundle: str, dry_run: bool) -> int:
             "bundle": bundle,
             "dry_run": dry_run,
             **document,
-            "followups": [_followup(each) for each in left],
+            "followups": [{"code": each.code, "params": _followup(session, each)} for each in left],
         }
     )
     return code
@@ -219,36 +227,28 @@ def _instant(at: str | None) -> datetime:
     return parse_instant(at) if at else SystemClock().now()
 
 
-def _table(session: Session, bundle: str, now: datetime) -> tuple[Sequence[Row], dict[str, Registry], Journal | None]:
-    from stage4.app import rotating
-    from stage4.security.rotation_journal import read_journal, require_bundle_name
-
-    require_bundle_name(bundle)
-    installation = session.installation
-    read = rotating.registries(installation)
-    return rotating.table(installation, bundle, read, now), read, read_journal(installation.root, bundle)
+def _shown(session: Session, path: Path) -> str:
+    """`path` as the audit names it: relative to the installation it lies in."""
+    root = session.installation.root
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def _verdict(table: Sequence[Row], read: dict[str, Registry], journal: Journal | None) -> ExitCode:
-    bad_rows = any(each.content is not None and each.content.problems for each in read.values())
-    if journal is not None or bad_rows or any(row.wrong for row in table):
-        return ExitCode.NO
-    return ExitCode.CANNOT_TELL if any(each.error is not None for each in read.values()) else ExitCode.DONE
-
-
-def _say_problems(session: Session, read: dict[str, Registry], journal: Journal | None) -> None:
+def _say_problems(session: Session, table: RotationTable) -> None:
     from stage4.security.rotation import shown
     from stage4.security.rotation_journal import journal_path
 
-    for each in read.values():
+    for each in table.registries.values():
+        path = _shown(session, each.path)
         if each.error is not None:
-            _run.say_error(each.error, session.language)
+            told = type(each.error)(each.error.code, **{**each.error.params, "path": path})
+            _run.say_error(told, session.language)
         for problem in () if each.content is None else each.content.problems:
             reason = session.text(problem.reason)
-            _run.say(session.text("rotation.bad_row", path=each.path, row=shown(problem.row), reason=reason))
-    if journal is not None:
-        path = journal_path(session.installation.root, journal.bundle)
-        _run.say_error(Refused("rotation.unfinished", bundle=journal.bundle, path=path), session.language)
+            _run.say(session.text("rotation.bad_row", path=path, row=shown(problem.row), reason=reason))
+    if table.journal is not None:
+        bundle = table.journal.bundle
+        path = _shown(session, journal_path(session.installation.root, bundle))
+        _run.say_error(Refused("rotation.unfinished", bundle=bundle, path=path), session.language)
 
 
 def _say_plan(session: Session, meant: Bundle, asked: Plan) -> None:
@@ -259,16 +259,18 @@ def _say_plan(session: Session, meant: Bundle, asked: Plan) -> None:
         session.say("rotation.would_finish", bundle=meant.name, backup=asked.unfinished.backup)
         return
     session.say("rotation.would_rotate", bundle=meant.name)
-    session.say("rotation.step_backup", step=1, path=backups_directory(meant.root))
+    session.say("rotation.step_backup", step=1, path=_shown(session, backups_directory(meant.root)))
     session.say("rotation.step_make", step=2, names=", ".join(str(name.value) for name in asked.server_names))
     for number, role in enumerate(ORDER, start=3):
-        session.say("rotation.step_install", step=number, path=meant.paths[role])
-    session.say("rotation.step_registry", step=len(ORDER) + 3, path=meant.registry)
+        session.say("rotation.step_install", step=number, path=_shown(session, meant.paths[role]))
+    session.say("rotation.step_registry", step=len(ORDER) + 3, path=_shown(session, meant.registry))
     session.say("rotation.step_log", step=len(ORDER) + 4)
 
 
 def _say_done(session: Session, done: Renewal, seq: int) -> None:
-    session.say(f"rotation.outcome_{done.outcome.value}", bundle=done.bundle, seq=seq, backup=done.backup)
+    session.say(
+        f"rotation.outcome_{done.outcome.value}", bundle=done.bundle, seq=seq, backup=_shown(session, done.backup)
+    )
     if done.outcome.value != "rolled_back":
         for role, fingerprint in done.new.items():
             session.say("rotation.fingerprints", role=role, old=done.old[role], new=fingerprint)
@@ -276,23 +278,15 @@ def _say_done(session: Session, done: Renewal, seq: int) -> None:
 
 def _say_consequences(session: Session, meant: Bundle, left: Sequence[Followup]) -> None:
     session.say("rotation.reloads")
-    session.say("rotation.new_authority", ca=meant.paths["ca"])
+    session.say("rotation.new_authority", ca=_shown(session, meant.paths["ca"]))
     for each in left:
-        session.say(each.code, **each.params)
+        session.say(each.code, **_followup(session, each))
 
 
-def _followup(each: Followup) -> dict[str, Any]:
-    return {"code": each.code, "params": {name: str(value) for name, value in each.params.items()}}
-
-
-def _of(row: Row, bundle: str) -> bool:
-    return row.registry == "tls" and row.key.lower() == bundle.lower()
-
-
-def _command(row: Row, bundle: str, own: bool) -> str:
-    if own and _of(row, bundle):
-        return shlex.join(["stage4", "rotation", "rotate", "--bundle", bundle])
-    return shlex.join(["stage4", "rotation", "mark", row.key, row.purpose, "--reason"]) + " …"
+def _followup(session: Session, each: Followup) -> dict[str, str]:
+    return {
+        name: _shown(session, value) if isinstance(value, Path) else str(value) for name, value in each.params.items()
+    }
 
 
 def _name(row: Row) -> str:
@@ -301,10 +295,6 @@ def _name(row: Row) -> str:
 
 def _days(days: float) -> str:
     return f"{days:g}"
-
-
-def _state(session: Session, row: Row) -> str:
-    return session.text(f"rotation.state_{row.state}")
 
 
 def _facts(row: Row) -> dict[str, Any]:
@@ -322,11 +312,11 @@ def _facts(row: Row) -> dict[str, Any]:
     }
 
 
-def _registry_facts(name: str, each: Registry) -> dict[str, Any]:
+def _registry_facts(session: Session, name: str, each: Registry) -> dict[str, Any]:
     problems = () if each.content is None else each.content.problems
     return {
         "name": name,
-        "path": str(each.path),
+        "path": _shown(session, each.path),
         "problem": None if each.error is None else each.error.code,
         "bad_rows": [{"row": problem.row, "code": problem.reason} for problem in problems],
     }
@@ -335,7 +325,7 @@ def _registry_facts(name: str, each: Registry) -> dict[str, Any]:
 def _print_table(session: Session, table: Sequence[Row]) -> None:
     lines = [[session.text(f"rotation.column_{name}") for name in _COLUMNS]]
     for row in table:
-        state = _state(session, row)
+        state = session.text(f"rotation.state_{row.state}")
         lines.append(
             [
                 row.key,
