@@ -160,21 +160,8 @@ def _pyca_judged(name: str, content: bytes, fallback: x509.Certificate) -> Judge
         return Judged(name, None, None, _problem(error))
     facts = facts_of(leaf)
     anchor = above[-1] if above and facts_of(above[-1]).is_ca else fallback
-    host = next((san.partition(":")[2] for san in facts.sans if san.startswith(("DNS:", "IP:"))), "localhost")
-    try:
-        judgement = judge(
-            leaf,
-            [],
-            [anchor],
-            [],
-            purpose="server",
-            host=host.replace("*", "any"),
-            now=facts.not_before + (facts.not_after - facts.not_before) / 2,
-            together=above,
-        )
-    except UsageError as error:
-        # Its own name is no host's, so nobody can ask for it.
-        return Judged(name, None, None, _problem(error))
+    middle = facts.not_before + (facts.not_after - facts.not_before) / 2
+    judgement = judge(leaf, [], [anchor], [], purpose="server", host=None, now=middle, together=above)
     return Judged(name, None, judgement)
 
 

@@ -113,7 +113,7 @@ EXAMPLES = (
         "more than PEM in it",
         audits.bundle(client_ca=replace(audits.BUNDLE.certificates[0], stray_text=True)),
         FAIL,
-        "audit.stray_text",
+        "cert.stray_text",
     ),
     Example(
         "TLS-02",

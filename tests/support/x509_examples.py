@@ -44,7 +44,7 @@ X509_EXAMPLES = (
         "a file has more in it than PEM",
         audits.bundle(keys=(KeyFile("server_key", "k", stray_text=True),)),
         FAIL,
-        "audit.stray_text",
+        "cert.stray_text",
     ),
     Example("X509-02", "a file is missing", audits.bundle(keys=BUNDLE.keys[:1]), FAIL, "audit.bundle_incomplete"),
     Example(

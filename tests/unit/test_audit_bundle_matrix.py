@@ -179,8 +179,8 @@ FILE_FAULTS: tuple[tuple[str, Callable[[Path], object], str], ...] = (
     ("a directory", folder, "files.unreadable"),
     ("a pipe", pipe, "files.unreadable"),
     ("huge", replaced(b"x" * (1 << 19)), "files.too_large"),
-    ("trailing garbage", lambda path: path.write_bytes(path.read_bytes() + b"garbage"), "audit.stray_text"),
-    ("a byte order mark", lambda path: path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes()), "audit.stray_text"),
+    ("trailing garbage", lambda path: path.write_bytes(path.read_bytes() + b"garbage"), "cert.stray_text"),
+    ("a byte order mark", lambda path: path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes()), "cert.stray_text"),
 )
 CERTIFICATE_FAULTS: tuple[tuple[str, Callable[[Path], object], str], ...] = (
     ("empty", replaced(b""), "security.certificate_missing"),
@@ -189,7 +189,7 @@ CERTIFICATE_FAULTS: tuple[tuple[str, Callable[[Path], object], str], ...] = (
     ("a hole in it", lambda path: path.write_bytes(path.read_bytes().replace(b"MI", b"M!", 1)),
      "security.certificate_malformed"),
     ("a list in it", lambda path: path.write_bytes(path.read_bytes() + crl_pem(revocation_list(make("x", ca=True)))),
-     "audit.stray_text"),
+     "cert.stray_text"),
     ("binary", lambda path: path.write_bytes(serialized(path)), "security.certificate_der"),
     ("a key in it", lambda path: path.write_bytes(path.read_bytes() + key_pem(ec_key())),
      "security.key_in_certificate_file"),
@@ -202,7 +202,7 @@ KEY_FAULTS: tuple[tuple[str, Callable[[Path], object], str], ...] = (
     ("binary", lambda path: path.write_bytes(private(path, serialization.Encoding.DER, None)), "security.key_der"),
     ("locked", lambda path: path.write_bytes(private(path, serialization.Encoding.PEM, b"word")),
      "security.key_encrypted"),
-    ("two keys", lambda path: path.write_bytes(path.read_bytes() * 2), "audit.stray_text"),
+    ("two keys", lambda path: path.write_bytes(path.read_bytes() * 2), "cert.stray_text"),
 )  # fmt: skip
 
 

@@ -138,7 +138,6 @@ def test_no_file_of_pyca_crashes_and_none_is_accepted_in_silence() -> None:
         ("custom/pc_require.pem", "unknown_extension"),
         ("custom/dsa_selfsigned_ca.pem", "weak_key"),
         ("verisign_md2_root.pem", "weak_key"),
-        ("custom/san_empty_hostname.pem", "bad_host"),
         ("cryptography.io.chain.pem", "both_purposes"),
     ],
 )

@@ -8,8 +8,9 @@ their subjects, and add what the organisation asks for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Final
 
 from stage4.audit.evidence import CertificateFile, Chain, Evidence
 from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
@@ -21,6 +22,18 @@ from stage4.security.certificate_lints import Level, Lint, Topic
 from stage4.security.revocation import RevocationState
 
 _DAY = timedelta(days=1)
+# The control that answers for what a lint is about.
+TOPICS: Final[Mapping[Topic, str]] = {
+    Topic.FILE: "X509-01",
+    Topic.ROLE: "X509-06",
+    Topic.TIME: "X509-07",
+    Topic.HORIZON: "X509-08",
+    Topic.SIGNATURE: "X509-09",
+    Topic.KEY: "X509-10",
+    Topic.KNOWN_KEY: "X509-11",
+    Topic.AUTHORITY: "X509-12",
+    Topic.FORM: "X509-13",
+}
 
 
 def _leaves(evidence: Evidence) -> Iterator[CertificateFile]:
@@ -70,7 +83,7 @@ def parses(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
         if file.problem is not None:
             yield of_problem(file.path, file.problem)
         elif file.stray_text:
-            yield failed(file.path, "audit.stray_text", path=file.path)
+            yield failed(file.path, "cert.stray_text", path=file.path)
         else:
             company = isinstance(file, CertificateFile) and file.role != "ca" and file.certificates
             found = lints.of_file(company, anchors) if company else ()
