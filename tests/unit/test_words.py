@@ -31,7 +31,6 @@ BUILT = (
     "audit_report.next_",
     "audit_report.severity_",
     "audit_report.waiver_state_",
-    "cert.corpus_",
     "cert.label_",
     "cert.role_",
     "cert.verdict_",
