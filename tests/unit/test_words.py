@@ -70,6 +70,7 @@ BUILT = (
     "rotation.overdue_",
     "rotation.plan_",
     "rotation.state_",
+    "role.",
     "runbook.tier_",
     "security.chain_",
     "security.revocation_",
@@ -168,3 +169,18 @@ def test_what_a_text_is_told_cannot_act_on_a_terminal_or_begin_a_line() -> None:
     said = words.text("log.key_unlisted", "en", key_id="\x1b[2J\rINTACT\nINTACT – runtime.jsonl\u202e")
     assert said == "the key ring does not list key '\\x1b[2J\\rINTACT\n    INTACT – runtime.jsonl\\u202e'"
     assert len(words.text("log.key_unlisted", "en", key_id="k" * 70_000)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("role", "said"),
+    [
+        ("server", "klucz nie pasuje do certyfikatu serwera (server)"),
+        ("client#1", "klucz nie pasuje do certyfikatu klienta (client#1)"),
+        ("desk", "klucz nie pasuje do certyfikatu usługi desk"),
+        ("a{b}", "klucz nie pasuje do certyfikatu usługi a{b}"),
+        ("server\x1b[2J", "klucz nie pasuje do certyfikatu usługi server\\x1b[2J"),
+    ],
+)
+def test_the_role_of_a_certificate_is_a_word_in_a_sentence(role: str, said: str) -> None:
+    assert words.text("audit.key_differs", "pl", role=role) == said
+    assert words.text("audit.key_differs", "en", role="server") == "the key does not belong to certificate server"
