@@ -25,8 +25,10 @@ from stage4 import files, words
 from stage4.audit.controls.x509 import TOPICS
 from stage4.errors import UsageError
 from stage4.security import certificate_lints
+from stage4.security.certificate_chain import ChainReason
+from stage4.security.certificate_facts import facts_of
 from stage4.security.certificate_judgement import Judgement, judge
-from stage4.security.certificates import ChainReason, facts_of, parse_either
+from stage4.security.certificates import parse_either
 from stage4.security.revocation import RevocationList, RevocationState, parse_lists
 from stage4.words import Language
 

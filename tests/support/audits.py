@@ -32,7 +32,7 @@ from stage4.audit.evidence import (
 )
 from stage4.audit.policy import Policy, RequiredRotation
 from stage4.audit.waivers import Waiver
-from stage4.security.certificates import CertificateFacts
+from stage4.security.certificate_facts import CertificateFacts
 from stage4.testing.clock import ManualClock
 from support.live import LIVE
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from stage4.audit.evidence import Chain, Evidence, KeyFile, Pair, Problem, RevocationFile
 from stage4.audit.finding import Outcome
-from stage4.security.certificates import CertificateFacts
+from stage4.security.certificate_facts import CertificateFacts
 from support import audits
 from support.audit_example import Example
 from support.audits import BUNDLE, NOW, ROTATED, certificate_file, facts

@@ -14,8 +14,8 @@ from types import ModuleType
 import pytest
 
 from stage4.security import certificate_lints
+from stage4.security.certificate_chain import ChainReason
 from stage4.security.certificate_lints import Level
-from stage4.security.certificates import ChainReason
 from stage4.security.revocation import RevocationState
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -20,6 +20,7 @@ from stage4.decisionlog.open import load_keyring, open_log
 from stage4.decisionlog.writer import DecisionLog
 from stage4.errors import Refused, Unavailable, UsageError
 from stage4.security import certificates, demo_pki, rotating
+from stage4.security.certificate_facts import facts_of
 from stage4.security.keyring import KeyRing
 from stage4.security.rotating import Bundle, Outcome, Plan, Renewal
 from stage4.security.rotation import SEPARATOR, RotationRegistry
@@ -227,7 +228,7 @@ def _require_agreement(installation: Installation, bundle: str, purpose: str, at
     if read_journal(installation.root, bundle) is not None:
         raise Refused("rotation.unfinished", bundle=bundle, path=f"var/security/rotation.{bundle}.json")
     path = configured_paths(installation, bundle)[purpose.removeprefix("tls_")]
-    begins = certificates.facts_of(certificates.load_certificates(path)[0]).not_before
+    begins = facts_of(certificates.load_certificates(path)[0]).not_before
     policy = Policy.of(installation.settings, bundle=bundle)
     params = {"path": path, "not_before": format_instant(begins), "at": format_instant(at)}
     if at - begins > policy.deployment_days * _DAY:

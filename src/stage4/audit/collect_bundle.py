@@ -21,6 +21,8 @@ from stage4.config import Installation
 from stage4.config.settings import MetricsService
 from stage4.errors import Stage4Error
 from stage4.security import certificates, revocation
+from stage4.security.certificate_chain import Purpose, verify_chain
+from stage4.security.certificate_facts import facts_of
 from stage4.security.demo_pki import bundle_paths, is_demo
 from stage4.security.revocation import RevocationList
 
@@ -106,7 +108,7 @@ def _certificate_file(
     try:
         pem = files.read_limited(path, certificates.PEM_LIMIT)
         found = certificates.parse_certificates(pem, path)
-        facts = tuple(certificates.facts_of(certificate) for certificate in found)
+        facts = tuple(facts_of(certificate) for certificate in found)
     except Stage4Error as error:
         return CertificateFile(role, shown, problem_of(error, place))
     loaded[role] = found
@@ -175,13 +177,13 @@ def _chains(
 ) -> Iterator[Chain]:
     anchors = loaded.get("ca", [])
     for role, named in ((each, host) for each in roles for host in hosts.get(each, (None,))):
-        purpose: certificates.Purpose = "client" if role == "client" else "server"
+        purpose: Purpose = "client" if role == "client" else "server"
         chain = loaded.get(role)
         if not chain or not anchors:
             yield Chain(role, purpose, named, None)
             continue
         try:
-            verdict = certificates.verify_chain(chain[0], chain[1:], anchors, purpose=purpose, host=named, now=now)
+            verdict = verify_chain(chain[0], chain[1:], anchors, purpose=purpose, host=named, now=now)
         except Stage4Error as error:
             yield Chain(role, purpose, named, None, str(error))
         else:
@@ -195,7 +197,7 @@ def _chains(
 
 def _authority_keys(place: Place, installation: Installation, loaded: Certificates) -> Iterator[str]:
     """Files of the bundle directory, whatever they are called, that hold the private key of the CA."""
-    wanted = {certificates.facts_of(certificate).spki_sha256 for certificate in loaded.get("ca", [])}
+    wanted = {facts_of(certificate).spki_sha256 for certificate in loaded.get("ca", [])}
     directory = installation.path(installation.settings.execution.mtls.bundle_directory)
     try:
         candidates = sorted(path for path in directory.iterdir() if path.is_file())[:_FILES_LIMIT]

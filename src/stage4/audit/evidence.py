@@ -17,7 +17,7 @@ from stage4.audit.waivers import Waiver
 
 if TYPE_CHECKING:
     from stage4.audit.evidence_live import Live
-    from stage4.security.certificates import CertificateFacts
+    from stage4.security.certificate_facts import CertificateFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,6 @@ def _list(value: Any) -> list[Any]:
 def types_of(kind: Any) -> Mapping[str, Any]:
     """The types of a dataclass's fields; facts that only type checkers import are looked up where they come from."""
     from stage4.audit import evidence, evidence_live
-    from stage4.security import certificates
+    from stage4.security import certificate_facts
 
-    return typing.get_type_hints(kind, localns={**vars(certificates), **vars(evidence_live), **vars(evidence)})
+    return typing.get_type_hints(kind, localns={**vars(certificate_facts), **vars(evidence_live), **vars(evidence)})

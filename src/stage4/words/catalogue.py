@@ -74,7 +74,7 @@ def _fill(form: object, lang: Language, params: Mapping[str, object]) -> str:
 
 
 class _InWords(string.Formatter):
-    """`{name:role}` is whose certificate it is, as the area `role` says; `server#1` stands after `server` in its file."""
+    """`{name:role}` is whose certificate it is, as the area `role` says; `server#1` comes after `server` in a file."""
 
     def __init__(self, lang: Language) -> None:
         self._lang = lang

@@ -14,7 +14,7 @@ from stage4.clock import format_instant
 from stage4.security.rotation import SEPARATOR, RotationState, judge
 
 if TYPE_CHECKING:
-    from stage4.security.certificates import CertificateFacts
+    from stage4.security.certificate_facts import CertificateFacts
 
 _DAY = timedelta(days=1)
 # A registry that is nonsense from end to end must not make a report that nobody can read.
