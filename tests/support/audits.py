@@ -148,7 +148,7 @@ GOOD = Evidence(
     log=LOG,
     inputs=(Input("config/core.yaml", "0" * 64),),
     earlier_report=Summary("2026-11-22T09:42:00Z", (), config="0" * 64),
-    earlier=tuple(
+    earlier_certificates=tuple(
         EarlierCertificate(
             role,
             "var/audit/acceptance/20261101T000000Z/stage4_support/compliance.json",

@@ -57,25 +57,25 @@ def began(days: float) -> Evidence:
 def test_the_key_is_compared_with_the_newest_one_from_before_the_rotation(
     earlier: tuple[EarlierCertificate, ...], expected: tuple[Outcome, str]
 ) -> None:
-    assert server(replace(GOOD, earlier=earlier)) == expected
+    assert server(replace(GOOD, earlier_certificates=earlier)) == expected
 
 
 def test_a_report_between_the_installation_and_its_late_record_accuses_nobody() -> None:
     before = seen((ROTATED - 5 * DAY, OTHER), (ROTATED - DAY, SAME))
 
-    assert server(replace(began(3), earlier=before)) == (Outcome.PASS, "rotation.key_changed")
+    assert server(replace(began(3), earlier_certificates=before)) == (Outcome.PASS, "rotation.key_changed")
 
 
 def test_a_record_long_after_the_certificate_began_is_no_late_record() -> None:
     before = seen((ROTATED - 30 * DAY, OTHER), (ROTATED - DAY, SAME))
 
-    assert server(replace(began(20), earlier=before)) == (Outcome.FAIL, "rotation.key_kept")
+    assert server(replace(began(20), earlier_certificates=before)) == (Outcome.FAIL, "rotation.key_kept")
 
 
 def test_a_new_certificate_around_the_old_key_is_no_rotation() -> None:
     before = seen((ROTATED - 60 * DAY, SAME))
 
-    assert server(replace(began(0), earlier=before)) == (Outcome.FAIL, "rotation.key_kept")
+    assert server(replace(began(0), earlier_certificates=before)) == (Outcome.FAIL, "rotation.key_kept")
 
 
 def test_a_registry_that_is_nonsense_from_end_to_end_makes_a_short_report() -> None:
@@ -95,7 +95,7 @@ def test_a_row_dated_in_the_future_accuses_neither_certificate_nor_key(number: s
     rows = {**registry.rows, ("core-oem", "tls_server"): NOW + 8 * DAY}
     before = seen((ROTATED - 30 * DAY, SAME))
 
-    findings = control.judge(replace(audits.registry("tls", rows=rows), earlier=before), POLICY, NOW)
+    findings = control.judge(replace(audits.registry("tls", rows=rows), earlier_certificates=before), POLICY, NOW)
 
     (server_row,) = [finding for finding in findings if finding.subject.endswith("tls_server")]
     assert (server_row.outcome, server_row.code) == (Outcome.UNKNOWN, "audit.rotation_undated")

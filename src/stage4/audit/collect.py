@@ -98,7 +98,7 @@ def collect(
         waivers=waivers,
         waivers_problem=waivers_problem,
         earlier_report=earlier,
-        earlier=collect_earlier.collect(installation.root, bundle, found, registries[0]),
+        earlier_certificates=collect_earlier.collect(installation.root, bundle, found, registries[0]),
         unfinished=place.shown(journal) if os.path.lexists(journal) else None,
     )
 

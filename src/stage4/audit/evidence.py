@@ -327,7 +327,7 @@ class Evidence:
     earlier_report: Summary | None = None  # the report that this audit is compared with
     other_secrets: tuple[OtherSecret, ...] = ()
     inline_secrets: tuple[str, ...] = ()  # keys that stage4 knows and whose value has a secret in it
-    earlier: tuple[EarlierCertificate, ...] = ()
+    earlier_certificates: tuple[EarlierCertificate, ...] = ()
     unfinished: str | None = None  # the journal of a rotation of the bundle that was interrupted
     live: Live | None = None  # None: the running service was not probed
 

@@ -135,7 +135,7 @@ def changed(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
         since = certificate.not_before if came_with_it else at
         before = [
             earlier
-            for earlier in evidence.earlier
+            for earlier in evidence.earlier_certificates
             if earlier.role == _role(required) and (earlier.at < since or (earlier.replaced and earlier.at <= at))
         ]
         if not before:
