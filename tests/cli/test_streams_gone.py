@@ -115,7 +115,7 @@ def test_a_change_is_told_in_its_document_though_nobody_hears_stderr(
 def test_no_command_prints_past_the_way_that_knows_about_readers() -> None:
     printing = re.compile(r"\bprint\((?!.*file=sys\.stderr)|click\.echo\(|sys\.stdout\.(write|buffer|flush)")
     found = {path.name for path in COMMANDS.glob("*.py") if printing.search(path.read_text(encoding="utf-8"))}
-    assert found == {"_run.py"}
+    assert found == {"_streams.py"}
 
 
 def interrupting(document: Any) -> Callable[[], int]:
@@ -159,6 +159,15 @@ def test_an_interrupt_does_not_cut_a_document_or_add_a_second_one(
     assert _run.guarded("stage4.test/1", interrupting({"schema": "stage4.test/1"}), english) == code
     assert stdout.written.count(b"schema") == documents
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_command_that_calls_another_one_has_one_document_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def outer() -> int:
+        assert _run.guarded("stage4.test/1", interrupting({"schema": "stage4.test/1"}), english) == 0
+        raise KeyboardInterrupt
+
+    assert _run.guarded("stage4.error/1", outer, english) == 130
+    assert json.loads(capsys.readouterr().out) == {"schema": "stage4.test/1"}
 
 
 def test_an_interrupt_during_an_import_that_the_words_need_is_an_interrupt(
