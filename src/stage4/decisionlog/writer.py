@@ -62,9 +62,15 @@ class DecisionLog:
             if self._leads(turn):
                 self._commit(turn)
         finally:
-            self._turns.leave(turn)
+            try:
+                self._turns.leave(turn)
+            except BaseException:
+                # Interrupted: whoever does not leave keeps everybody waiting for ever.
+                self._turns.leave(turn)
+                raise
         if not turn.done:
-            raise turn.error or Unavailable("log.append_failed", path=self.path, reason="interrupted")
+            # Taken along by a thread that was interrupted, perhaps between its write and its answer.
+            raise turn.error or Unavailable("log.perhaps_written", path=self.path)
         return turn.receipts
 
     @contextlib.contextmanager
@@ -83,7 +89,11 @@ class DecisionLog:
             finally:
                 self._unlock()
         finally:
-            self._turns.leave(turn)
+            try:
+                self._turns.leave(turn)
+            except BaseException:
+                self._turns.leave(turn)
+                raise
 
     def rehearse(self, draft: Draft) -> bytes:
         """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
