@@ -253,3 +253,75 @@ def test_a_last_line_longer_than_any_entry_is_none(room: LogRoom) -> None:
     with room.path.open("ab") as file:
         file.write(b" " * (200_000 - len(entry)) + entry + b"\n")
     assert refusal(room.log()) == "log.head_broken"
+
+
+def cut_last(room: LogRoom) -> None:
+    room.put(room.lines()[:-1])
+
+
+def test_a_living_writer_notices_another_entry_of_the_same_length_in_place_of_its_own(room: LogRoom) -> None:
+    log = room.log()
+    for number in range(5):
+        log.append(draft(number))
+    whole = room.path.read_bytes()
+    cut_last(room)
+    room.log().append(draft(9))
+    assert room.path.stat().st_size == len(whole)
+    forged = room.path.read_bytes()
+    assert refusal(log) == "log.went_back"
+    assert room.path.read_bytes() == forged
+
+
+def test_another_entry_of_the_same_length_as_one_that_somebody_else_made_is_looked_at_anew(room: LogRoom) -> None:
+    log, other = room.log(), room.log()
+    log.append(draft(1))
+    other.append(draft(2))
+    with log.held():
+        pass
+    cut_last(room)
+    room.log().append(draft(3))
+    assert log.append(draft(4)).seq == 3
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+@pytest.mark.parametrize("archives", [1, 2])
+def test_no_archive_makes_a_living_writer_forget_what_it_acknowledged(
+    room: LogRoom, noticed: bool, archives: int
+) -> None:
+    log = room.log()
+    for number in range(5):
+        log.append(draft(number))
+    cut_last(room)
+    for number in range(3):
+        room.log().append(draft(number, stage="L1.4"))
+    if noticed:
+        assert refusal(log) == "log.went_back"
+    for _ in range(archives):
+        archive.rotate(room.log())
+        room.log().append(draft(7))
+    assert refusal(log) == "log.went_back"
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+def test_a_living_writer_that_missed_its_entry_stays_away_though_the_archive_is_gone(room: LogRoom) -> None:
+    log = room.log()
+    log.append_many([draft(number) for number in range(5)])
+    cut_last(room)
+    room.log().append_many([draft(number) for number in range(6, 9)])
+    assert refusal(log) == "log.went_back"
+    archive.rotate(room.log())
+    for path in room.path.parent.glob("runtime-*"):
+        path.unlink()
+    assert refusal(log) == "log.went_back"
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_archive_that_was_put_away_or_cannot_be_read_stops_no_living_writer(room: LogRoom, gone: bool) -> None:
+    log, other = room.log(), room.log()
+    log.append_many([draft(1), draft(2)])
+    archive.rotate(other)
+    other.append(draft(3))
+    for path in room.path.parent.glob("runtime-*"):
+        path.unlink() if gone else path.write_bytes(b"\x28\xb5\x2f\xfd damaged")
+    assert log.append(draft(4)).seq == 5

@@ -7,10 +7,11 @@ back to an older copy gets no more entries from it, because their numbers would 
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from stage4 import files
-from stage4.decisionlog import logfile, repair, traces
+from stage4.decisionlog import locate, logfile, repair, traces
 from stage4.decisionlog.canonical import Malformed, parse_strict
 from stage4.decisionlog.chain import leaf_digest
 from stage4.decisionlog.entry import SEGMENT, Entry, Prepared
@@ -29,13 +30,15 @@ class Ending:
         self._path = scribe.path
         # The file, and how far its line numbers are ahead of its entry numbers, which no append changes.
         self._ahead: tuple[int, int] | None = None
-        # The spot after the newest entry that this process acknowledged, and the bytes of that line; where the file has
-        # been opened anew since, 0 bytes: the line may stand in an archive.
-        self._acknowledged: tuple[Spot, int] | None = None
+        # The spot after the newest entry that this process acknowledged. `_moved`: the file has been opened anew since,
+        # so that the line may stand in an archive. `_refused`: it was missed once, and whatever others make of the log
+        # since then does not bring it back.
+        self._acknowledged: Spot | None = None
+        self._moved = self._refused = False
 
-    def acknowledged(self, spot: Spot, length: int) -> None:
-        """The line of `length` bytes before `spot` was acknowledged: it is there for good."""
-        self._acknowledged = spot, length
+    def acknowledged(self, spot: Spot) -> None:
+        """The line before `spot` was acknowledged: it is there for good."""
+        self._acknowledged, self._moved = spot, False
 
     def require_none_before(self, code: str) -> None:
         """Raise Unavailable, `code` for traces, where a log of version 3 was at this path: none begins there anew.
@@ -43,7 +46,7 @@ class Ending:
         Whoever has no key could otherwise remove what it said, and have it begin once more.
         """
         if self._acknowledged is not None:
-            raise self._went_back(self._acknowledged[0])
+            raise self._went_back(self._acknowledged)
         trace = traces.find(self._path, self._scribe.keyring.path)
         if trace is not None:
             raise Unavailable(code, path=self._path, trace=trace)
@@ -71,8 +74,7 @@ class Ending:
     def forget(self) -> None:
         """Another file will be appended to."""
         self._ahead = None
-        if self._acknowledged is not None:
-            self._acknowledged = self._acknowledged[0], 0
+        self._moved = True
 
     def _continue_v2(self, descriptor: int, end: logfile.End) -> Spot:
         """Seal a whole v2 file by the genesis entry of the log that goes on after it."""
@@ -104,21 +106,33 @@ class Ending:
 
     def _require_acknowledged(self, descriptor: int, size: int) -> None:
         """Raise Unavailable where the last line that this process acknowledged no longer stands in the open file."""
-        if self._acknowledged is None or not self._acknowledged[1]:
+        spot = self._acknowledged
+        if spot is None:
             return
-        spot, length = self._acknowledged
-        if size < spot.size or leaf_digest(os.pread(descriptor, length, spot.size - 1 - length)) != spot.head.digest:
-            raise self._went_back(spot)
+        if self._refused or (not self._moved and (size < spot.size or not ends_so(descriptor, spot))):
+            raise self._missed(spot)
 
     def _require_newer(self, entry: Entry, line: bytes) -> None:
-        """Raise Unavailable where the log ends, in whatever file, before what this process acknowledged."""
-        if self._acknowledged is None:
+        """Raise Unavailable where the log, in whatever file, lacks what this process acknowledged."""
+        spot = self._acknowledged
+        if spot is None:
             return
-        spot, head = self._acknowledged[0], self._acknowledged[0].head
+        head = spot.head
         if entry.log_id != head.log_id or entry.seq < head.seq:
-            raise self._went_back(spot)
-        if entry.seq == head.seq and leaf_digest(line) != head.digest:
-            raise self._went_back(spot)
+            raise self._missed(spot)
+        found = line if entry.seq == head.seq else self._archived(head.seq) if self._moved else None
+        if found is not None and leaf_digest(found) != head.digest:
+            raise self._missed(spot)
+
+    def _archived(self, seq: int) -> bytes | None:
+        """The line of entry `seq`, in whatever file of the log; None where it cannot be had: archives may be put away.
+
+        It may take the time of decompressing an archive, so it is asked once after each change of the file.
+        """
+        with contextlib.suppress(Unavailable):
+            found = locate.find(self._path, seq)
+            return None if found is None else found.line
+        return None
 
     def _require_chained(self, descriptor: int, entry: Entry) -> None:
         """Raise Unavailable where the last line is an entry, but not the one that belongs after the line before it."""
@@ -129,6 +143,10 @@ class Ending:
             chained = is_v2(before) if entry.seq == 0 else entry.prev == leaf_digest(before)
         if not chained:
             raise Unavailable("log.head_misplaced", path=self._path, seq=entry.seq, offset=entry.offset)
+
+    def _missed(self, spot: Spot) -> Unavailable:
+        self._refused = True
+        return self._went_back(spot)
 
     def _went_back(self, spot: Spot) -> Unavailable:
         return Unavailable("log.went_back", path=self._path, seq=spot.head.seq)
@@ -163,6 +181,11 @@ class Ending:
         if self._ahead is None or self._ahead[0] != descriptor:
             self._ahead = (descriptor, _lines_ahead(descriptor, entry))
         return entry.seq + self._ahead[1]
+
+
+def ends_so(descriptor: int, spot: Spot) -> bool:
+    """Whether the line before `spot` still stands there: another one may have as many bytes."""
+    return leaf_digest(os.pread(descriptor, spot.length, spot.size - 1 - spot.length)) == spot.head.digest
 
 
 def _lines_ahead(descriptor: int, entry: Entry) -> int:

@@ -20,7 +20,7 @@ from stage4 import files, ids
 from stage4.clock import Clock
 from stage4.decisionlog import logfile, repair
 from stage4.decisionlog.chain import genesis_prev, leaf_digest
-from stage4.decisionlog.ending import Ending
+from stage4.decisionlog.ending import Ending, ends_so
 from stage4.decisionlog.entry import Draft, Entry, Place, Prepared, Receipt, payload_of
 from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.spot import Head, Scribe, Spot
@@ -139,7 +139,7 @@ class DecisionLog:
         self._descriptor: int | None = None
         self._file = (0, 0)
         self._close: Callable[[], object] = _nothing
-        # The end of the open file as this process left it; valid while the file has this size.
+        # The end of the open file as this process left it; valid while the file has this size and ends so.
         self._left: Spot | None = None
 
     def _after_fork(self) -> None:
@@ -239,7 +239,7 @@ class DecisionLog:
         if lines:
             try:
                 os.fdatasync(descriptor)
-                self._ending.acknowledged(spot, len(lines[-1]))
+                self._ending.acknowledged(spot)
             except OSError as error:
                 with contextlib.ExitStack() as stack:
                     # Locked, so that no other writer is turning the marker into an entry meanwhile.
@@ -250,7 +250,7 @@ class DecisionLog:
 
     def _spot(self, descriptor: int, size: int) -> Spot:
         """Where to append; what others could not finish or confirm is accounted for by an entry first."""
-        if self._left is not None and self._left.size == size:
+        if self._left is not None and self._left.size == size and ends_so(descriptor, self._left):
             return self._left
         spot = self._ending.followed(descriptor, size, self._left)
         if spot is None:
@@ -277,7 +277,7 @@ class DecisionLog:
             os.fdatasync(descriptor)
         except OSError as error:
             raise self._unconfirmed(spot, after, error) from error
-        self._ending.acknowledged(after, len(receipt.raw))
+        self._ending.acknowledged(after)
         return receipt, after
 
     def _write(self, descriptor: int, before: Spot, lines: list[bytes], after: Spot) -> None:
