@@ -63,7 +63,7 @@ class Ending:
         if size == 0:
             raise Unavailable("log.emptied", path=self._path)
         end = logfile.read_end(self._path, descriptor, size)
-        if is_v2(end.line) and is_v2(end.fragment):
+        if is_v2(end.line) and (end.end or is_v2(end.fragment)):
             return self._continue_v2(descriptor, end)
         entry = self._scribe.authentic(end.line, end.offset)
         self._require_chained(descriptor, entry)
@@ -77,25 +77,45 @@ class Ending:
         self._moved = True
 
     def _continue_v2(self, descriptor: int, end: logfile.End) -> Spot:
-        """Seal a whole v2 file by the genesis entry of the log that goes on after it."""
+        """Seal the whole lines of a v2 file by the genesis entry of the log that goes on after them."""
         prefix = Prefix()
         for lines in logfile.lines_of(descriptor, end.end):
             for line in lines:
                 self._take_v2(prefix, line)
-        closing = b""
-        if end.fragment:
+        torn = not is_v2(end.fragment)
+        if end.fragment and not torn:
             self._take_v2(prefix, end.fragment)
-            closing = b"\n"
         self.require_none_before("log.began_before")
         line = self._scribe.genesis(prefix)
+        spot = self._scribe.after(
+            self._scribe.authentic(line, prefix.size), line, prefix.size + len(line) + 1, prefix.lines + 1
+        )
+        if torn:
+            stated = locate.seq_of(end.fragment)
+            if stated is not None and stated > 0:
+                # No beginning was torn here: entries before this one are gone.
+                raise Unavailable("log.head_misplaced", path=self._path, seq=stated, offset=end.end)
+            return self._begun_over(end, line, spot)
+        closing = b"\n" if end.fragment else b""
         logfile.add(self._path, descriptor, end.end + len(end.fragment), closing + line + b"\n")
         try:
             # What lies beside a log proves that it began: nothing may be put there before this is on the disk.
             os.fdatasync(descriptor)
         except OSError as error:
             raise Unavailable("log.flush_failed", path=self._path, reason=files.reason(error)) from error
-        entry = self._scribe.authentic(line, prefix.size)
-        return self._scribe.after(entry, line, prefix.size + len(line) + 1, prefix.lines + 1)
+        return spot
+
+    def _begun_over(self, end: logfile.End, genesis: bytes, spot: Spot) -> Spot:
+        """Begin where a line of version 2, or an earlier beginning, was torn: nobody acknowledged what stands there."""
+        kept_in = repair.aside_before(self._path)
+        try:
+            kept = repair.keep_aside(kept_in, end.fragment)
+            draft = repair.cut_draft(end.fragment, kept, kept_in)
+            receipts, after = self._scribe.sealed([Prepared(draft)], spot)
+            repair.overwrite(self._path, end.end, genesis + b"\n" + receipts[0].raw + b"\n")
+        except OSError as error:
+            raise Unavailable("log.append_failed", path=self._path, reason=files.reason(error)) from error
+        return after
 
     def _take_v2(self, prefix: Prefix, line: bytes) -> None:
         if not prefix.accepts(line):
@@ -159,8 +179,9 @@ class Ending:
             logfile.add(self._path, descriptor, spot.size + len(fragment), b"\n" + receipts[0].raw + b"\n")
             return after
         try:
-            kept = repair.keep_aside(self._path, fragment)
-            receipts, after = self._scribe.sealed([Prepared(repair.cut_draft(fragment, kept))], spot)
+            kept_in = repair.aside_path(self._path)
+            draft = repair.cut_draft(fragment, repair.keep_aside(kept_in, fragment), kept_in)
+            receipts, after = self._scribe.sealed([Prepared(draft)], spot)
             repair.overwrite(self._path, spot.size, receipts[0].raw + b"\n")
         except OSError as error:
             raise Unavailable("log.append_failed", path=self._path, reason=files.reason(error)) from error
