@@ -14,7 +14,7 @@ from stage4.decisionlog.checkpoints import notary
 from stage4.decisionlog.checkpoints.keys import KeyStore
 from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.writer import DecisionLog
-from stage4.errors import ExitCode, Unavailable
+from stage4.errors import ExitCode, Unavailable, UsageError
 from support import v2_logs
 from support.decision_logs import LogRoom, draft
 
@@ -422,3 +422,32 @@ def test_a_file_without_a_whole_old_line_is_not_begun(room: LogRoom, content: by
     room.path.write_bytes(content)
     assert refusal(room.log()) in {"log.head_broken", "log.not_a_log"}
     assert room.path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "name", ["runtime-0000000099.jsonl", "runtime-0000000099.jsonl.gz", "other-2026112600.log", "a-0123456789012345"]
+)
+def test_no_log_has_the_name_of_an_archive(room: LogRoom, name: str) -> None:
+    room.log().append(draft())
+    other = LogRoom(room.path.with_name(name), room.ring, room.clock)
+    with pytest.raises(UsageError, match=r"log\.archive_name"):
+        other.log()
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize("name", ["runtime-2026.jsonl", "runtime-123456789.jsonl", "runtime-00000000001234567.jsonl"])
+def test_a_log_whose_name_only_resembles_that_of_an_archive_begins(room: LogRoom, name: str) -> None:
+    other = LogRoom(room.path.with_name(name), room.ring, room.clock)
+    assert other.log().append(draft()).seq == 1
+
+
+def test_the_manifest_of_a_log_of_another_suffix_is_no_trace(room: LogRoom) -> None:
+    room.log().append_many([draft(1), draft(2)])
+    archive.rotate(room.log())
+    other = LogRoom(room.path.with_name("runtime.log"), room.ring, room.clock)
+    assert other.log().append_many([draft(1), draft(2)])[-1].seq == 2
+    archive.rotate(other.log())
+    room.path.with_name("runtime-0000000000.log.zst").unlink()
+    other.path.unlink()
+    assert refusal(other.log()) == "log.vanished"
+    assert room.verify().exit_code is ExitCode.DONE

@@ -37,7 +37,7 @@ def _beside(log: Path) -> Path | None:
         return None
     beside = (checkpoint_path, places_path, archives.manifest_path, repair.aside_path, repair.marker_path)
     for path in (name(log) for name in beside):
-        if os.path.lexists(path):
+        if os.path.lexists(path) and (path != archives.manifest_path(log) or archives.may_list(log)):
             return path
     return next((segment.copies[0] for segment in archives.segments(log)), None)
 

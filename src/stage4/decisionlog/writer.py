@@ -18,14 +18,14 @@ from pathlib import Path
 
 from stage4 import files, ids
 from stage4.clock import Clock
-from stage4.decisionlog import logfile, repair
+from stage4.decisionlog import archives, logfile, repair
 from stage4.decisionlog.chain import genesis_prev, leaf_digest
 from stage4.decisionlog.ending import Ending, ends_so
 from stage4.decisionlog.entry import Draft, Entry, Place, Prepared, Receipt, payload_of
 from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.spot import Head, Scribe, Spot
 from stage4.decisionlog.turns import Turn, Turns
-from stage4.errors import Stage4Error, Unavailable
+from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.security.keyring import Key, KeyRing
 
 LOG_MODE = 0o640
@@ -35,10 +35,13 @@ class DecisionLog:
     """The one decision log at `path`; safe to share between threads, to fork, and to open in many processes.
 
     `origin` names in the genesis entry who began the log, for example the installation id. Every method raises
-    Unavailable when the log, its lock (after `lock_timeout` seconds) or its key cannot be had.
+    Unavailable when the log, its lock (after `lock_timeout` seconds) or its key cannot be had. A path whose name is that
+    of an archive is refused with UsageError `log.archive_name`: it would be read as a part of another log.
     """
 
     def __init__(self, path: Path, keyring: KeyRing, clock: Clock, *, origin: str, lock_timeout: float = 2.0) -> None:
+        if archives.is_segment_name(path.name):
+            raise UsageError("log.archive_name", path=path)
         self.path = path
         self._clock = clock
         self._lock_timeout = lock_timeout
