@@ -451,3 +451,76 @@ def test_the_manifest_of_a_log_of_another_suffix_is_no_trace(room: LogRoom) -> N
     other.path.unlink()
     assert refusal(other.log()) == "log.vanished"
     assert room.verify().exit_code is ExitCode.DONE
+
+
+def test_a_new_process_goes_on_with_no_log_that_ends_before_its_checkpoint(room: LogRoom) -> None:
+    room.log().append_many([draft(1), draft(2), draft(3)])
+    notary.make(room.log(), room.ring, room.clock)
+    whole = room.path.read_bytes()
+    assert room.log().append(draft(4)).seq == 5
+    for keep in (1, 3, 4):
+        room.path.write_bytes(b"".join(line + b"\n" for line in whole.splitlines()[:keep]))
+        cut = room.path.read_bytes()
+        for call in (room.log().append, room.log().rehearse):
+            with pytest.raises(Unavailable) as refused:
+                call(draft())
+            assert (refused.value.code, refused.value.exit_code) == ("log.behind_note", ExitCode.CANNOT_TELL)
+            assert refused.value.params == {
+                "path": room.path,
+                "seq": keep - 1,
+                "trace": checkpoint_path(room.path),
+                "size": 5,
+            }
+        with pytest.raises(Unavailable, match=r"log\.behind_note"):
+            key_changes.standing(room.log(), room.ring)
+        assert room.path.read_bytes() == cut
+    room.path.write_bytes(whole)
+    assert room.log().append(draft(5)).seq == 5
+
+
+def test_a_log_cut_in_the_middle_of_its_checkpoint_gets_no_entry(room: LogRoom) -> None:
+    room.log().append_many([draft(1), draft(2)])
+    notary.make(room.log(), room.ring, room.clock)
+    cut = room.path.read_bytes()[:-30]
+    room.path.write_bytes(cut)
+    assert refusal(room.log()) == "log.behind_note"
+    assert room.path.read_bytes() == cut
+    assert not room.path.with_name("runtime.jsonl.torn").exists()
+
+
+@pytest.mark.parametrize(
+    "note",
+    [b"", b"\n", b"stage4-log/{log}", b"stage4-log/{log}\nmany\n", b"stage4-log/other\n99\n", b"\xff\n99\n", None],
+)
+def test_a_note_that_is_missing_unreadable_or_another_logs_changes_nothing(room: LogRoom, note: bytes | None) -> None:
+    room.log().append(draft(1))
+    if note is None:
+        checkpoint_path(room.path).mkdir()
+    else:
+        checkpoint_path(room.path).write_bytes(note.replace(b"{log}", room.log_id().encode()))
+    assert room.log().append(draft(2)).seq == 2
+
+
+@pytest.mark.parametrize("rotations", [1, 2])
+def test_a_new_process_goes_on_with_no_older_copy_of_the_live_file(room: LogRoom, rotations: int) -> None:
+    copies = []
+    for number in range(rotations):
+        room.log().append_many([draft(number), draft(number)])
+        copies.append(room.path.read_bytes())
+        archive.rotate(room.log())
+    newest = room.path.read_bytes()
+    for copy in copies:
+        room.path.write_bytes(copy)
+        assert refusal(room.log()) == "log.behind_archive"
+        with pytest.raises(Unavailable, match=r"log\.behind_archive"):
+            room.log().rehearse(draft())
+    room.path.write_bytes(newest)
+    assert room.log().append(draft()).seq == 3 * rotations + 1
+
+
+def test_an_archiving_that_was_killed_before_the_new_file_took_the_name_stops_nobody(room: LogRoom) -> None:
+    room.log().append(draft(1))
+    room.path.with_name("runtime-0000000000.jsonl").hardlink_to(room.path)
+    assert room.log().append(draft(2)).seq == 2
+    archive.rotate(room.log())
+    assert room.verify().exit_code is ExitCode.DONE

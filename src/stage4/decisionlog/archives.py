@@ -138,6 +138,23 @@ def segments(log: Path) -> tuple[Segment, ...]:
     )
 
 
+def ahead(log: Path, first_seq: int) -> Path | None:
+    """An archive that begins no earlier than a live file with first entry `first_seq`; None where none does.
+
+    Raises Unavailable `files.unreadable`.
+    """
+
+    def is_ahead(name: str) -> bool:
+        first = first_seq_of(log, name)
+        return first is not None and first >= first_seq
+
+    for path in _files(log.parent, is_ahead):
+        # The name still leads to the live file itself where a rotation was interrupted.
+        if not is_same(path, log):
+            return path
+    return None
+
+
 def needed(before: tuple[Segment, ...], live_first: int | None, from_seq: int) -> tuple[Segment, ...]:
     """Which of the segments reading from entry `from_seq` on needs, where the live file begins with `live_first`."""
     if live_first is not None and live_first <= from_seq:

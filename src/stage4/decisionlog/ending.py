@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 from stage4 import files
-from stage4.decisionlog import locate, logfile, repair, traces
+from stage4.decisionlog import archives, logfile, repair, traces
 from stage4.decisionlog.canonical import Malformed, parse_strict
 from stage4.decisionlog.chain import leaf_digest
 from stage4.decisionlog.entry import SEGMENT, Entry, Prepared
@@ -68,8 +69,17 @@ class Ending:
         entry = self._scribe.authentic(end.line, end.offset)
         self._require_chained(descriptor, entry)
         self._require_newer(entry, end.line)
-        spot = self._scribe.after(entry, end.line, end.end, self._line_number(descriptor, entry))
+        number = self._line_number(descriptor, entry)
+        self._require_not_behind(entry, number)
+        spot = self._scribe.after(entry, end.line, end.end, number)
         return self._repaired(descriptor, spot, end.fragment) if end.fragment else spot
+
+    def require_whole(self, descriptor: int, entry: Entry) -> None:
+        """Raise Unavailable where the open file ends, with `entry`, before what lies beside it says that the log went.
+
+        Whoever never appended to it has nothing else to hold it against.
+        """
+        self._require_not_behind(entry, entry.seq + _lines_ahead(descriptor, entry))
 
     def forget(self) -> None:
         """Another file will be appended to."""
@@ -91,6 +101,8 @@ class Ending:
             self._scribe.authentic(line, prefix.size), line, prefix.size + len(line) + 1, prefix.lines + 1
         )
         if torn:
+            from stage4.decisionlog import locate
+
             stated = locate.seq_of(end.fragment)
             if stated is not None and stated > 0:
                 # No beginning was torn here: entries before this one are gone.
@@ -149,10 +161,23 @@ class Ending:
 
         It may take the time of decompressing an archive, so it is asked once after each change of the file.
         """
+        # Loaded here, as below, because who appends to a log in good order does not need it.
+        from stage4.decisionlog import locate
+
         with contextlib.suppress(Unavailable):
             found = locate.find(self._path, seq)
             return None if found is None else found.line
         return None
+
+    def _require_not_behind(self, entry: Entry, number: int) -> None:
+        """Raise Unavailable where the note or an archive beside the file knows more than its last entry's line tells.
+
+        `number` is that line's, from which the first entry of the file follows.
+        """
+        traces.require_not_behind(self._path, entry.log_id, entry.seq)
+        archive = archives.ahead(self._path, max(0, entry.seq - number + 1))
+        if archive is not None and _log_id_of(archive) == entry.log_id:
+            raise Unavailable("log.behind_archive", path=self._path, trace=archive)
 
     def _require_chained(self, descriptor: int, entry: Entry) -> None:
         """Raise Unavailable where the last line is an entry, but not the one that belongs after the line before it."""
@@ -207,6 +232,25 @@ class Ending:
 def ends_so(descriptor: int, spot: Spot) -> bool:
     """Whether the line before `spot` still stands there: another one may have as many bytes."""
     return leaf_digest(os.pread(descriptor, spot.length, spot.size - 1 - spot.length)) == spot.head.digest
+
+
+def _log_id_of(archive: Path) -> str | None:
+    """The log id of the first entry in the first block of an archive; None where there is none to be read."""
+    from stage4.decisionlog.decompression import archive_blocks
+
+    with contextlib.suppress(Unavailable), contextlib.closing(archive_blocks(archive)) as blocks:
+        for block in blocks:
+            return next((_log_id(line) for line in block.lines() if not is_v2(line)), None)
+    return None
+
+
+def _log_id(line: bytes) -> str | None:
+    try:
+        members = parse_strict(line)
+    except Malformed:
+        return None
+    log_id = members.get("log_id") if isinstance(members, dict) else None
+    return log_id if isinstance(log_id, str) else None
 
 
 def _lines_ahead(descriptor: int, entry: Entry) -> int:

@@ -35,7 +35,7 @@ class DecisionLog:
     """The one decision log at `path`; safe to share between threads, to fork, and to open in many processes.
 
     `origin` names in the genesis entry who began the log, for example the installation id. Every method raises
-    Unavailable when the log, its lock (after `lock_timeout` seconds) or its key cannot be had. A path whose name is that
+    Unavailable when the log, its lock (after `lock_timeout` seconds) or its key cannot be had. A path with the name
     of an archive is refused with UsageError `log.archive_name`: it would be read as a part of another log.
     """
 
@@ -100,7 +100,7 @@ class DecisionLog:
 
     def rehearse(self, draft: Draft) -> bytes:
         """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
-        last = self._last()
+        last = self._last(whole=True)
         if last is None:
             self._require_none_before()
             log_id = ids.short_id()
@@ -117,11 +117,11 @@ class DecisionLog:
 
     def in_force(self) -> Spot | None:
         """The last entry and the key that the next one must be signed with; None where there is no log yet."""
-        last = self._last()
+        last = self._last(whole=True)
         return None if last is None else self._scribe.after(*last, 0, 0)
 
-    def _last(self) -> tuple[Entry, bytes] | None:
-        """The last complete entry, authenticated, and its line."""
+    def _last(self, *, whole: bool = False) -> tuple[Entry, bytes] | None:
+        """The last complete entry, authenticated, and its line; `whole` refuses a log that an append would refuse."""
         while True:
             try:
                 descriptor = logfile.open_log_file(self.path, os.O_RDONLY)
@@ -132,7 +132,10 @@ class DecisionLog:
                     # A file that was cut off meanwhile ends before the log does.
                     end = logfile.read_end(self.path, descriptor, os.fstat(descriptor).st_size)
                     if logfile.is_still(self.path, descriptor):
-                        return self._scribe.authentic(end.line, end.offset), end.line
+                        entry = self._scribe.authentic(end.line, end.offset)
+                        if whole:
+                            self._ending.require_whole(descriptor, entry)
+                        return entry, end.line
             finally:
                 os.close(descriptor)
 
