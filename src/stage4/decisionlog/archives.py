@@ -141,17 +141,17 @@ def segments(log: Path) -> tuple[Segment, ...]:
 def ahead(log: Path, first_seq: int) -> Path | None:
     """An archive that begins no earlier than a live file with first entry `first_seq`; None where none does.
 
-    Raises Unavailable `files.unreadable`.
+    Every process asks as it begins to append, so the folder is listed and no more. One that cannot be listed has none.
     """
-
-    def is_ahead(name: str) -> bool:
-        first = first_seq_of(log, name)
-        return first is not None and first >= first_seq
-
-    for path in _files(log.parent, is_ahead):
+    try:
+        names = os.listdir(log.parent)
+    except OSError:
+        return None
+    for name in names:
+        first = first_seq_of(log, name) if name.startswith(log.stem) else None
         # The name still leads to the live file itself where a rotation was interrupted.
-        if not is_same(path, log):
-            return path
+        if first is not None and first >= first_seq and not is_same(log.with_name(name), log):
+            return log.with_name(name)
     return None
 
 
