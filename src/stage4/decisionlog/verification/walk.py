@@ -253,7 +253,7 @@ class Walk:
             some = lines[start : start + KEPT]
             if self._pending.is_full and self._ledger.is_full and max(map(len, some)) < MIN_LINE:
                 blank = sum(not line.strip() for line in some)
-                self._pending.pass_over(len(some) - blank, blank)
+                self._pending.pass_over(len(some) - blank, blank, self._seq + 1)
                 self._line, self._offset = self._line + len(some), self._offset + sum(map(len, some)) + len(some)
                 continue
             for line in some:
