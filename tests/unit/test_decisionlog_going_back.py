@@ -427,3 +427,11 @@ def test_an_archiving_that_was_killed_before_the_new_file_took_the_name_stops_no
     assert room.log().append(draft(2)).seq == 2
     archive.rotate(room.log())
     assert room.verify().exit_code is ExitCode.DONE
+
+
+def test_a_live_file_whose_first_line_is_damaged_is_not_taken_for_an_older_copy(room: LogRoom) -> None:
+    room.log().append_many([draft(1), draft(2)])
+    archive.rotate(room.log())
+    room.log().append_many([draft(3), draft(4)])
+    room.put([b"x" + room.lines()[0][1:], *room.lines()[1:]])
+    assert room.log().append(draft(5)).seq == 6

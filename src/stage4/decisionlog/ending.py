@@ -70,7 +70,7 @@ class Ending:
         self._require_chained(descriptor, entry)
         self._require_newer(entry, end.line)
         number = self._line_number(descriptor, entry)
-        self._require_not_behind(entry, number)
+        self._require_not_behind(descriptor, entry, number)
         spot = self._scribe.after(entry, end.line, end.end, number)
         return self._repaired(descriptor, spot, end.fragment) if end.fragment else spot
 
@@ -79,7 +79,7 @@ class Ending:
 
         Whoever never appended to it has nothing else to hold it against.
         """
-        self._require_not_behind(entry, entry.seq + _lines_ahead(descriptor, entry))
+        self._require_not_behind(descriptor, entry, entry.seq + _lines_ahead(descriptor, entry))
 
     def forget(self) -> None:
         """Another file will be appended to."""
@@ -169,13 +169,16 @@ class Ending:
             return None if found is None else found.line
         return None
 
-    def _require_not_behind(self, entry: Entry, number: int) -> None:
-        """Raise Unavailable where the note or an archive beside the file knows more than its last entry's line tells.
+    def _require_not_behind(self, descriptor: int, entry: Entry, number: int) -> None:
+        """Raise Unavailable where the note or an archive beside the file knows more than its last `entry` tells.
 
         `number` is that line's, from which the first entry of the file follows.
         """
         traces.require_not_behind(self._path, entry.log_id, entry.seq)
         archive = archives.ahead(self._path, max(0, entry.seq - number + 1))
+        if archive is not None:
+            # Where the first line is damaged, that was no more than a guess.
+            archive = archives.ahead(self._path, _first_stated(descriptor, entry))
         if archive is not None and _log_id_of(archive) == entry.log_id:
             raise Unavailable("log.behind_archive", path=self._path, trace=archive)
 
@@ -251,6 +254,16 @@ def _log_id(line: bytes) -> str | None:
         return None
     log_id = members.get("log_id") if isinstance(members, dict) else None
     return log_id if isinstance(log_id, str) else None
+
+
+def _first_stated(descriptor: int, entry: Entry) -> int:
+    """The first number that a line of the file up to `entry` states; 0 where a line of version 2 stands there."""
+    for lines in logfile.lines_of(descriptor, entry.offset):
+        for line in lines:
+            stated = 0 if is_v2(line) else _sequence(line)
+            if stated is not None:
+                return stated
+    return entry.seq
 
 
 def _lines_ahead(descriptor: int, entry: Entry) -> int:
