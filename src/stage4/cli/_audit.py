@@ -48,12 +48,13 @@ def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
     formats: list[Formatted] = []
     try:
         arguments = _arguments(command, given)
-        output = arguments.output_json
         if arguments.lang:
             conversation.lang = arguments.lang
         if arguments.explain is not None or arguments.verify_report is not None:
             return _answered(arguments)
-        formats = [keeping.formatted(text) for text in arguments.format]
+        asked = [keeping.formatted(text) for text in arguments.format]
+        keeping.require_free(command.schema, arguments.output_json, asked)
+        output, formats = arguments.output_json, asked
         root = _root(arguments)
         outcome = _audited(command.audit(), arguments, root, clock, conversation)
     except Stage4Error as error:

@@ -47,6 +47,7 @@ def show(session: Session, paths: tuple[Path, ...], at: str | None) -> int:
     from stage4.security.certificate_facts import facts_of
     from stage4.security.certificate_judgement import lints_of_file
 
+    session.speak_as_around()
     now = _instant(at)
     outcomes, documents = set(), []
     for path in paths:
@@ -60,11 +61,11 @@ def show(session: Session, paths: tuple[Path, ...], at: str | None) -> int:
         rows = list(lints_of_file([facts_of(certificate) for certificate in certificates], now))
         if not session.as_json:
             for index, (facts, lints) in enumerate(rows):
-                click.echo(str(path) if len(rows) == 1 else f"{path} #{index}")
+                _run.out(str(path) if len(rows) == 1 else f"{path} #{index}")
                 for line in fact_lines(facts, now, session.language):
-                    click.echo(f"  {line}")
+                    _run.out(f"  {line}")
                 for lint in lints if index else (*file_lints, *lints):
-                    click.echo(f"  {lint_line(lint, session.language)}")
+                    _run.out(f"  {lint_line(lint, session.language)}")
         shown = [facts_document(facts, lints) for facts, lints in rows]
         faults = [lint_document(lint) for lint in file_lints]
         documents.append({"path": str(path), "lints": faults, "certificates": shown})
@@ -99,6 +100,7 @@ def verify(
     from stage4.security.certificate_judgement import judge
     from stage4.security.revocation import load_lists
 
+    session.speak_as_around()
     now = _instant(at)
     host = None if name is None else _host(name)
     anchors = _read(anchor)[0]
@@ -167,10 +169,7 @@ def _host(name: str) -> str:
 
 def _speak(session: Session, lines: Sequence[str]) -> None:
     for line in lines:
-        if session.as_json:
-            _run.say(line)
-        else:
-            click.echo(line)
+        (_run.say if session.as_json else _run.out)(line)
 
 
 def _line(verdict: str, path: Path, session: Session) -> str:
