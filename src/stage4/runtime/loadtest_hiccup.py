@@ -13,6 +13,7 @@ import json
 import select
 import subprocess
 import sys
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -38,22 +39,27 @@ class Stall:
         return (self.ended_ns - self.began_ns) / 1e6
 
 
-def attributed_ns(intended_ns: int, lateness_ns: int, stalls: Sequence[Stall]) -> int:
-    """How much of a lateness coincides with stalls of the host; nanoseconds, at most the lateness."""
-    ended_ns = intended_ns + lateness_ns
-    overlap = sum(
-        max(0, min(ended_ns, stall.ended_ns) - max(intended_ns, stall.began_ns))
-        for stall in stalls
-        if stall.began_ns < ended_ns and stall.ended_ns > intended_ns
-    )
-    return min(lateness_ns, overlap)
+def attributed_ns(begin_ns: int, span_ns: int, stalls: Sequence[Stall]) -> int:
+    """How much of a span from `begin_ns` on coincides with stalls of the host; nanoseconds, at most the span.
+
+    `stalls` are in the order of time and do not overlap, as the meter notes them.
+    """
+    end_ns = begin_ns + span_ns
+    overlap = 0
+    for place in range(bisect_right(stalls, begin_ns, key=lambda stall: stall.ended_ns), len(stalls)):
+        stall = stalls[place]
+        if stall.began_ns >= end_ns:
+            break
+        overlap += min(end_ns, stall.ended_ns) - max(begin_ns, stall.began_ns)
+    return overlap
 
 
 class HiccupMeter:
     """Measures while the `with` block runs; `stalls` are there afterwards."""
 
     def __init__(self) -> None:
-        self.stalls: tuple[Stall, ...] = ()
+        self.stalls: tuple[Stall, ...] | None = None
+        """None where the meter did not come to its end: then nobody knows what the host did."""
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> HiccupMeter:

@@ -51,7 +51,9 @@ class ResourceVerdict:
 
 
 def judge_resources(use: ResourceUse, limits: ResourceLimits) -> ResourceVerdict:
-    """`use` against `runtime.resource_limits`; pure."""
+    """`use` against `runtime.resource_limits`; pure. What was not measured is not `ok`."""
+    if not use.samples:
+        return ResourceVerdict("warning", ("not_measured",))
     pairs = {
         "cpu_percent": (use.cpu_percent, limits.cpu_percent),
         "memory_mb": (use.memory_mb, limits.memory_mb),
