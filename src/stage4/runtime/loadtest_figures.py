@@ -44,13 +44,14 @@ def with_missed(
 ) -> Spans:
     """The spans of all slots, those included that a late one made the schedule miss; slots before `end` count.
 
-    A slot that came due while its schedule was still held up was waiting from its own intended instant on, one
-    cadence later than the one before it; leaving it out would let a stall hide the slots that it swallowed
-    (coordinated omission).
+    `slots` are those that were dispatched, ascending. One that came due while its schedule was still held up, and
+    was therefore never dispatched, waited from its own intended instant on, one cadence later than the slot before
+    it; leaving it out would let a stall hide the slots that it swallowed (coordinated omission).
     """
     found: list[tuple[int, int]] = []
-    for slot, begin, span in zip(slots, intended, spans, strict=True):
-        waited = max(0, min((span - 1) // cadence_ns, end - 1 - slot))
+    following = (*slots[1:], end)[: len(slots)]
+    for slot, begin, span, after in zip(slots, intended, spans, following, strict=True):
+        waited = max(0, min((span - 1) // cadence_ns, after - 1 - slot))
         found.extend((begin + late * cadence_ns, span - late * cadence_ns) for late in range(waited + 1))
     return Spans(tuple(begin for begin, _ in found), tuple(span for _, span in found))
 

@@ -51,9 +51,7 @@ def charts(document: Mapping[str, Any], lang: Language) -> list[Chart]:
         cadence = phase.get("cadence_ms", document["settings"]["cadence_ms"])
         rows = phase["rows"] if "rows" in phase else document["sla"]["rows"]
         for figure in FIGURES:
-            title = words.text(
-                f"loadtest.chart_{figure.removesuffix('_ms')}", lang, cadence=words.number(cadence, lang)
-            )
+            title = words.text(f"loadtest.chart_{figure.removesuffix('_ms')}", lang, cadence=_plain(cadence, lang))
             limits = _limits(rows) if figure == "latency_ms" else (math.inf, math.inf)
             found.append(Chart(title, _note(phase[figure], lang), tuple(_bars(phase["histogram"][figure], *limits))))
     return found
@@ -135,6 +133,11 @@ def _row(bar: Bar, y: float, lang: Language) -> Iterator[str]:
 def _edge(milliseconds: float, lang: Language) -> str:
     digits = 3 if milliseconds < 0.01 else 2 if milliseconds < 0.1 else 1 if milliseconds < 1 else 0
     return words.number(milliseconds, lang, digits)
+
+
+def _plain(value: float, lang: Language) -> str:
+    """With as many digits as it has, at most three."""
+    return words.number(value, lang, 3).rstrip("0").rstrip(",.")
 
 
 def _label(x: float, y: float, told: str, size: int, *, fill: str = _INK, anchor: str = "start") -> str:

@@ -92,7 +92,7 @@ def _judge(record: ScheduleRecord, result: LoadResult, overrides: Overrides) -> 
     expected = result.plan.iterations
     share = (expected - record.dispatched) / expected
     level = _level_of(share)
-    if level != "ok":
+    if level != "ok" and record.dispatched:
         yield SlaRow(
             record.name, record.risk_profile, "slots_missed", "share of slots", expected, round(share, 4),
             MISSED_WARNING, MISSED_CRITICAL, level,
