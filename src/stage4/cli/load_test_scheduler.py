@@ -9,6 +9,7 @@ exit 0 within the limits, 1 beyond a critical one, 3 when something could not be
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -107,7 +108,7 @@ def _drive(chosen: _load_test.Wanted, seed: int, installation: Installation, lan
             "schedules": plan.schedules,
             "iterations": plan.iterations,
             "cadence": format_duration(timedelta(seconds=plan.cadence_seconds)),
-            "seconds": round(plan.seconds),
+            "seconds": math.ceil(plan.seconds),
             "peak": chosen.peak,
         }
         _run.say(
@@ -154,7 +155,7 @@ def _tell(
     verdict = str(cast("Mapping[str, object]", report["sla"])["verdict"])
     code, exit_code = f"loadtest.verdict_{verdict}", EXIT_CODES[verdict]
     for sentence in said:
-        _say(sentence.code, sentence.params, lang)
+        _say(sentence.code, sentence.params, lang, sentence.phase)
     _say(code, _facts(report, verdicts, lang), lang)
     report |= {
         "root": str(installation.root),
@@ -162,7 +163,11 @@ def _tell(
         "code": code,
         "message": words.text(code, "en", **_facts(report, verdicts, "en")),
         "statements": [
-            {"code": sentence.code, "message": words.text(sentence.code, "en", **_readable(sentence.params, "en"))}
+            {
+                "phase": sentence.phase,
+                "code": sentence.code,
+                "message": words.text(sentence.code, "en", **_readable(sentence.params, "en")),
+            }
             for sentence in said
         ],
     }
@@ -187,9 +192,10 @@ def _facts(report: Mapping[str, object], verdicts: Mapping[str, str], lang: Lang
     return {"parts": ", ".join(parts), **_readable(figures, lang)}
 
 
-def _say(code: str, params: Mapping[str, object], lang: Language) -> None:
+def _say(code: str, params: Mapping[str, object], lang: Language, phase: str | None = None) -> None:
     shown = _readable(params, lang)
-    _run.say(words.text(code, lang, **shown))
+    where = f"{words.text(f'loadtest.part_{phase}', lang)}: " if phase else ""
+    _run.say(where + words.text(code, lang, **shown))
     if hint := words.hint(code, lang, **shown):
         _run.say(f"hint: {hint}")
 

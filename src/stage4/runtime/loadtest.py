@@ -84,9 +84,6 @@ class _Run(Silent):
         }
         progress.expected += plan.iterations * len(self.records)
 
-    def missed(self, schedule: str, slots: int) -> None:
-        self._progress.missed += slots
-
     def suspended(self, schedule: str, reason: SuspensionReason) -> None:
         self.records[schedule].suspended = reason
         self._probe.leave_out(schedule)
@@ -101,6 +98,7 @@ class _Run(Silent):
         record = self.records[schedule.name] if self._plan.warmup <= fire.slot < end else None
         if record is not None:
             record.dispatched += 1
+            self._progress.missed += fire.slot - (record.slots[-1] if record.slots else self._plan.warmup - 1) - 1
             record.slots.append(fire.slot)
             record.intended.append(fire.intended_ns)
             record.lateness.append(fire.dispatched_ns - fire.intended_ns)
@@ -192,7 +190,7 @@ async def _drive(
     try:
         if chosen is pool:
             await pool.start(desk.schedules)
-        with HiccupMeter() as hiccups, ResourceMeter(clock) as resources:
+        with HiccupMeter() as hiccups, ResourceMeter(clock, apart=hiccups.pid) as resources:
             seconds, submissions = await _until_finished(scheduler, run, probe, plan, clock)
         restarts = pool.restarts
     finally:

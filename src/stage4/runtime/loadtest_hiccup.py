@@ -62,6 +62,11 @@ class HiccupMeter:
         """None where the meter did not come to its end: then nobody knows what the host did."""
         self._child: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """The meter's own process; None before the block."""
+        return None if self._child is None else self._child.pid
+
     def __enter__(self) -> HiccupMeter:
         command = [sys.executable, "-P", "-m", __name__]
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")

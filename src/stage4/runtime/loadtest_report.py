@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from stage4.config.settings import ResourceLimits
 from stage4.runtime.lateness import SAMPLES_FOR_P99, jitter
@@ -22,10 +22,11 @@ _PROBED: Mapping[str, Verdict] = {"pass": "pass", "fail": "fail", "cannot_tell":
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Something that must be said in words: a catalogue code and its parameters."""
+    """Something that must be said in words: a catalogue code and its parameters; `phase` where there are several."""
 
     code: str
     params: Mapping[str, object]
+    phase: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ def sentences(phases: Sequence[Phase], running: Running | None, overrides: Overr
     """What the figures of the document do not say by themselves."""
     said = []
     for phase in phases:
-        said += _of_phase(phase, overrides)
+        name = phase.name if len(phases) > 1 else None
+        said += [replace(sentence, phase=name) for sentence in _of_phase(phase, overrides)]
     if running is not None and running.problem is None:
         worst_row = max(running.rows, key=_badness, default=None)
         if worst_row is not None:
