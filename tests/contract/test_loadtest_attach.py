@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.telemetry_process import ENVIRON, TelemetryProcess, make_installation, settle_ports
 
 from stage4.clock import SystemClock
 from stage4.config import Installation
@@ -16,6 +15,7 @@ from stage4.runtime.desk import desk_schedules
 from stage4.runtime.loadtest_attach import look
 from stage4.runtime.loadtest_running import Running
 from stage4.telemetry.sample import Sample
+from support.telemetry_process import ENVIRON, TelemetryProcess, make_installation, settle_ports
 
 
 @pytest.fixture

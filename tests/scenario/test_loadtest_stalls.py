@@ -14,8 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.support import desks
-from tests.support.gates import make_site
 
 from stage4.app.installing import create
 from stage4.clock import SystemClock
@@ -28,6 +26,8 @@ from stage4.runtime.loadtest_run import LoadPlan, ProbeResult
 from stage4.runtime.loadtest_sla import judge_sla, latency_of, lateness_of, verdict_of
 from stage4.runtime.signal import Evaluation
 from stage4.runtime.worker import Request
+from support import desks
+from support.gates import make_site
 
 MS = 1_000_000
 STALL_SECONDS = 0.020

@@ -90,10 +90,11 @@ def incident_open(installation: Installation) -> bool:
     if not installation.path(installation.settings.operations.service.socket).exists():
         return False
     try:
-        found = ServiceClient(installation).get("/v1/incidents").get("incidents", [])
+        found = ServiceClient(installation).get("/v1/incidents").get("incidents")
     except Stage4Error:
         return False
-    return any(each.get("state") in ("triggered", "acknowledged") for each in found)
+    listed = found if isinstance(found, list) else []
+    return any(isinstance(each, dict) and each.get("state") in ("triggered", "acknowledged") for each in listed)
 
 
 def fingerprint() -> dict[str, object]:
