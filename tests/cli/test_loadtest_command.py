@@ -107,6 +107,18 @@ def test_an_output_that_cannot_be_written_leaves_the_document(
     assert report["sla"]["verdict"] == "pass"
 
 
+def test_a_picture_that_cannot_be_drawn_costs_no_report(
+    made: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits(made, GENEROUS)
+    (tmp_path / "file").touch()
+    picture, output = str(tmp_path / "file/a.png"), tmp_path / "report.json"
+    arguments = ("--iterations", "1", "--schedules", "1", "--plot", picture, "--output", str(output))
+    code, report, _ = run(made, capfdbinary, monkeypatch, *arguments)
+    assert (code, report["output_error"]) == (3, {"code": "files.cannot_write"})
+    assert json.loads(output.read_text()) == report
+
+
 def test_a_rate_and_its_peak_are_two_runs_of_which_the_worse_counts(
     made: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -139,7 +140,9 @@ def test_what_the_host_took_is_shown_apart_and_changes_no_verdict() -> None:
         10.0,
         "ok",
     )
-    assert said(found)["loadtest.host_explains"] == {"stalls": 1, "longest": 50.0}
+    assert said(found)["loadtest.host_explains"] == {"stalls": 1, "longest": 50.0, "cpu": 20}
+    busy = replace(found, resources=replace(USE, cpu_percent=51.0))
+    assert said(busy)["loadtest.host_or_own_load"] == {"stalls": 1, "longest": 50.0, "cpu": 51}
 
 
 def test_a_stall_elsewhere_explains_nothing_and_no_meter_says_so() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -171,18 +171,27 @@ def _tell(
             for sentence in said
         ],
     }
-    try:
-        if arguments.plot is not None:
-            _load_test.draw(arguments.plot, report, lang)
-        if arguments.output is not None:
-            _run.save(report, arguments.output)
-    except Stage4Error as error:
-        # What was measured is not lost with the file: it still stands on stdout.
+    for error in _unwritten(arguments, report, lang):
+        # What was measured is not lost with a file: it still stands on stdout.
         _run.say_error(error, lang)
         exit_code = ExitCode(error.exit_code)
         report |= {"exit_code": int(exit_code), "output_error": {"code": error.code}}
     _run.emit(report)
     return exit_code
+
+
+def _unwritten(arguments: argparse.Namespace, report: Mapping[str, object], lang: Language) -> Iterator[Stage4Error]:
+    """Draw and save what was asked for; the errors of what could not be, each before the next is tried."""
+    if arguments.plot is not None:
+        try:
+            _load_test.draw(arguments.plot, report, lang)
+        except Stage4Error as error:
+            yield error
+    if arguments.output is not None:
+        try:
+            _run.save(report, arguments.output)
+        except Stage4Error as error:
+            yield error
 
 
 def _facts(report: Mapping[str, object], verdicts: Mapping[str, str], lang: Language) -> dict[str, Any]:
