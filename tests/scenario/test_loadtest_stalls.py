@@ -18,13 +18,13 @@ import pytest
 from stage4.app.installing import create
 from stage4.clock import SystemClock
 from stage4.config.settings import Limits
-from stage4.runtime.desk import DeskSchedule
+from stage4.runtime.desk import Desk, DeskSchedule
 from stage4.runtime.gate import OPEN, GateVerdict
 from stage4.runtime.loadtest import Inline, run_load_test
 from stage4.runtime.loadtest_probe import KillProbe
 from stage4.runtime.loadtest_run import LoadPlan, ProbeResult
 from stage4.runtime.loadtest_sla import judge_sla, latency_of, lateness_of, verdict_of
-from stage4.runtime.signal import Evaluation
+from stage4.runtime.signal import Evaluation, Signal, SignalKind
 from stage4.runtime.worker import Request
 from support import desks
 from support.gates import make_site
@@ -131,10 +131,10 @@ class Leaky:
         return OPEN
 
 
-def probed(root: Path, gate: object = None) -> ProbeResult:
+def probed(root: Path, gate: object = None, desk: Desk | None = None) -> ProbeResult:
     """What the probe of a small desk sees, with the real gate of `root` or another."""
     site = make_site(root, SystemClock())
-    desk = desks.desk()
+    desk = desk or desks.desk()
     chosen = gate or site.gate()
     probe = KillProbe(root, chosen, desk, site.clock, 0.001)  # type: ignore[arg-type]
 
@@ -162,6 +162,17 @@ def test_the_probe_stops_trade_that_was_really_there(tmp_path: Path) -> None:
     assert found.asked_after >= 3
     assert found.closed_ms is not None
     assert found.written_ms is not None
+
+
+def test_a_desk_full_to_its_limits_can_still_be_probed(tmp_path: Path) -> None:
+    desk = desks.desk()
+    for schedule in desk.schedules.values():
+        venue, symbol = desk.market.venues[0], desk.market.symbol
+        price = desk.market.marks[venue, symbol]
+        full = desk.books[schedule.name].equity(desk.market.marks) * schedule.profile.max_position_pct / 100.0 / price
+        wish = Signal(SignalKind.BUY, schedule.name, schedule.settings.strategy, symbol, venue, full, 1.0, "test")
+        assert desk.settle(schedule, Evaluation((wish,), {}), desks.BEGINS) == 1
+    assert probed(tmp_path, desk=desk).verdict == "pass"
 
 
 def test_a_gate_that_lets_signals_through_after_the_file_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

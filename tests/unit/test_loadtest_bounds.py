@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stage4.runtime.loadtest_bounds import at_most, ranks, samples_for, share_beyond
+from stage4.runtime.loadtest_bounds import at_most, ranks, samples_for, share_at_least, share_beyond
 
 SHARES = st.fractions(Fraction(1, 50), Fraction(49, 50), max_denominator=1000)
 
@@ -27,6 +27,12 @@ def test_nothing_seen_bounds_nothing() -> None:
     assert share_beyond(0, 0) == 1.0
     assert share_beyond(5, 5) == 1.0
     assert ranks(0, 0.5) == (None, None)
+
+
+def test_one_of_six_may_be_less_than_one_in_a_hundred() -> None:
+    assert share_at_least(6, 1) == pytest.approx(1 - 0.95 ** (1 / 6))
+    assert share_at_least(6, 0) == share_at_least(0, 0) == 0.0
+    assert share_at_least(30, 7) > 0.10 > share_at_least(30, 6)
 
 
 def test_a_p99_is_bounded_by_the_largest_of_299_samples() -> None:

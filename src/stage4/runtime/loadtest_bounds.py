@@ -36,6 +36,11 @@ def share_beyond(count: int, beyond: int, confidence: float = CONFIDENCE) -> flo
     return high
 
 
+def share_at_least(count: int, beyond: int, confidence: float = CONFIDENCE) -> float:
+    """The smallest share that `beyond` of `count` samples leave possible (one-sided); 0.0 for no sample."""
+    return 1.0 - share_beyond(count, count - beyond, confidence) if count > 0 else 0.0
+
+
 def samples_for(quantile: float, confidence: float = CONFIDENCE) -> int:
     """How many samples it takes until the largest of them bounds `quantile` (0.99: p99) from above."""
     return math.ceil(round(math.log(1.0 - confidence) / math.log(quantile), 9))

@@ -68,16 +68,24 @@ class KillProbe:
         self._offered.set()
 
     def offer(self, schedule: DeskSchedule, now: datetime) -> None:
-        """One small trade of `schedule`, there and back in turn, the way of every signal."""
-        count = self._wishes.get(schedule.name, 0)
-        self._wishes[schedule.name] = count + 1
-        venue, symbol = self._desk.market.venues[0], self._desk.market.symbol
-        price = self._desk.market.marks.get((venue, symbol))
+        """One small trade of `schedule`, the way of every signal; towards flat, which no risk limit forbids."""
+        if schedule.name in self._wishes:
+            self._wishes[schedule.name] += 1
+        market, book = self._desk.market, self._desk.books[schedule.name]
+        key = (market.venues[0], market.symbol)
+        price = market.marks.get(key)
         if price is not None:
-            equity = self._desk.books[schedule.name].equity(self._desk.market.marks)
-            kind = SignalKind.BUY if count % 2 == 0 else SignalKind.SELL
+            held = book.positions[key].quantity if key in book.positions else 0.0
+            small = SHARE * book.equity(market.marks) / price
             wish = Signal(
-                kind, schedule.name, schedule.settings.strategy, symbol, venue, SHARE * equity / price, 1.0, "probe"
+                kind=SignalKind.SELL if held > 0 else SignalKind.BUY,
+                schedule=schedule.name,
+                strategy=schedule.settings.strategy,
+                symbol=market.symbol,
+                venue=market.venues[0],
+                quantity=min(small, abs(held)) if held else small,
+                confidence=1.0,
+                reason="probe",
             )
             submitted = self._desk.settle(schedule, Evaluation((wish,), {}), now)
             if self._ordered_ns is None:

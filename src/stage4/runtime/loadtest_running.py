@@ -24,6 +24,7 @@ from stage4.runtime.loadtest_sla import (
     SlaRow,
     Verdict,
     level_of,
+    missed_level,
     verdict_of,
 )
 from stage4.runtime.schedule import window_open
@@ -151,7 +152,7 @@ def _missed(name: str, chosen: ScheduleSettings, counted: Sequence[Point], fired
     span = (counted[-1].at - counted[0].at).total_seconds()
     expected = max(missed, span / chosen.cadence_seconds)
     share = missed / expected
-    level: Level = "critical" if share > MISSED_CRITICAL else "warning" if share > MISSED_WARNING else "ok"
+    level = missed_level(round(missed), round(expected))
     yield SlaRow(
         name, chosen.risk_profile, "slots_missed", "share of slots", round(expected), round(share, 4),
         MISSED_WARNING, MISSED_CRITICAL, level,
