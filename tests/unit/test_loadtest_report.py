@@ -15,7 +15,7 @@ from stage4.cli.load_test_scheduler import EXIT_CODES
 from stage4.config.settings import Limits, ResourceLimits
 from stage4.runtime.loadtest_figures import distribution
 from stage4.runtime.loadtest_hiccup import Stall, attributed_ns
-from stage4.runtime.loadtest_report import Phase, document, sentences, verdicts_of
+from stage4.runtime.loadtest_report import Phase, document, sentences, verdict_code, verdicts_of
 from stage4.runtime.loadtest_resources import NOTHING, ResourceUse, judge_resources
 from stage4.runtime.loadtest_run import LoadPlan, LoadResult, ProbeResult, ScheduleRecord
 from stage4.runtime.loadtest_running import Running
@@ -188,6 +188,12 @@ def test_the_worse_part_counts_and_a_breach_outweighs_what_cannot_be_told() -> N
     assert worst(verdicts_of([good, bad], unreached, {}).values()) == "fail"
     assert worst(["pass", "warn"]) == "warn"
     assert worst([]) == "cannot_tell"
+
+
+def test_worse_than_before_is_not_called_a_missed_limit() -> None:
+    assert verdict_code({"private": "pass", "comparison": "fail"}) == "loadtest.verdict_worse"
+    assert verdict_code({"private": "fail", "comparison": "fail"}) == "loadtest.verdict_fail"
+    assert verdict_code({"private": "warn", "comparison": "cannot_tell"}) == "loadtest.verdict_cannot_tell"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stage4.runtime.loadtest_compare import Comparison
     from stage4.runtime.loadtest_report import Phase, Sentence
     from stage4.runtime.loadtest_running import Running
+    from stage4.runtime.loadtest_sla import Verdict
 
 EXIT_CODES = {
     "pass": ExitCode.DONE,
@@ -64,7 +65,7 @@ def _load_test_run(arguments: argparse.Namespace) -> int:
     from stage4.config import find_root, load
     from stage4.ids import random_seed
     from stage4.runtime.loadtest_report import document, sentences, verdicts_of
-    from stage4.runtime.loadtest_sla import Verdict, worst
+    from stage4.runtime.loadtest_sla import worst
 
     chosen = _load_test.wanted(arguments)
     before = _load_test.baseline(arguments.compare)
@@ -148,12 +149,14 @@ def _tell(
     installation: Installation,
     lang: Language,
     report: dict[str, object],
-    verdicts: Mapping[str, str],
+    verdicts: Mapping[str, Verdict],
     said: Sequence[Sentence],
 ) -> int:
     """Say what it means, write what was asked for, print the document; the exit code."""
+    from stage4.runtime.loadtest_report import verdict_code
+
     verdict = str(cast("Mapping[str, object]", report["sla"])["verdict"])
-    code, exit_code = f"loadtest.verdict_{verdict}", EXIT_CODES[verdict]
+    code, exit_code = verdict_code(verdicts), EXIT_CODES[verdict]
     for sentence in said:
         _say(sentence.code, sentence.params, lang, sentence.phase)
     _say(code, _facts(report, verdicts, lang), lang)

@@ -14,7 +14,7 @@ import select
 import subprocess
 import sys
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -86,13 +86,11 @@ class HiccupMeter:
             self._child.communicate()
 
 
-def watch(clock: Clock) -> list[tuple[int, int]]:
-    """Note stalls until somebody closes standard input."""
+def watch(clock: Clock, ended: Callable[[], bool]) -> list[tuple[int, int]]:
+    """Note stalls, as (due, woken) of the monotonic clock, until `ended`."""
     stalls: list[tuple[int, int]] = []
-    ended = select.poll()
-    ended.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
     due_ns = clock.monotonic_ns() + PERIOD_NS
-    while not ended.poll(0):
+    while not ended():
         if (left_ns := due_ns - clock.monotonic_ns()) > 0:
             clock.sleep(left_ns / 1e9)
         now_ns = clock.monotonic_ns()
@@ -103,11 +101,13 @@ def watch(clock: Clock) -> list[tuple[int, int]]:
 
 
 def main() -> None:
-    """Entry of the meter's process: says that it watches, and writes its stalls when told to end."""
+    """Entry of the meter's process: says that it watches, and writes its stalls when standard input is closed."""
     sys.stdout.write("watching\n")
     sys.stdout.flush()
+    closed = select.poll()
+    closed.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
     with contextlib.suppress(KeyboardInterrupt):
-        json.dump(watch(SystemClock()), sys.stdout)
+        json.dump(watch(SystemClock(), lambda: bool(closed.poll(0))), sys.stdout)
 
 
 if __name__ == "__main__":

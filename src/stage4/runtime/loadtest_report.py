@@ -50,6 +50,14 @@ def verdicts_of(phases: Sequence[Phase], running: Running | None, overrides: Ove
     return found
 
 
+def verdict_code(verdicts: Mapping[str, Verdict]) -> str:
+    """The catalogue code of what the parts come to. Being worse than before is a no, and still no missed limit."""
+    verdict = worst(verdicts.values())
+    if verdict == "fail" and {part for part, found in verdicts.items() if found == "fail"} == {"comparison"}:
+        return "loadtest.verdict_worse"
+    return f"loadtest.verdict_{verdict}"
+
+
 def document(
     phases: Sequence[Phase],
     running: Running | None,
