@@ -19,7 +19,7 @@ from stage4.runtime.loadtest_report import Phase, document, sentences, verdict_c
 from stage4.runtime.loadtest_resources import NOTHING, ResourceUse, judge_resources
 from stage4.runtime.loadtest_run import LoadPlan, LoadResult, ProbeResult, ScheduleRecord
 from stage4.runtime.loadtest_running import Running
-from stage4.runtime.loadtest_sla import judge_sla, verdict_of, worst
+from stage4.runtime.loadtest_sla import SlaRow, judge_sla, verdict_of, worst
 from stage4.runtime.scheduler import SuspensionReason
 
 MS = 1_000_000
@@ -188,6 +188,22 @@ def test_the_worse_part_counts_and_a_breach_outweighs_what_cannot_be_told() -> N
     assert worst(verdicts_of([good, bad], unreached, {}).values()) == "fail"
     assert worst(["pass", "warn"]) == "warn"
     assert worst([]) == "cannot_tell"
+
+
+def test_the_words_name_the_worst_of_the_running_scheduler() -> None:
+    quick = SlaRow("one", "balanced", "latency_ms", "worst of the window", 600, 20.0, 150.0, 220.0, "ok", beyond=0)
+    slow = replace(quick, schedule="two", observed=300.0, level="critical", beyond=3, worst_at="2026-11-23T08:59:58Z")
+    told = said(result(record([MS] * 30)), Running((quick, slow), covered_seconds=599.6))["loadtest.running_fail"]
+    assert told == {
+        "seconds": 600,
+        "schedule": "two",
+        "figure": "latency_ms",
+        "value": 300.0,
+        "at": "2026-11-23T08:59:58Z",
+        "beyond": 3,
+    }
+    assert said(result(record([MS] * 30)), Running((quick,)))["loadtest.running_pass"]["schedule"] == "one"
+    assert not [code for code in said(result(record([MS] * 30)), Running(problem="x")) if "running" in code]
 
 
 def test_worse_than_before_is_not_called_a_missed_limit() -> None:

@@ -37,6 +37,8 @@ def test_the_worst_second_of_the_ten_minutes_is_judged_by_the_profile(latency: f
     assert found.verdict == verdict
     assert found.covered_seconds == 2.0
     assert found.rows[0].observed == latency * 1000
+    assert found.rows[0].worst_at == "2026-11-23T08:59:58Z"
+    assert found.rows[0].beyond == (1 if verdict == "fail" else 0)
 
 
 def test_what_is_older_than_ten_minutes_no_longer_counts() -> None:

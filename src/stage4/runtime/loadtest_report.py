@@ -113,10 +113,15 @@ def sentences(phases: Sequence[Phase], running: Running | None, overrides: Overr
     if running is not None and running.problem is None:
         worst_row = max(running.rows, key=_badness, default=None)
         if worst_row is not None:
-            facts = {"schedule": worst_row.schedule, "figure": worst_row.metric, "value": worst_row.observed}
-            said.append(
-                Sentence(f"loadtest.running_{running.verdict}", {**facts, "seconds": round(running.covered_seconds)})
-            )
+            params = {
+                "seconds": round(running.covered_seconds),
+                "schedule": worst_row.schedule,
+                "figure": worst_row.metric,
+                "value": worst_row.observed,
+                "at": worst_row.worst_at,
+                "beyond": worst_row.beyond,
+            }
+            said.append(Sentence(f"loadtest.running_{running.verdict}", params))
     return said
 
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal
 
+from stage4.clock import format_instant
 from stage4.config.settings import ScheduleSettings
 from stage4.runtime.loadtest_sla import (
     JITTER,
@@ -28,7 +29,7 @@ from stage4.runtime.loadtest_sla import (
     verdict_of,
 )
 from stage4.runtime.schedule import window_open
-from stage4.telemetry.catalogue import Overrides, thresholds_for
+from stage4.telemetry.catalogue import Overrides, metric, thresholds_for
 from stage4.telemetry.recorder import Point, Series
 
 WINDOW = timedelta(minutes=10)
@@ -117,10 +118,10 @@ def _judge(
         limits = thresholds_for(metric_name, chosen.risk_profile, overrides)
         assert limits is not None, "the catalogue has thresholds for latency and jitter"
         in_ms = limits.scaled(1000.0)
-        observed = max((point.value for point in found), default=None)
+        worst = max(found, key=lambda point: point.value, default=None)
         level: Level = "cannot_tell"
-        if observed is not None:
-            level = level_of(metric_name, observed, limits)
+        if worst is not None:
+            level = level_of(metric_name, worst.value, limits)
             if level != "critical" and now - found[-1].at > allowed:
                 level = "cannot_tell"
         elif outside and label == "latency_ms" and points.get(LATENESS):
@@ -131,10 +132,12 @@ def _judge(
             metric=label,
             statistic="worst of the window",
             samples=len(found),
-            observed=None if observed is None else round(observed * 1000.0, 3),
+            observed=None if worst is None else round(worst.value * 1000.0, 3),
             warning=in_ms.warning,
             critical=in_ms.critical,
             level=level,
+            beyond=sum(metric(metric_name).beyond(point.value, limits.critical) for point in found),
+            worst_at=None if worst is None else format_instant(worst.at),
         )
     yield from _missed(name, chosen, points.get(MISSED, ()), points.get(LATENESS, ()))
     suspended = points.get(SUSPENDED, ())

@@ -37,7 +37,8 @@ class SlaRow:
 
     `beyond` counts samples beyond the critical limit, and `share_beyond_95` is the largest share of slots that this
     count leaves possible. `without_host` is the observed figure without what coincides with stalls of the host; None
-    where nobody measured them.
+    where nobody measured them. Of the running scheduler samples are seconds, and `worst_at` is the worst one's
+    instant.
     """
 
     schedule: str
@@ -53,6 +54,7 @@ class SlaRow:
     share_beyond_95: float | None = None
     without_host: float | None = None
     level_without_host: Level | None = None
+    worst_at: str | None = None
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
