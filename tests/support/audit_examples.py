@@ -87,12 +87,8 @@ EXAMPLES = (
         "audit.writable",
     ),
     Example("FS-03", "the CA's key is here", audits.bundle(authority_keys=("ca.key",)), WARN, "audit.ca_key_here"),
-    Example(
-        "FS-04", "a key under version control", audits.files(in_repository=True, tracked=("k",)), FAIL, "audit.tracked"
-    ),
-    Example(
-        "FS-04", "git does not answer", audits.files(in_repository=True, tracked=None), UNKNOWN, "audit.git_unknown"
-    ),
+    Example("FS-04", "a key under version control", audits.files(tracked=("k",)), FAIL, "audit.tracked"),
+    Example("FS-04", "git does not answer", audits.files(tracked=None), UNKNOWN, "audit.git_unknown"),
     Example("FS-04", "production below /tmp", audits.files(world_writable_home=True), FAIL, "audit.temporary_home"),
     Example(
         "FS-05",

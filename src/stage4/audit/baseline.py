@@ -17,7 +17,6 @@ from stage4.audit.policy import Policy
 from stage4.audit.report import Report, message
 from stage4.clock import format_instant
 
-SCHEMA: Final = "stage4.security_baseline/1"
 DOCUMENT: Final = "security_baseline.json"
 _DAY: Final = timedelta(days=1)
 _FINE: Final = (Outcome.PASS, Outcome.SKIPPED)

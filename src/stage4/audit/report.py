@@ -202,8 +202,3 @@ def answered_for(waiver: Waiver, lang: Language) -> str:
 def control_code(finding: Finding) -> str:
     """The text of the finding's control."""
     return "audit.control_" + finding.control.lower().replace("-", "_")
-
-
-def worst(findings: Iterable[Finding]) -> Outcome:
-    """The outcome of several findings taken together; unknown for none."""
-    return min((f.outcome for f in findings), key=_RANK.index, default=Outcome.UNKNOWN)

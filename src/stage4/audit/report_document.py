@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from stage4 import __version__, words
 from stage4.audit.evidence import Evidence
@@ -13,8 +12,6 @@ from stage4.audit.finding import Finding, Outcome
 from stage4.audit.policy import Policy
 from stage4.audit.report import CANNOT_TELL, Report, control_code, demands, message, remedy, since
 from stage4.clock import format_instant
-
-SCHEMA: Final = "stage4.audit/1"
 
 
 @dataclass(frozen=True, slots=True)

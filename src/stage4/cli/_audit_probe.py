@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _CONFIGURED = ""  # `--probe` without a value
 _SECONDS = 5.0
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "[::]": "::1"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -65,10 +64,12 @@ def probed(arguments: argparse.Namespace, installation: Installation, clock: Clo
 
 def _target(text: str, installation: Installation) -> Target:
     from stage4.audit.collect_live import Target
+    from stage4.config.addresses import is_anywhere
 
     if text == _CONFIGURED:
         service = installation.settings.runtime.metrics_service
-        return Target(_ANYWHERE.get(service.host, service.host), service.port, configured=True)
+        here = "::1" if ":" in service.host else "127.0.0.1"
+        return Target(here if is_anywhere(service.host) else service.host, service.port, configured=True)
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host

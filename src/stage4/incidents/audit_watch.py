@@ -8,15 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from stage4 import files
+from stage4.audit import schemas, store
 from stage4.errors import Stage4Error
 from stage4.incidents.arrivals import Arrivals
 from stage4.incidents.core import Core
 from stage4.incidents.rows import instant, micros
 
-ACCEPTANCE = Path("var/audit/acceptance")
 REPORTS = ("compliance.json", "security_baseline.json")
 SEEN = "audits_seen_until"
-REPORT_LIMIT = 64 << 20
 OVERLAP = timedelta(hours=1)
 
 
@@ -54,10 +53,10 @@ class AuditWatch:
         oldest = f"{instant(max(self._seen_until, 0)) - OVERLAP:%Y%m%dT%H%M%SZ}" if self._seen_until > 0 else ""
         reports = []
         try:
-            for run in (self.root / ACCEPTANCE).iterdir():
+            for run in (self.root / store.ACCEPTANCE).iterdir():
                 for name in REPORTS if run.name >= oldest else ():
                     with contextlib.suppress(OSError):
-                        path = run / "stage4_support" / name
+                        path = run / store.SUPPORT / name
                         reports.append((path.stat().st_mtime_ns // 1000, path))
         except OSError:
             return []
@@ -65,9 +64,9 @@ class AuditWatch:
 
     def _take(self, path: Path) -> None:
         try:
-            document = files.read_json(path, REPORT_LIMIT)
+            document = files.read_json(path, store.REPORT_LIMIT)
         except Stage4Error:
             # Reports are written whole: one that cannot be read tells nothing, which counts as fail.
-            document = {"schema": "stage4.audit/1", "status": "fail", "verdict": "cannot tell", "path": str(path)}
+            document = {"schema": schemas.COMPLIANCE, "status": "fail", "verdict": "cannot tell", "path": str(path)}
         if isinstance(document, dict):
             self.arrivals.audit(document, None, None)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from stage4 import words
-from stage4.audit.baseline import SCHEMA as BASELINE_SCHEMA
+from stage4.audit import schemas
 from stage4.audit.comparison import KINDS
 from stage4.audit.finding import Finding, Outcome
 from stage4.audit.report import Report, answered_for, headline, message, remedy, since
@@ -67,7 +67,7 @@ def _next(report: Report, document: Mapping[str, object], lang: Language) -> Ite
 
 
 def _script(document: Mapping[str, object]) -> str:
-    name = "audit_security_baseline" if document["schema"] == BASELINE_SCHEMA else "audit_stage4_compliance"
+    name = "audit_security_baseline" if document["schema"] == schemas.BASELINE else "audit_stage4_compliance"
     return f"python scripts/{name}.py"
 
 
