@@ -348,6 +348,14 @@ EXAMPLES = (
     Example(
         "DLOG-04", "in use for long", audits.log(active=SigningKey("ops", NOW - 100 * DAY)), WARN, "audit.log_key_old"
     ),
+    Example(
+        "DLOG-04",
+        "a window as long as the interval",
+        audits.log(active=SigningKey("ops", NOW)),
+        WARN,
+        "audit.log_key_always_due",
+        replace(audits.POLICY, rotation_warn_days=90.0),
+    ),
     Example("DLOG-04", "dated to come", audits.log(active=SigningKey("ops", NOW + DAY)), FAIL, "audit.log_key_future"),
     Example(
         "AUD-01",
