@@ -28,7 +28,7 @@ def sections(report: Report, evidence: Evidence, policy: Policy) -> dict[str, ob
     for token in evidence.tokens:
         tokens.setdefault(token.service, []).append(token)
     found = _by_service(report, evidence, policy)
-    wrong = [finding for finding in report.to_name if finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN)]
+    wrong = [finding for finding in report.by_weight if finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN)]
     certificates = [finding for finding in report.findings if _group(finding) in ("X509", "FS")]
     return {
         "generated_at": format_instant(evidence.collected_at),
