@@ -37,11 +37,6 @@ class Audit:
     controls: tuple[Control, ...]
     sections: Sections | None = None
 
-    @property
-    def compared(self) -> bool:
-        """Whether its reports are compared with one another."""
-        return self.file_name == store.COMPLIANCE
-
 
 COMPLIANCE: Final = Audit(schemas.COMPLIANCE, store.COMPLIANCE, CONTROLS)
 SECURITY_BASELINE: Final = Audit(schemas.BASELINE, baseline.DOCUMENT, BASELINE, baseline.sections)

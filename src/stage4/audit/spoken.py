@@ -52,13 +52,9 @@ def next_steps(
     yield f"3. {_again(document, lang, code)}"
 
 
-def no_result(document: Mapping[str, object], lang: Language, *, code: Spell = str) -> Iterator[str]:
+def no_result(document: Mapping[str, object], lang: Language, *, wrong_call: bool, code: Spell = str) -> Iterator[str]:
     """The steps after the first, which is to mend what stopped the audit: whom to tell, how to look again."""
-    if document.get("what_if") is True:
-        tell = "what_if"
-    else:
-        # Who only called it wrongly has audited nothing, and no report of that is kept.
-        tell = "fail" if document.get("stored") or document.get("not_stored") else "call"
+    tell = "call" if wrong_call else "what_if" if document.get("what_if") is True else "fail"
     yield f"2. {_say(f'next_{tell}', lang)}"
     yield f"3. {_again(document, lang, code)}"
 

@@ -41,10 +41,12 @@ def failure(document: Mapping[str, object], error: Mapping[str, object], lang: L
     """The error in the place of the verdict; what to do is to mend it, to call people, and to look again."""
     code, params = str(error.get("code")), error.get("params")
     told = dict(params) if isinstance(params, Mapping) else {}
+    # Nothing is kept of a call that was wrong.
+    kept = document.get("stored") or document.get("not_stored")
     lines = [
         f"# {_plain(_say('summary_none', lang))}",
         f"1. {_plain(words.text(code, lang, **told))}. {_plain(words.hint(code, lang, **told) or '')}".rstrip(),
-        *no_result(document, lang, code=_code),
+        *no_result(document, lang, wrong_call=not kept, code=_code),
     ]
     return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
 
