@@ -86,8 +86,10 @@ def test_broken_settings_are_kept_and_call_people(place: Place, main: Main) -> N
     assert markdown[0] == "# audit: CANNOT TELL, which counts as fail: it came to no result"
     assert "port" in markdown[1]
     assert markdown[2].startswith("2. Call L2 and the Incident Manager at once")
-    assert [line[:3] for line in answer.err.splitlines()[2:4]] == ["2. ", "3. "]
-    assert "Call L2 and the Incident Manager at once" in answer.err
+    said = answer.err.splitlines()
+    assert [line.partition(":")[0] for line in said[:2]] == ["error", "hint"]
+    assert said[2].startswith("Call L2 and the Incident Manager at once")
+    assert said[3] == f"Then look again: {shlex.join(answer.document['again'])}"
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

@@ -53,10 +53,10 @@ def next_steps(
 
 
 def no_result(document: Mapping[str, object], lang: Language, *, wrong_call: bool, code: Spell = str) -> Iterator[str]:
-    """The steps after the first, which is to mend what stopped the audit: whom to tell, how to look again."""
+    """What to do besides mending what stopped the audit: whom to tell, how to look again."""
     tell = "call" if wrong_call else "what_if" if document.get("what_if") is True else "fail"
-    yield f"2. {_say(f'next_{tell}', lang)}"
-    yield f"3. {_again(document, lang, code)}"
+    yield _say(f"next_{tell}", lang)
+    yield _again(document, lang, code)
 
 
 def following(report: Report, lang: Language) -> Iterator[str]:

@@ -43,11 +43,9 @@ def failure(document: Mapping[str, object], error: Mapping[str, object], lang: L
     told = dict(params) if isinstance(params, Mapping) else {}
     # Nothing is kept of a call that was wrong.
     kept = document.get("stored") or document.get("not_stored")
-    lines = [
-        f"# {_plain(_say('summary_none', lang))}",
-        f"1. {_plain(words.text(code, lang, **told))}. {_plain(words.hint(code, lang, **told) or '')}".rstrip(),
-        *no_result(document, lang, wrong_call=not kept, code=_code),
-    ]
+    mend = f"{_plain(words.text(code, lang, **told))}. {_plain(words.hint(code, lang, **told) or '')}".rstrip()
+    steps = (mend, *no_result(document, lang, wrong_call=not kept, code=_code))
+    lines = [f"# {_plain(_say('summary_none', lang))}", *(f"{n}. {step}" for n, step in enumerate(steps, start=1))]
     return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
 
 
