@@ -345,7 +345,9 @@ def test_broken_settings_end_with_two_and_one_document_that_is_kept(place: Place
         (("--rotation-warn-days", "-1"), "arguments.bad_days"),
         (("--rotation-interval-days", "nan"), "arguments.bad_days"),
         (("--rotation-interval-days", "soon"), "arguments.bad_days"),
-        (("--no-such-flag",), "arguments.malformed"),
+        (("--no-such-flag",), "arguments.unknown"),
+        (("--fail-on", "never"), "arguments.bad_choice"),
+        (("--fail-on",), "arguments.malformed"),
     ],
 )
 def test_a_wrong_call_ends_with_two_and_one_document(place: Place, flags: tuple[str, ...], code: str) -> None:

@@ -165,4 +165,4 @@ def test_the_baseline_does_not_probe(place: Place) -> None:
     code = audit_security_baseline.main(["--root", str(place.root), "--probe"])
 
     assert code == 2
-    assert json.loads(place.capture.readouterr().out)["error"]["code"] == "arguments.malformed"
+    assert json.loads(place.capture.readouterr().out)["error"]["code"] == "arguments.unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Any, NoReturn
@@ -39,6 +39,17 @@ def amount(option: str, code: str, most: float) -> Callable[[str], float]:
         if not 0 < number <= most:
             raise UsageError(code, option=option, text=text, most=most)
         return number
+
+    return read
+
+
+def choice(option: str, known: Sequence[str]) -> Callable[[str], str]:
+    """Reads one of the `known` values of `option`; for anything else it raises UsageError `arguments.bad_choice`."""
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise UsageError("arguments.bad_choice", option=option, text=text, known=", ".join(known))
+        return text
 
     return read
 

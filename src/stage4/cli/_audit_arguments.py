@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from stage4 import words
 from stage4.cli import _audit_probe, _audit_scopes
-from stage4.cli._arguments import Parser, amount
+from stage4.cli._arguments import Parser, amount, choice
 from stage4.clock import parse_instant
+from stage4.errors import UsageError
 
 if TYPE_CHECKING:
     from stage4.cli._audit import Command
@@ -41,7 +42,13 @@ def parse(command: Command, argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--check-paths", action="store_true", help="every path in the settings has to exist")
     _audit_scopes.add_options(parser)
     parser.add_argument("--at", type=parse_instant, metavar="TIME", help="judge as of this instant (RFC 3339)")
-    parser.add_argument("--fail-on", choices=("fail", "warn"), default="fail", help="what makes the exit code 1")
+    parser.add_argument(
+        "--fail-on",
+        type=choice("--fail-on", ("fail", "warn")),
+        default="fail",
+        metavar="fail|warn",
+        help="what makes the exit code 1",
+    )
     parser.add_argument("--output-json", "--json-output", type=Path, metavar="FILE", help="write the document here too")
     parser.add_argument(
         "--format",
@@ -61,13 +68,18 @@ def parse(command: Command, argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="the settings (default: config/core.yaml)")
     parser.add_argument("--root", type=Path, help="the installation (default: STAGE4_ROOT, or the nearest parent)")
-    parser.add_argument("--lang", choices=words.languages, help="language of what is said on stderr")
+    parser.add_argument(
+        "--lang", type=choice("--lang", words.languages), metavar="pl|en", help="language of what is said on stderr"
+    )
     parser.add_argument("--print", action="store_true", help="print the document on stdout, which is always done")
     if command.probes:
         _audit_probe.add_options(parser)
     else:
         parser.set_defaults(probe=None)
-    return parser.parse_args(argv)
+    arguments, foreign = parser.parse_known_args(argv)
+    if foreign:
+        raise UsageError("arguments.unknown", program=command.program, arguments=" ".join(foreign))
+    return arguments
 
 
 def again(command: Command, arguments: argparse.Namespace, root: Path, document: Mapping[str, object]) -> list[str]:
