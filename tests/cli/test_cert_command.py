@@ -16,6 +16,7 @@ from stage4.cli import root
 from stage4.clock import format_instant
 from support.certificates import CLIENT, NOW, SERVER, Made, crl_pem, key_pem, make, pem, revocation_list, rsa_key
 
+CORE = Path(__file__).parents[2] / "config" / "core.yaml"
 AT = ("--at", format_instant(NOW))
 
 
@@ -200,3 +201,25 @@ def test_facts_are_shown_for_machines_and_der_is_read_too(desk: Desk, ca: Made) 
     [shown], absent = document["files"][0]["certificates"], document["files"][1]
     assert (shown["serial"], shown["rsa_exponent"], shown["role"], shown["lints"]) == ("7f", 65537, "server", [])
     assert absent["error"]["code"] == "files.missing"
+
+
+def test_the_installation_around_says_the_language(
+    desk: Desk, server: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("STAGE4_LANG", raising=False)
+    leaf = desk.file("server.pem", pem(server.certificate))
+    core = desk.root / "config" / "core.yaml"
+
+    def said(*more: str) -> str:
+        for argv in (["show", leaf, *AT], ["verify", leaf, "--anchor", "ca.pem", "--role", "server", *AT]):
+            assert root.run(["cert", *argv, *more]) == 0
+        return capsys.readouterr().out
+
+    assert "ważny" not in said()
+    core.parent.mkdir()
+    core.write_text(CORE.read_text().replace("language: en", "language: pl"))
+    polish = said()
+    assert polish != said("--lang", "en")
+    assert polish == said("--lang", "pl")
+    core.write_text("no settings at all")
+    assert said() == said("--lang", "en")

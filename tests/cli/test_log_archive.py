@@ -82,4 +82,4 @@ def test_what_was_interrupted_is_finished_even_below_the_limit(
 def test_without_a_log_there_is_nothing_to_tell(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
     room.path.unlink()
     code, document = answer(capsys)
-    assert (code, document["error"]["code"]) == (3, "files.missing")
+    assert (code, document["error"]["code"]) == (3, "log.not_begun")

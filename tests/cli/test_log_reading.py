@@ -21,7 +21,7 @@ from stage4.cli import main
 from stage4.decisionlog import key_changes
 from stage4.decisionlog.archive import rotate
 from stage4.decisionlog.checkpoints import notary
-from stage4.decisionlog.checkpoints.keys import CheckpointKeys
+from stage4.decisionlog.checkpoints.keys import CheckpointKeys, KeyStore
 from stage4.decisionlog.checkpoints.note import Note
 from stage4.decisionlog.writer import DecisionLog
 from stage4.security.keyring import KeyRing
@@ -276,10 +276,20 @@ def test_before_the_first_entry_the_way_to_begin_is_told(room: LogRoom, capsys: 
     room.path.unlink()
     commands = (["show"], ["tail"], ["grep", "."], ["explain", "1"], ["checkpoint"], ["checkpoint", "--pin"])
     commands += (["checkpoint", "--dry-run"], ["prove", "--seq", "1"])
+    commands += (["archive"], ["archive", "--dry-run"], ["show", "--log", str(room.path)])
     for argv in commands:
         assert answer(capsys, "log", *argv)[1]["error"]["code"] == "log.vanished"
+    # The folder may be swept: the key ring remembers all the same.
     room.path.with_name(room.path.name + ".checkpoint").unlink()
+    kept = KeyStore.used_at(room.ring.path, room.path)
+    assert kept is not None
     for argv in commands:
+        code, document = answer(capsys, "log", *argv)
+        assert (code, document["error"]["code"]) == (3, "log.vanished")
+        assert document["error"]["params"]["trace"] == str(kept.path)
+    kept.path.unlink()
+    assert answer(capsys, "log", "show", "--log", str(room.path))[1]["error"]["code"] == "files.missing"
+    for argv in commands[:-1]:
         code, _, heard = said(capsys, "log", *argv)
         assert (code, heard) == (
             3,

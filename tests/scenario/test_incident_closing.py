@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from stage4.errors import Refused
 from stage4.incidents.incident import State
+from stage4.incidents.ports import LogDoubt
 from support.world import World
 
 
@@ -120,6 +122,42 @@ def test_without_the_signed_entry_or_with_a_changed_log_it_does_not_close(tmp_pa
     assert "closing.log_does_not_verify" in items(refused)
     w.inbox.received.clear()
     w._stores[0].dispose()
+
+
+def test_a_log_that_a_place_outside_does_not_know_needs_the_managers_signature_over_that(tmp_path: Path) -> None:
+    with World(tmp_path) as w:
+        incident = w.escalated()
+        w.complete(incident)
+        w.sign_all(incident)
+        w.log.doubts = (LogDoubt("closing.log_unknown", "/mnt/notes", "other"),)
+        with pytest.raises(Refused) as refused:
+            w.engine.close(incident, "im-jan")
+        assert refused.value.params["items"] == [
+            {"code": "closing.log_unknown", "params": {"place": "/mnt/notes", "logs": "other"}}
+        ]
+        # An operator cannot take it upon himself.
+        w.sign(incident, "l1", "l1-anna")
+        w.log.doubts = ()
+        w.sign(incident, "incident_manager", "im-jan")
+        w.log.doubts = (LogDoubt("closing.log_unknown", "/mnt/notes", "other"),)
+        with pytest.raises(Refused) as refused:
+            w.engine.close(incident, "im-jan")
+        assert items(refused) == ["closing.log_unknown"]
+        stated = json.loads(w.engine.statement(incident, "incident_manager", "im-jan"))["log_doubts"]
+        assert stated == [{"code": "closing.log_unknown", "place": "/mnt/notes", "logs": "other"}]
+        w.sign(incident, "incident_manager", "im-jan")
+        # One more log there is no other doubt, another place is.
+        w.log.doubts = (LogDoubt("closing.log_unknown", "/mnt/notes", "other, third"),)
+        more = LogDoubt("closing.log_place_missing", "/mnt/more")
+        w.log.doubts += (more,)
+        with pytest.raises(Refused) as refused:
+            w.engine.close(incident, "im-jan")
+        assert refused.value.params["items"] == [
+            {"code": "closing.log_place_missing", "params": {"place": "/mnt/more"}}
+        ]
+        w.sign(incident, "incident_manager", "im-jan")
+        w.engine.close(incident, "im-jan")
+        assert w.incident(incident).state is State.CLOSED
 
 
 @pytest.mark.playbook("exist.document", accepted=False)

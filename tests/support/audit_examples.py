@@ -332,6 +332,27 @@ EXAMPLES = (
     ),
     Example("DLOG-03", "no log yet", audits.log(present=False, verdict=None), WARN, "audit.log_absent"),
     Example("DLOG-03", "a log that was there", audits.log(present=False, entries_before=7), FAIL, "audit.log_gone"),
+    Example(
+        "DLOG-03",
+        "a log that left a trace",
+        audits.log(present=False, trace="secrets/decision_log/checkpoint-x.json"),
+        FAIL,
+        "audit.log_vanished",
+    ),
+    Example(
+        "DLOG-03",
+        "a place that knows other logs only",
+        audits.log(doubts=(Problem("audit.log_unknown", {"place": "/mnt/notes", "logs": "x"}),)),
+        WARN,
+        "audit.log_unknown",
+    ),
+    Example(
+        "DLOG-03",
+        "a place that is not mounted",
+        audits.log(doubts=(Problem("audit.log_place_missing", {"place": "/mnt/notes"}),)),
+        WARN,
+        "audit.log_place_missing",
+    ),
     Example("DLOG-03", "fewer entries than before", audits.log(entries_before=8), FAIL, "audit.log_shrunk"),
     Example("DLOG-03", "not verified", audits.log(verdict=None), UNKNOWN, "audit.log_unverified"),
     Example(

@@ -20,7 +20,7 @@ from stage4.incidents.checklist import load_playbook
 from stage4.incidents.engine import Engine
 from stage4.incidents.escalation import Rules
 from stage4.incidents.incident import Incident, StepRecord
-from stage4.incidents.ports import LogVerdict
+from stage4.incidents.ports import LogDoubt, LogVerdict
 from stage4.incidents.store_sql import Store
 from stage4.notify import Notice
 from stage4.testing.clock import ManualClock
@@ -37,6 +37,7 @@ class Log:
     def __init__(self, room: LogRoom) -> None:
         self.room = room
         self.full = False
+        self.doubts: tuple[LogDoubt, ...] = ()
         self._log = room.log()
 
     def append(self, draft: Draft) -> Receipt:
@@ -50,7 +51,7 @@ class Log:
     def verify(self) -> LogVerdict:
         verdict = self.room.verify()
         findings = tuple(f"line {each.line}: {each.fault.value}" for each in verdict.findings)
-        return LogVerdict(not verdict.findings, findings, verdict.last_seq or 0, verdict.head or "")
+        return LogVerdict(not verdict.findings, findings, verdict.last_seq or 0, verdict.head or "", self.doubts)
 
     def entries(self, after_seq: int = -1) -> tuple[Entry, ...]:
         if not self.room.path.exists():

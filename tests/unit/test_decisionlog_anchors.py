@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from stage4.app.incident_ports import VerifiedLog
 from stage4.audit import collect_log
 from stage4.audit.collect_tokens import Marker
+from stage4.audit.controls import decision_log
+from stage4.audit.finding import Outcome
 from stage4.cli.verify_decision_log import main
 from stage4.config import Installation, load
 from stage4.decisionlog import archive, key_changes
@@ -22,6 +25,7 @@ from stage4.decisionlog.verification.anchors import Anchors, anchors_of, read_pi
 from stage4.errors import Unavailable, UsageError
 from stage4.security.keyring import KeyRing
 from stage4.testing.clock import ManualClock
+from support import audits
 from support.checkpointed import CheckpointedLog
 from support.decision_logs import LogRoom, draft
 from support.log_rooms import installed_log
@@ -238,6 +242,128 @@ def test_where_no_entry_can_be_read_nothing_is_said_of_other_logs(
     room: LogRoom, capsys: pytest.CaptureFixture[str]
 ) -> None:
     room.path.write_bytes(b"rubbish\n")
+    assert anchors(room).remarks == ()
+
+
+def sweep(room: LogRoom) -> None:
+    """Remove every file in the log's folder."""
+    for path in room.path.parent.iterdir():
+        path.unlink()
+
+
+def forget(room: LogRoom) -> None:
+    """Remove what remembers the log beside the key ring."""
+    KeyStore.beside(room.ring.path, room.log_id()).path.unlink()
+
+
+def place_at(folder: Path) -> None:
+    """Leave the checkpoints in this directory only."""
+    core = Path.cwd() / "config" / "core.yaml"
+    core.write_text(core.read_text().replace(SETTING, f"        - directory: {folder}\n"))
+
+
+def log_findings() -> list[tuple[str, str, str]]:
+    """What control DLOG-03 says but a pass: outcome, code and subject."""
+    evidence = audits.log()
+    facts = collect_log.collect(here(), os.environ, Marker(b"p" * 32), ManualClock())
+    said = decision_log.verifies(replace(evidence, log=facts), audits.POLICY, audits.NOW)
+    return [(each.outcome.value, each.code, each.subject) for each in said if each.outcome is not Outcome.PASS]
+
+
+def closing_doubts() -> list[tuple[str, str]]:
+    verdict = VerifiedLog(here(), ManualClock(), os.environ).verify()
+    assert verdict.intact
+    return [(each.code, each.place) for each in verdict.doubts]
+
+
+RUNTIME = "audit/decision_logs/runtime.jsonl"
+
+
+def test_a_folder_that_was_swept_is_known_by_the_key_ring(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = KeyStore.beside(room.ring.path, room.log_id()).path
+    note = outside(room) / "9.checkpoint"
+    sweep(room)
+    for argv in ([], [str(room.path)], [str(room.path.parent)], ["--from-checkpoint", str(note)]):
+        assert main(argv) == 3
+        error = json.loads(capsys.readouterr().out)["error"]
+        assert (error["code"], error["params"]["trace"]) == ("log.vanished", str(trace))
+    for path in (room.path, room.path.parent):
+        assert main([str(path), "--keyring", str(room.ring.path)]) == 3
+        assert json.loads(capsys.readouterr().out)["error"]["code"] == "log.vanished"
+    with pytest.raises(Unavailable, match=r"log\.vanished"):
+        VerifiedLog(here(), ManualClock(), os.environ).verify()
+    with pytest.raises(Unavailable, match=r"log\.vanished"):
+        archive.rotate(room.log())
+    assert log_findings() == [("fail", "audit.log_vanished", RUNTIME)]
+
+
+def test_a_folder_with_nothing_but_a_checkpoint_had_a_log(room: LogRoom, capsys: pytest.CaptureFixture[str]) -> None:
+    room.path.unlink()
+    assert main([str(room.path.parent)]) == 3
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "log.vanished"
+
+
+def test_a_swept_log_that_nobody_here_remembers_is_known_by_the_notes_inside_the_installation(room: LogRoom) -> None:
+    forget(room)
+    sweep(room)
+    assert log_findings() == [("fail", "audit.log_vanished", RUNTIME)]
+
+
+def test_notes_in_a_directory_of_several_are_of_this_log_only_where_the_ring_has_its_keys(
+    room: LogRoom, tmp_path: Path
+) -> None:
+    shared = tmp_path.parent / f"{tmp_path.name}-shared"
+    place_at(shared)
+    (tmp_path / "var" / "checkpoints-outside").rename(shared)
+    keys = KeyStore.beside(room.ring.path, room.log_id()).path
+    # As a ring that was moved with its installation: where the log lay it does not know.
+    keys.write_text(keys.read_text().replace(str(room.path), "/elsewhere/runtime.jsonl"))
+    sweep(room)
+    assert log_findings() == [("fail", "audit.log_vanished", RUNTIME)]
+    keys.unlink()
+    unknown = [("warn", "audit.log_unknown", str(shared)), ("warn", "audit.log_absent", RUNTIME)]
+    assert log_findings() == unknown
+
+
+def test_where_nothing_is_left_anywhere_the_log_has_not_begun(room: LogRoom) -> None:
+    for note in outside(room).iterdir():
+        note.unlink()
+    forget(room)
+    sweep(room)
+    assert log_findings() == [("warn", "audit.log_absent", RUNTIME)]
+
+
+def test_a_log_that_was_replaced_is_said_by_the_audit_and_when_an_incident_closes(
+    room: LogRoom, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (log_findings(), closing_doubts()) == ([], [])
+    forget(room)
+    place = outside(room).parent
+    sweep(room)
+    room.log().append(draft())
+    assert log_findings() == [("warn", "audit.log_unknown", "var/checkpoints-outside")]
+    assert closing_doubts() == [("closing.log_unknown", str(place))]
+    # Its first note ends it, and several logs may leave theirs in one directory.
+    checkpoint(room)
+    assert (log_findings(), closing_doubts()) == ([], [])
+
+
+def test_a_place_that_is_not_mounted_is_said_everywhere(
+    room: LogRoom, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mount = tmp_path / "mount"
+    place_at(mount)
+    assert main([]) == 0
+    assert [note["code"] for note in json.loads(capsys.readouterr().out)["notes"]] == ["verify.place_missing"]
+    assert log_findings() == [("warn", "audit.log_place_missing", "mount")]
+    assert closing_doubts() == [("closing.log_place_missing", str(mount))]
+    mount.mkdir()
+    assert (log_findings(), closing_doubts()) == ([], [])
+
+
+def test_a_place_inside_the_installation_that_is_not_made_yet_is_nothing_to_say(room: LogRoom) -> None:
+    for path in (*outside(room).iterdir(), outside(room), outside(room).parent):
+        path.rmdir() if path.is_dir() else path.unlink()
     assert anchors(room).remarks == ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -254,14 +255,25 @@ def test_an_attached_file_is_kept_by_digest_and_a_failed_audit_in_it_counts(tmp_
         w.expect_notice("incident_manager")
 
 
+def test_a_report_of_thousands_of_tokens_is_read_like_any_other(tmp_path: Path) -> None:
+    with World(tmp_path) as w:
+        w.settle()
+        report = tmp_path / "var/audit/acceptance/20261123T090100Z/stage4_support/compliance.json"
+        report.parent.mkdir(parents=True)
+        report.write_text(json.dumps({"schema": "stage4.audit/1", "status": "ok", "results": ["x" * 100] * 400_000}))
+        assert report.stat().st_size > 39 << 20
+        written = int((w.clock.now() + timedelta(minutes=1)).timestamp()) * 10**9
+        os.utime(report, ns=(0, written))
+        assert w.engine.audits.look() == 1
+        assert w.engine.list() == []
+
+
 def test_an_audit_that_anybody_ran_is_seen_by_its_report(tmp_path: Path) -> None:
     with World(tmp_path) as w:
         w.settle()
         report = tmp_path / "var/audit/acceptance/20261123T090100Z/stage4_support/compliance.json"
         report.parent.mkdir(parents=True)
         report.write_text(json.dumps({"schema": "stage4.audit/1", "status": "fail", "verdict": "cannot tell"}))
-        import os
-
         os.utime(report, ns=(0, int((w.clock.now() + timedelta(minutes=1)).timestamp()) * 10**9))
         w.engine.audits.look()
         assert [each.source for each in w.engine.list()] == ["audit"]

@@ -22,6 +22,7 @@ from stage4.incidents.effects import Duties
 from stage4.incidents.ports import (
     AlertLog,
     Content,
+    LogDoubt,
     LogVerdict,
     PanelBoard,
     PanelPicture,
@@ -33,6 +34,7 @@ from stage4.incidents.ports import (
 from stage4.oncall import TIERS, Roster
 from stage4.security.people import People
 
+_DOUBTS = {"verify.other_logs": "closing.log_unknown", "verify.place_missing": "closing.log_place_missing"}
 PANEL_WINDOW = timedelta(minutes=15)
 HEARTBEAT_FRESH = timedelta(seconds=3)
 
@@ -115,7 +117,11 @@ class VerifiedLog:
         findings = [f"{finding.fault.value}, line {finding.line}" for finding in verdict.findings]
         findings += map(str, anchors.unread)
         intact = verdict.exit_code == 0 and not anchors.unread
-        return LogVerdict(intact, tuple(findings), verdict.last_seq or 0, verdict.head or "")
+        doubts = tuple(
+            LogDoubt(_DOUBTS[doubt.code], str(doubt.params["path"]), str(doubt.params.get("logs", "")))
+            for doubt in anchors.doubts
+        )
+        return LogVerdict(intact, tuple(findings), verdict.last_seq or 0, verdict.head or "", doubts)
 
     def entries(self, after_seq: int = -1) -> Sequence[Entry]:
         """Entries of the incidents with a higher number; none where there is no log yet."""

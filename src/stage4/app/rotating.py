@@ -144,7 +144,7 @@ def renew(installation: Installation, bundle: str, clock: Clock, environ: Mappin
 def _require_willing(log: DecisionLog, ring: KeyRing) -> None:
     """Raise what keeps the log from taking an entry: a bundle that was replaced and not told of stays unfinished."""
     if log.in_force() is None:
-        trace = traces.find(log.path)
+        trace = traces.find(log.path, ring.path)
         if trace is not None:
             raise Unavailable("log.vanished", path=log.path, trace=trace)
         ring.active_key().secret_for("rotation", "")

@@ -65,7 +65,7 @@ def secret_paths(installation: Installation, key_files: Iterable[Path]) -> Itera
     named += [notifier.url_file for notifier in settings.operations.notifiers]
     named += [place.token_file for place in settings.operations.decision_log.checkpoints.places]
     yield from (installation.path(name) for name in named if name)
-    ring = installation.path(settings.operations.decision_log.keyring)
+    ring = installation.keyring_path
     if is_there(ring):
         # Keys of the log and of its checkpoints, also the ones that no ring lists any more.
         yield from (ring, *ring.parent.glob("*.key"), *ring.parent.glob("checkpoint-*.json*"))

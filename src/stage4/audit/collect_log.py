@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from stage4.audit.reading import Place, is_there, printable, problem_of, shown_n
 from stage4.clock import Clock
 from stage4.config import Installation
 from stage4.decisionlog import archives
-from stage4.decisionlog.verification.anchors import anchors_of
+from stage4.decisionlog.verification.anchors import Remark, anchors_of, left_of
 from stage4.decisionlog.verification.verifier import verify
 from stage4.errors import Stage4Error, Unavailable
 from stage4.security.keyring import SECRET_BYTES, KeyRing
 
 _SECRET_LIMIT = 4096
+_DOUBTS = {"verify.other_logs": "audit.log_unknown", "verify.place_missing": "audit.log_place_missing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,12 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
     place = Place(installation.root)
     path = installation.decision_log_path
     router = installation.settings.execution.live_router.decision_log
-    ring, ring_problem = _ring(installation.path(installation.settings.operations.decision_log.keyring), environ, place)
-    verdict, problem = _verdict(installation, environ, ring, place, clock)
+    ring, ring_problem = _ring(installation.keyring_path, environ, place)
+    verdict = _Verified()
+    if not is_there(path):
+        verdict = _left(installation, environ, place)
+    elif ring is not None:
+        verdict = _verified(installation, environ, ring, place, clock)
     key = _router_key(installation, environ, marker)
     return LogFacts(
         path=place.shown(path),
@@ -47,8 +52,10 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
         ring_problem=ring_problem,
         active=None if ring is None else _signing_key(ring, place),
         ring_secrets=() if ring is None else tuple(_ring_secrets(ring, marker)),
-        verdict=verdict,
-        problem=problem,
+        verdict=verdict.verdict,
+        problem=verdict.problem,
+        trace=verdict.trace,
+        doubts=verdict.doubts,
         router_sources=key.sources,
         router_key_id=router.key_id and printable(router.key_id),
         router_reference=key.reference,
@@ -95,20 +102,47 @@ def _ring_secrets(ring: KeyRing, marker: Marker) -> Iterator[OtherSecret]:
             yield OtherSecret(key.id, marker.secret(text.strip()))
 
 
-def _verdict(
-    installation: Installation, environ: Mapping[str, str], ring: KeyRing | None, place: Place, clock: Clock
-) -> tuple[LogVerdict | None, Problem | None]:
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    verdict: LogVerdict | None = None
+    problem: Problem | None = None
+    trace: str = ""
+    doubts: tuple[Problem, ...] = ()
+
+
+def _left(installation: Installation, environ: Mapping[str, str], place: Place) -> _Verified:
+    """What shows whether a log that is not there has begun already."""
+    try:
+        left = left_of(installation, environ)
+    except Stage4Error as error:
+        return _Verified(problem=problem_of(error, place))
+    return _Verified(trace=place.shown(left.trace) if left.trace else "", doubts=_doubts(left.doubts, place))
+
+
+def _doubts(remarks: Sequence[Remark], place: Place) -> tuple[Problem, ...]:
+    """Places that leave open whether the log is the one that was always here."""
+    doubts = []
+    for remark in remarks:
+        params = {name: printable(str(value)) for name, value in remark.params.items() if name != "path"}
+        params["place"] = place.shown(Path(str(remark.params["path"])))
+        doubts.append(Problem(_DOUBTS[remark.code], params))
+    return tuple(doubts)
+
+
+def _verified(
+    installation: Installation, environ: Mapping[str, str], ring: KeyRing, place: Place, clock: Clock
+) -> _Verified:
     path = installation.decision_log_path
-    if ring is None or not is_there(path):
-        return None, None
+    doubts: tuple[Problem, ...] = ()
     try:
         # Read before the end of the log is fixed: what is appended meanwhile is newer than the notes.
         anchors = anchors_of(path, installation, environ)
+        doubts = _doubts(anchors.doubts, place)
         if anchors.unread:
-            return None, problem_of(anchors.unread[0], place)
+            return _Verified(problem=problem_of(anchors.unread[0], place), doubts=doubts)
         verdict = verify(path, ring, clock, trail=anchors.trail())
     except Stage4Error as error:
-        return None, problem_of(error, place)
+        return _Verified(problem=problem_of(error, place), doubts=doubts)
     first = None
     if verdict.findings:
         worst = verdict.findings[0]
@@ -123,7 +157,7 @@ def _verdict(
         )
     # Counted over the archives too: the live file alone becomes shorter with every rotation.
     count = 0 if verdict.last_seq is None else verdict.last_seq + 1
-    return LogVerdict(count, int(verdict.exit_code), first, verdict.findings_total), None
+    return _Verified(LogVerdict(count, int(verdict.exit_code), first, verdict.findings_total), doubts=doubts)
 
 
 def _archived(path: Path) -> int:

@@ -273,6 +273,8 @@ class LogFacts:
     ring_secrets: tuple[OtherSecret, ...] = ()
     verdict: LogVerdict | None = None
     problem: Problem | None = None
+    trace: str = ""  # what shows that the log was there, where it is not
+    doubts: tuple[Problem, ...] = ()  # places outside, by `place`, that should know the log and cannot vouch for it
     router_sources: int = 0
     router_key_id: str | None = None
     router_reference: str = ""

@@ -50,6 +50,7 @@ def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
     conversation = Conversation(_run.language())
     arguments: argparse.Namespace | None = None
     kept_in: Path | None = None
+    output: Path | None = None
     formats: list[Formatted] = []
     try:
         arguments = _audit_arguments.parse(command, given)
@@ -57,7 +58,9 @@ def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
             conversation.lang = arguments.lang
         if arguments.explain is not None or arguments.verify_report is not None:
             return _answered(arguments)
-        formats = [keeping.formatted(text) for text in arguments.format]
+        asked = [keeping.formatted(text) for text in arguments.format]
+        keeping.require_free(command.schema, arguments.output_json, asked)
+        output, formats = arguments.output_json, asked
         scopes, stored = _audit_scopes.required(arguments), _stored(arguments)
         root = _root(arguments)
         # A file of settings that was named and is not there is a wrong call.
@@ -80,7 +83,7 @@ def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
     if kept_in is not None:
         called = [command.program, *given]
         keeping.keep(command.audit(), outcome, kept_in, clock, started_at, called, formats, conversation)
-    return keeping.finish(outcome, None if arguments is None else arguments.output_json, formats, conversation)
+    return keeping.finish(outcome, output, formats, conversation)
 
 
 def _told(

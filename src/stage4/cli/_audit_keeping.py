@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _answers, _run
 from stage4.clock import Clock, format_instant
 from stage4.errors import ExitCode, Stage4Error, UsageError
 from stage4.words import Language
@@ -51,6 +51,15 @@ def formatted(text: str) -> Formatted:
     if name not in FORMATS or (given and not path):
         raise UsageError("audit_report.format_unknown", name=text, known=", ".join(FORMATS))
     return Formatted(name, Path(path) if given else None)
+
+
+def require_free(schema: str, output: Path | None, formats: Sequence[Formatted]) -> None:
+    """Raise UsageError `cli.in_the_way` where one of the files of the caller is something else, or named twice."""
+    _answers.require_free(output, schema)
+    named = [output]
+    for each in formats:
+        _answers.require_free(each.path, each.name, *named)
+        named.append(each.path)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _answers, _run
 from stage4.cli._arguments import Parser, instant, zone_of
 from stage4.clock import Clock, SystemClock
 from stage4.errors import Stage4Error, Unavailable, UsageError
@@ -120,16 +120,17 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     clock = SystemClock()
     wanted = _filter(arguments, installation, clock)
     path = arguments.path if arguments.path is not None else _configured(installation)
-    for target in (arguments.output, arguments.save_checkpoint):
-        _run.require_apart(
-            target, path, arguments.keyring, arguments.hmac_key_file, *arguments.checkpoint, *arguments.pin
-        )
+    read = (path, arguments.keyring, arguments.hmac_key_file, *arguments.checkpoint, *arguments.pin)
+    _answers.require_free(arguments.output, report.SCHEMA, *read)
+    _answers.require_free(arguments.save_checkpoint, _answers.NOTE, arguments.output, *read)
     lang = lang or _run.language(configured=None if installation is None else installation.settings.operations.language)
     notes = _Notes(lang)
     v2 = None
     if arguments.hmac_key_file is not None:
         v2 = V2Judge(load_secret(arguments.hmac_key_file), arguments.hmac_key_id)
     ring = _keyring(arguments.keyring, installation, notes, needed=v2 is None)
+    # What remembers a log lies beside the ring also where the ring itself cannot be read.
+    ring_path = arguments.keyring or (None if installation is None else installation.keyring_path)
     # The checkpoints are read before the end of the log is fixed: what is appended meanwhile is newer than they are.
     anchors = anchors_of(
         None if _is_stdin(path) else path,
@@ -145,7 +146,8 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     progress = Progress(clock, sys.stderr, lang)
     began = clock.monotonic_ns()
     try:
-        verdict = _judge(arguments, path, ring, clock, task, anchors.pins, progress if sys.stderr.isatty() else None)
+        told = progress if sys.stderr.isatty() else None
+        verdict = _judge(arguments, path, ring_path, ring, clock, task, anchors.pins, told)
     finally:
         progress.clear()
     if arguments.from_checkpoint is not None and verdict.mode is not Mode.INCREMENTAL:
@@ -186,6 +188,7 @@ def _require_sense(arguments: argparse.Namespace) -> None:
 def _judge(
     arguments: argparse.Namespace,
     path: Path,
+    ring_path: Path | None,
     ring: KeyRing | None,
     clock: Clock,
     task: Task,
@@ -200,7 +203,9 @@ def _judge(
     if arguments.from_checkpoint is not None:
         kept = incremental.load(arguments.from_checkpoint, pins)
         return incremental.verify_after(kept, path, ring, clock, task, workers=workers, progress=progress)
-    with open_input(None if _is_stdin(path) else path, clock, lock_timeout=_LOCK_TIMEOUT_S) as source:
+    with open_input(
+        None if _is_stdin(path) else path, clock, lock_timeout=_LOCK_TIMEOUT_S, keyring=ring_path
+    ) as source:
         return verify_input(source, ring, clock, task, workers=workers, progress=progress)
 
 

@@ -46,6 +46,7 @@ def cert() -> None:
 @click.pass_obj
 def show(session: Session, paths: tuple[Path, ...], at: str | None) -> int:
     """Print what the certificates in PEM or DER files say, and what is wrong with them."""
+    session.speak_as_around()
     now = _instant(at)
     outcomes, documents = set(), []
     for path in paths:
@@ -59,11 +60,11 @@ def show(session: Session, paths: tuple[Path, ...], at: str | None) -> int:
         rows = list(_described(certificates, now))
         if not session.as_json:
             for index, (facts, lints) in enumerate(rows):
-                click.echo(str(path) if len(rows) == 1 else f"{path} #{index}")
+                _run.out(str(path) if len(rows) == 1 else f"{path} #{index}")
                 for line in fact_lines(facts, now, session.language):
-                    click.echo(f"  {line}")
+                    _run.out(f"  {line}")
                 for lint in lints if index else (*file_lints, *lints):
-                    click.echo(f"  {lint_line(lint, session.language)}")
+                    _run.out(f"  {lint_line(lint, session.language)}")
         shown = [facts_document(facts, lints) for facts, lints in rows]
         faults = [lint_document(lint) for lint in file_lints]
         documents.append({"path": str(path), "lints": faults, "certificates": shown})
@@ -98,6 +99,7 @@ def verify(
     from stage4.security.certificate_judgement import judge
     from stage4.security.revocation import load_lists
 
+    session.speak_as_around()
     now = _instant(at)
     host = None if name is None else _host(name)
     anchors = _read(anchor)[0]
@@ -191,10 +193,7 @@ def _described(
 
 def _speak(session: Session, lines: Sequence[str]) -> None:
     for line in lines:
-        if session.as_json:
-            _run.say(line)
-        else:
-            click.echo(line)
+        (_run.say if session.as_json else _run.out)(line)
 
 
 def _line(verdict: str, path: Path, session: Session) -> str:

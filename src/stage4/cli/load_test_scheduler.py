@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _answers, _run
 from stage4.clock import SystemClock, format_duration, parse_duration
 from stage4.errors import ExitCode, Stage4Error, UsageError
 
@@ -55,6 +55,7 @@ def _load_test(arguments: argparse.Namespace) -> int:
 
     _require("--iterations", arguments.iterations, MOST_ITERATIONS)
     _require("--schedules", arguments.schedules, MOST_SCHEDULES)
+    _answers.require_free(arguments.output, SCHEMA)
     cadence = parse_duration(arguments.cadence)
     installation = load(find_root(arguments.root, os.environ, Path.cwd()))
     settings = installation.settings

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from stage4 import words
+from stage4.cli._log_reading import begun
 from stage4.cli.root import Session
 from stage4.clock import SystemClock
 
@@ -31,7 +32,7 @@ def archive(session: Session, compression: str, megabytes: int | None, dry_run: 
     """Archive the log. What an interrupted archiving left is finished first."""
     from stage4.decisionlog import archive as archiving
 
-    path = session.installation.decision_log_path
+    path = begun(session.installation)
     cuttable = archiving.would_cut(path) and (megabytes is None or archiving.is_larger(path, max(1, megabytes << 20)))
     waiting = archiving.unfinished(path)
     done: Rotated | None = None

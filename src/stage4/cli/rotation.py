@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stage4 import words
 from stage4.cli import _run
 from stage4.cli.root import Session
 from stage4.clock import SystemClock, format_instant, parse_instant
@@ -350,11 +351,11 @@ def _print_table(session: Session, table: Sequence[Row]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
     terminal = sys.stdout.isatty()
     for number, line in enumerate(lines):
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        cells = [words.visible(cell).ljust(width) for cell, width in zip(line, widths, strict=True)]
         if number and terminal:
             row = table[number - 1]
             cells[-1] = click.style(cells[-1], fg=_COLOURS[row.state]) + "  " + _bar(row)
-        click.echo("  ".join(cells).rstrip())
+        _run.out("  ".join(cells).rstrip(), styled=True)
 
 
 def _bar(row: Row) -> str:

@@ -50,6 +50,11 @@ class Installation:
         return self.path(own or self.settings.execution.live_router.decision_log.path)
 
     @property
+    def keyring_path(self) -> Path:
+        """The key ring of the decision log: `operations.decision_log.keyring`."""
+        return self.path(self.settings.operations.decision_log.keyring)
+
+    @property
     def is_rehearsal(self) -> bool:
         """Whether this is a demo or drill installation, where faults may be injected and time may be shortened."""
         return self.settings.operations.installation != "production"

@@ -66,7 +66,7 @@ def rotate(
     log or the disk does not serve.
     """
     if not log.path.exists() and traces.find(log.path) is None:
-        raise Unavailable("files.missing", path=log.path)
+        raise traces.absent(log.path, log.ring_path)
     if log.path.is_symlink():
         raise UsageError("archive.link", path=log.path)
     try:

@@ -41,10 +41,11 @@ class Located:
     number: int | None
 
 
-def find(path: Path, seq: int) -> Located | None:
+def find(path: Path, seq: int, keyring: Path | None = None) -> Located | None:
     """Entry number `seq` of the log at `path` and its archives, or of one archive; None where it is not there.
 
-    Raises Unavailable where the log or an archive that may hold the entry cannot be read.
+    Raises Unavailable where the log or an archive that may hold the entry cannot be read: `log.vanished` where what
+    lies beside it, or beside the ring at `keyring`, shows that a log was there.
     """
     compression = archives.compression_of(path)
     if compression:
@@ -52,7 +53,7 @@ def find(path: Path, seq: int) -> Located | None:
     try:
         descriptor, before = archives.opened(path)
     except FileNotFoundError as error:
-        raise traces.absent(path) from error
+        raise traces.absent(path, keyring) from error
     try:
         end = line_end_before(path, descriptor, 0, os.fstat(descriptor).st_size)
         searched = _search(path, descriptor, end, seq)

@@ -13,7 +13,7 @@ from stage4.security.keyring import KeyRing
 
 def load_keyring(installation: Installation, environ: Mapping[str, str]) -> KeyRing:
     """The key ring that the settings name."""
-    return KeyRing.load(installation.path(installation.settings.operations.decision_log.keyring), environ)
+    return KeyRing.load(installation.keyring_path, environ)
 
 
 def open_log(

@@ -8,13 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from stage4 import files
-from stage4.audit import schemas, store
+from stage4.audit import schemas
+from stage4.audit.store import ACCEPTANCE, COMPLIANCE, REPORT_LIMIT, SUPPORT
 from stage4.errors import Stage4Error
 from stage4.incidents.arrivals import Arrivals
 from stage4.incidents.core import Core
 from stage4.incidents.rows import instant, micros
 
-REPORTS = ("compliance.json", "security_baseline.json")
+REPORTS = (COMPLIANCE, "security_baseline.json")
 SEEN = "audits_seen_until"
 OVERLAP = timedelta(hours=1)
 
@@ -53,10 +54,10 @@ class AuditWatch:
         oldest = f"{instant(max(self._seen_until, 0)) - OVERLAP:%Y%m%dT%H%M%SZ}" if self._seen_until > 0 else ""
         reports = []
         try:
-            for run in (self.root / store.ACCEPTANCE).iterdir():
+            for run in (self.root / ACCEPTANCE).iterdir():
                 for name in REPORTS if run.name >= oldest else ():
                     with contextlib.suppress(OSError):
-                        path = run / store.SUPPORT / name
+                        path = run / SUPPORT / name
                         reports.append((path.stat().st_mtime_ns // 1000, path))
         except OSError:
             return []
@@ -64,7 +65,7 @@ class AuditWatch:
 
     def _take(self, path: Path) -> None:
         try:
-            document = files.read_json(path, store.REPORT_LIMIT)
+            document = files.read_json(path, REPORT_LIMIT)
         except Stage4Error:
             # Reports are written whole: one that cannot be read tells nothing, which counts as fail.
             document = {"schema": schemas.COMPLIANCE, "status": "fail", "verdict": "cannot tell", "path": str(path)}

@@ -97,6 +97,12 @@ def _log(found: Found) -> Iterator[Missing]:
         yield Missing("closing.unlogged", {"n": found.unlogged})
     if not found.log.intact:
         yield Missing("closing.log_does_not_verify", {"findings": "; ".join(found.log.findings[:5])})
+    manager = _manager(_valid(found))
+    stated = {(each.code, each.place) for each in manager.doubts} if manager else set()
+    for doubt in found.log.doubts:
+        # Nobody but him may decide that the log is the right one all the same.
+        if (doubt.code, doubt.place) not in stated:
+            yield Missing(doubt.code, {"place": doubt.place} | ({"logs": doubt.logs} if doubt.logs else {}))
 
 
 def _documents(found: Found) -> Iterator[Missing]:
@@ -107,11 +113,11 @@ def _documents(found: Found) -> Iterator[Missing]:
 
 def _signatures(found: Found) -> Iterator[Missing]:
     needed: tuple[SignerRole, ...] = ("l1", "l2") if found.incident.l2_called else ("l1",)
-    valid = [each for each in found.sign_offs if found.content[each.role] == each.content]
+    valid = _valid(found)
     for role in needed:
         if not any(each.role == role for each in valid):
             yield Missing(_voided(found, role), {"role": role})
-    manager = next((each for each in valid if each.role == "incident_manager"), None)
+    manager = _manager(valid)
     if manager is None:
         yield Missing(_voided(found, "incident_manager"), {"role": "incident_manager"})
         return
@@ -122,6 +128,14 @@ def _signatures(found: Found) -> Iterator[Missing]:
             yield Missing("closing.signature_not_covered", {"person": operator.person})
         if operator.person == manager.person or operator.key == manager.key:
             yield Missing("closing.same_signer", {"person": manager.person})
+
+
+def _valid(found: Found) -> list[SignOff]:
+    return [each for each in found.sign_offs if found.content[each.role] == each.content]
+
+
+def _manager(valid: Sequence[SignOff]) -> SignOff | None:
+    return next((each for each in valid if each.role == "incident_manager"), None)
 
 
 def _voided(found: Found, role: SignerRole) -> str:

@@ -126,13 +126,23 @@ class Log(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class LogDoubt:
+    """What leaves open whether the log is the one that was always here: a text of `closing`, the place, other logs."""
+
+    code: str
+    place: str
+    logs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LogVerdict:
-    """What verifying the whole log said, and its head at that moment."""
+    """What verifying the whole log said, and its head at that moment; `doubts` make no log less intact."""
 
     intact: bool
     findings: tuple[str, ...]
     seq: int
     digest: str
+    doubts: tuple[LogDoubt, ...] = ()
 
 
 class LogReader(Protocol):

@@ -16,7 +16,7 @@ from stage4.incidents.core import Core, Unit
 from stage4.incidents.effects import Recorded
 from stage4.incidents.evidence import Artefact, EvidenceStore
 from stage4.incidents.incident import Incident, NotApplicable, State
-from stage4.incidents.ports import Content, DocumentRenderer, LogReader, Register
+from stage4.incidents.ports import Content, DocumentRenderer, LogDoubt, LogReader, Register
 from stage4.incidents.progress import keep
 from stage4.incidents.signoff import SignerRole, SignOff, content_digest, record, statement
 from stage4.incidents.steps.rule import Kept
@@ -41,7 +41,7 @@ class Signing:
     def statement(self, incident_id: str, role: str, by: str) -> bytes:
         """The canonical bytes that `by` signs in `role`; the filled-in playbook is kept with it."""
         role = self._role(role, by)
-        head = self.reader.verify()
+        log = self.reader.verify()
         with self.core.change() as unit:
             incident = self._signable(unit, incident_id)
             artefacts = unit.tx.artefacts_of(incident_id)
@@ -54,7 +54,7 @@ class Signing:
                 signer=by,
                 role=role,
                 at=unit.now,
-                log_head=(head.seq, head.digest),
+                log=log,
                 documents={language: each.sha256 for language, each in documents.items()},
                 over=over if role == "incident_manager" else (),
             )
@@ -80,9 +80,14 @@ class Signing:
             others = _valid(unit.tx, incident, self.playbook, artefacts)
             if any(_conflict(role, signer.person, signer.key, other) for other in others):
                 raise Refused("incident.same_signer", incident=incident_id, person=by)
-            signed_over = tuple(each["statement_sha256"] for each in json.loads(body)["over"])
+            stated = json.loads(body)
+            signed_over = tuple(each["statement_sha256"] for each in stated["over"])
+            # A statement that was given out before there were any lacks them.
+            doubts = tuple(LogDoubt(**each) for each in stated.get("log_doubts", ()))
             digest = hashlib.sha256(body).hexdigest()
-            sign_off = SignOff(incident_id, by, role, signer.key, content, digest, armored, unit.now, signed_over)
+            sign_off = SignOff(
+                incident_id, by, role, signer.key, content, digest, armored, unit.now, signed_over, doubts
+            )
             unit.tx.put_sign_off(sign_off)
             kept = [
                 Kept("statement", Content(f"statement.{role}.{by}.json", body)),

@@ -18,6 +18,7 @@ from stage4.decisionlog.canonical import canonical
 from stage4.incidents.checklist import Playbook
 from stage4.incidents.evidence import Artefact
 from stage4.incidents.incident import Incident, StepRecord
+from stage4.incidents.ports import LogDoubt, LogVerdict
 
 SignerRole = Literal["l1", "l2", "incident_manager"]
 MEANINGS: Mapping[SignerRole, str] = {
@@ -32,7 +33,7 @@ NOT_COVERED = ("document", "statement", "signature")
 class SignOff:
     """One signature. `content` is the digest of what it covers, `statement` the digest of the signed bytes.
 
-    `over` are the statements of other people that it was given over.
+    `over` are the statements of other people that it was given over, `doubts` those of the log that it states.
     """
 
     incident_id: str
@@ -44,6 +45,7 @@ class SignOff:
     armored: str
     at: datetime
     over: tuple[str, ...] = ()
+    doubts: tuple[LogDoubt, ...] = ()
 
 
 def record(
@@ -83,7 +85,7 @@ def statement(
     signer: str,
     role: SignerRole,
     at: datetime,
-    log_head: tuple[int, str],
+    log: LogVerdict,
     documents: Mapping[str, str],
     over: Sequence[SignOff],
 ) -> bytes:
@@ -94,7 +96,8 @@ def statement(
             "record": content,
             "record_sha256": content_digest(content),
             "documents": dict(documents),
-            "log_head": {"seq": log_head[0], "digest": log_head[1]},
+            "log_head": {"seq": log.seq, "digest": log.digest},
+            "log_doubts": [{"code": each.code, "place": each.place, "logs": each.logs} for each in log.doubts],
             "over": [
                 {"person": each.person, "role": each.role, "key": each.key, "statement_sha256": each.statement}
                 for each in sorted(over, key=lambda each: (each.role, each.person))

@@ -24,7 +24,7 @@ def event_text(kind: str, params: Mapping[str, object], lang: Language) -> str:
     try:
         return words.text(f"event.{kind}", lang, **told)
     except KeyError:
-        return kind
+        return words.visible(kind)
 
 
 def outcome_text(code: str, params: Mapping[str, object], lang: Language) -> str:
@@ -45,9 +45,9 @@ def _text_or_code(code: str, params: Mapping[str, object], lang: Language) -> st
         return words.text(code, lang, **params)
     except KeyError:
         # Recorded by another version, which said it with other words or parameters.
-        return code
+        return words.visible(code)
 
 
 def _panel_state(state: str, lang: Language) -> str:
     code = f"step.panel_{state}"
-    return words.text(code, lang) if words.has(code) else state
+    return words.text(code, lang) if words.has(code) else words.visible(state)

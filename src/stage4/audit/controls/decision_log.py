@@ -55,12 +55,16 @@ def key_strength(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[
 
 
 def verifies(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """DLOG-03: the log verifies with the keys of the ring, and has not become shorter since it was last audited."""
+    """DLOG-03: the log verifies with the keys of the ring, is the one that was here before, and not shorter than it."""
     log = evidence.log
-    if log.problem is not None:
-        yield of_problem(log.path, log.problem)
-    elif not log.present and log.entries_before:
+    for doubt in log.doubts:
+        yield warned(str(doubt.params["place"]), doubt.code, path=log.path, **doubt.params)
+    if not log.present and log.entries_before:
         yield failed(log.path, "audit.log_gone", path=log.path, before=log.entries_before)
+    elif not log.present and log.trace:
+        yield failed(log.path, "audit.log_vanished", path=log.path, trace=log.trace)
+    elif log.problem is not None:
+        yield of_problem(log.path, log.problem)
     elif not log.present:
         yield warned(log.path, "audit.log_absent", path=log.path)
     elif log.verdict is None or log.verdict.exit_code == ExitCode.CANNOT_TELL:

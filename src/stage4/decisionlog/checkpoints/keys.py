@@ -23,6 +23,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,15 +83,20 @@ class KeyStore:
     @classmethod
     def used_at(cls, keyring: Path, log: Path) -> KeyStore | None:
         """The store beside the key ring that served a log at this path; None where none says so."""
-        place = str(log.resolve())
+        place = log.resolve()
+        return next((store for store, served in cls.used(keyring) if served == place), None)
+
+    @classmethod
+    def used(cls, keyring: Path) -> Iterator[tuple[KeyStore, Path]]:
+        """The stores beside the key ring that say which log they served, with its path."""
         for path in sorted(keyring.parent.glob("checkpoint-*.json")):
             try:
                 document = files.read_json(path)
             except Stage4Error:
                 continue
-            if isinstance(document, dict) and document.get(_LOG) == place:
-                return cls(path)
-        return None
+            log = document.get(_LOG) if isinstance(document, dict) else None
+            if isinstance(log, str):
+                yield cls(path), Path(log)
 
     def load(self) -> CheckpointKeys | None:
         """The keys in force, None where the log has none yet; raises Unavailable `checkpoint.keys_malformed`."""

@@ -66,9 +66,13 @@ class DirectoryPlace:
     def name(self) -> str:
         return str(self.path)
 
+    def is_missing(self) -> bool:
+        """Whether it is a mount, or another directory outside, that is not there."""
+        return not self.own and not self.path.is_dir()
+
     def push(self, parcel: Parcel) -> None:
         """Leave the note in a file of its own."""
-        if not self.own and not self.path.is_dir():
+        if self.is_missing():
             raise Unavailable("checkpoint.place_missing", place=self.name)
         folder, content = self.path / parcel.log_id, parcel.note.encode()
         try:

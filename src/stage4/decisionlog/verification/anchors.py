@@ -20,7 +20,7 @@ from pathlib import Path
 
 from stage4 import files, words
 from stage4.config import Installation
-from stage4.decisionlog import archives
+from stage4.decisionlog import archives, traces
 from stage4.decisionlog.checkpoints.judging import pins_of
 from stage4.decisionlog.checkpoints.keys import KeyStore
 from stage4.decisionlog.checkpoints.note import VerifierKey
@@ -55,7 +55,7 @@ class Remark:
 class Anchors:
     """Notes to hold the log against, keys that vouch, and keys by which a note can be told to be genuine.
 
-    `remarks` are about notes that could not be read, and about places that do not know this log.
+    `remarks` are about notes that could not be read, and about places that are not there or do not know this log.
     """
 
     given: tuple[Given, ...] = ()
@@ -67,6 +67,11 @@ class Anchors:
     def unread(self) -> tuple[Stage4Error, ...]:
         """Why notes that are there could not be read."""
         return tuple(remark.cause for remark in self.remarks if remark.cause is not None)
+
+    @property
+    def doubts(self) -> tuple[Remark, ...]:
+        """What speaks against no line of the log, but leaves open whether it is the one that was always here."""
+        return tuple(remark for remark in self.remarks if remark.cause is None)
 
     def trail(self) -> Trail:
         """A new trail that holds a log against all of it."""
@@ -102,6 +107,32 @@ def anchors_of(
     return Anchors(tuple(found.given), tuple(pinned), found.known, tuple(found.remarks))
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a log that is not there: `trace` shows that it was there, `doubts` leave that open."""
+
+    trace: Path | None
+    doubts: tuple[Remark, ...]
+
+
+def left_of(installation: Installation, environ: Mapping[str, str]) -> Left:
+    """What the installation's log, which is not there, left beside itself, beside its key ring and outside.
+
+    A note outside is of this log where the place lies inside the installation, or the key ring has its keys: others
+    may leave notes in the same directory. Raises UsageError as `anchors_of`.
+    """
+    ring, found = installation.keyring_path, _Found([])
+    trace = traces.find(installation.decision_log_path, ring)
+    for place in found.there(installation, environ):
+        logs = _logs_at(place.path)
+        own = next((name for name in logs if place.own or KeyStore.beside(ring, name).path.exists()), None)
+        if own is not None:
+            trace = trace or place.path / own
+        elif logs:
+            found.remarks.append(_other_logs(place.path, logs))
+    return Left(trace, tuple(found.remarks))
+
+
 def read_pins(path: Path) -> tuple[VerifierKey, ...]:
     """The verifier keys in a file; raises Unavailable `files.*`, UsageError `verify.bad_pin` and `verify.no_pin`."""
     pins = pins_of(files.read_limited(path, _PIN_LIMIT).decode("utf-8", "replace"), path)
@@ -125,9 +156,19 @@ class _Found:
             if error.code != "files.missing":
                 self.remarks.append(Remark("verify.not_read", {"path": path}, error))
 
+    def there(self, installation: Installation, environ: Mapping[str, str]) -> Iterator[DirectoryPlace]:
+        """The directories of the installation's places; of one that is not mounted there is only a remark."""
+        for place in configured(installation, environ):
+            if not isinstance(place, DirectoryPlace):
+                continue
+            if place.is_missing():
+                self.remarks.append(Remark("verify.place_missing", {"path": place.path}))
+            else:
+                yield place
+
     def look_outside(self, installation: Installation, environ: Mapping[str, str]) -> None:
         """The newest note of the installation's log at each of its places, and the public keys of its notary."""
-        folders = [place.path for place in configured(installation, environ) if isinstance(place, DirectoryPlace)]
+        folders = [place.path for place in self.there(installation, environ)]
         log_id = _log_id(installation.decision_log_path)
         if log_id is None:
             # Which of the notes would be of this log nobody can tell, and that no entry is there the verdict says.
@@ -137,8 +178,8 @@ class _Found:
             newest = newest_file(folder / log_id) if is_name else None
             if newest is not None:
                 self.read(newest)
-            elif others := sorted(path.name for path in folder.glob("*/") if newest_file(path) is not None):
-                self.remarks.append(Remark("verify.other_logs", {"path": folder, "logs": ", ".join(others)}))
+            elif others := _logs_at(folder):
+                self.remarks.append(_other_logs(folder, others))
         if self.given and is_name:
             self.known = _notary_keys(installation, log_id)
 
@@ -149,6 +190,15 @@ def _beside(path: Path) -> Iterator[Path]:
         yield from sorted(path.glob("*.jsonl.checkpoint"))
     else:
         yield checkpoint_path(path)
+
+
+def _logs_at(folder: Path) -> list[str]:
+    """The ids of the logs of which a directory place has notes."""
+    return sorted(path.name for path in folder.glob("*/") if newest_file(path) is not None)
+
+
+def _other_logs(folder: Path, logs: list[str]) -> Remark:
+    return Remark("verify.other_logs", {"path": folder, "logs": ", ".join(logs)})
 
 
 def _is_own(path: Path, installation: Installation) -> bool:
@@ -172,7 +222,7 @@ def _is_name(log_id: str) -> bool:
 
 def _notary_keys(installation: Installation, log_id: str) -> tuple[VerifierKey, ...]:
     """The public keys in the file of the notary; none where it is not there, or not for this reader."""
-    ring = installation.path(installation.settings.operations.decision_log.keyring)
+    ring = installation.keyring_path
     try:
         keys = KeyStore.beside(ring, log_id).load()
     except (Stage4Error, ValueError):  # An id may be no name of a file at all.

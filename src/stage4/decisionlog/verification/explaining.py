@@ -91,7 +91,7 @@ class Explanation:
 
 def explain(path: Path, seq: int, keyring: KeyRing | None, clock: Clock) -> Explanation | None:
     """Entry `seq` of the log at `path` and its archives; None where it is not there. Raises Unavailable."""
-    located = locate.find(path, seq)
+    located = locate.find(path, seq, None if keyring is None else keyring.path)
     if located is None:
         return None
     line_number = located.number or _line_number(located)

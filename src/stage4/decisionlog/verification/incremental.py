@@ -99,18 +99,19 @@ def verify_after(
     disputed = task.trail.disputes(kept.checkpoint)
     task.trail.add(Given(kept.source, kept.note.encode(), trusted=True))
     state = task.trail.state()
+    ring = None if keyring is None else keyring.path
     found = None if disputed else _entry(path, kept.checkpoint, keyring)
     if found is not None:
         start, number = found
         task.trail.begin_with(number)
-        with open_input(path, clock, lock_timeout=lock_timeout, from_seq=start.seq + 1) as source:
+        with open_input(path, clock, lock_timeout=lock_timeout, from_seq=start.seq + 1, keyring=ring) as source:
             after = replace(task, start=replace(start, lines=_lines_before(source, start.seq + 1)))
             verdict = verify_input(source, keyring, clock, after, workers=workers, progress=progress)
         if not task.trail.keys_changed:
             return verdict
         # A key that was left must never come back, and which keys were left stands in the older entries.
         task.trail.restore(state)
-    with open_input(path, clock, lock_timeout=lock_timeout) as source:
+    with open_input(path, clock, lock_timeout=lock_timeout, keyring=ring) as source:
         return verify_input(source, keyring, clock, task, workers=workers, progress=progress)
 
 
@@ -121,7 +122,7 @@ def _entry(path: Path, checkpoint: Checkpoint, keyring: KeyRing | None) -> tuple
     """
     if checkpoint.size == 0:
         return None
-    located = locate.find(path, checkpoint.size - 1)
+    located = locate.find(path, checkpoint.size - 1, None if keyring is None else keyring.path)
     entry = None if located is None else entry_of(located.line, 0, 0)
     if located is None or entry is None or origin_of(entry.log_id) != checkpoint.origin:
         return None

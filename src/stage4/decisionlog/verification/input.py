@@ -243,6 +243,9 @@ class Input:
                     continue
             self.parts.append(part)
         for entry in manifest.listed:
+            if archives.first_seq_of(log, entry.name) is None:
+                # Logs that differ only in their suffix share a manifest.
+                continue
             if entry.last_seq >= (self._from_seq or 0) and not any(
                 path.exists() for path in archives.copies_of(log.with_name(entry.name))
             ):
@@ -271,19 +274,26 @@ class Input:
             self._left_out = None
 
 
-def open_input(path: Path | None, clock: Clock, *, lock_timeout: float = 2.0, from_seq: int | None = None) -> Input:
+def open_input(
+    path: Path | None,
+    clock: Clock,
+    *,
+    lock_timeout: float = 2.0,
+    from_seq: int | None = None,
+    keyring: Path | None = None,
+) -> Input:
     """The log at `path`: a live log with its archives, one archive, or a folder with one log; None is stdin.
 
     With `from_seq` reading begins with that entry, or after the last lower one, and the archives before it are left
     out. Nothing is authenticated: whoever goes on from there must know the entry that stands there. Raises UsageError
     for a folder without a log or with several, Unavailable where the file or its lock cannot be had: `log.vanished`
-    where what lies beside it shows that a log was there.
+    where what lies beside it, or beside the ring at `keyring`, shows that a log was there.
     """
     if path is None:
         return Input([InputPart("-", None)], from_seq)
     source = Input(from_seq=from_seq)
     try:
-        _fill(source, path, clock, lock_timeout, from_seq)
+        _fill(source, path, clock, lock_timeout, from_seq, keyring)
         if from_seq is not None:
             source.begin_at(from_seq)
     except BaseException:
@@ -292,9 +302,11 @@ def open_input(path: Path | None, clock: Clock, *, lock_timeout: float = 2.0, fr
     return source
 
 
-def _fill(source: Input, path: Path, clock: Clock, lock_timeout: float, from_seq: int | None) -> None:
+def _fill(
+    source: Input, path: Path, clock: Clock, lock_timeout: float, from_seq: int | None, keyring: Path | None
+) -> None:
     if path.is_dir():
-        path = _only_log(path)
+        path = _only_log(path, keyring)
         if not path.exists():
             source.add_archives(path, archives.segments(path), None)
             # Whatever cut the last archive off went on in a live file.
@@ -302,10 +314,10 @@ def _fill(source: Input, path: Path, clock: Clock, lock_timeout: float, from_seq
             return
     compression = archives.compression_of(path)
     if compression:
-        os.close(_open(path))
+        os.close(_open(path, keyring))
         source.parts.append(InputPart(path.name, path, compression))
         return
-    live, segments = _live(path, clock, lock_timeout)
+    live, segments = _live(path, clock, lock_timeout, keyring)
     try:
         first = None if from_seq is None else locate.first_seq(path, live.descriptor, live.end)
         source.add_archives(path, segments, first)
@@ -313,10 +325,10 @@ def _fill(source: Input, path: Path, clock: Clock, lock_timeout: float, from_seq
         source.add_plain(InputPart(path.name, path), live)
 
 
-def _live(path: Path, clock: Clock, lock_timeout: float) -> tuple[_Plain, tuple[Segment, ...]]:
+def _live(path: Path, clock: Clock, lock_timeout: float, keyring: Path | None) -> tuple[_Plain, tuple[Segment, ...]]:
     """The live file up to its end, and the archives that precede exactly this file."""
     while True:
-        descriptor = _open(path)
+        descriptor = _open(path, keyring)
         try:
             with logfile.locked(path, descriptor, fcntl.LOCK_SH, lock_timeout, clock):
                 # While this lock is held no rotation takes the file away, and none adds an archive.
@@ -328,17 +340,17 @@ def _live(path: Path, clock: Clock, lock_timeout: float) -> tuple[_Plain, tuple[
         os.close(descriptor)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, keyring: Path | None) -> int:
     try:
         return logfile.open_log_file(path, os.O_RDONLY)
     except FileNotFoundError as error:
-        raise traces.absent(path) from error
+        raise traces.absent(path, keyring) from error
 
 
-def _only_log(folder: Path) -> Path:
+def _only_log(folder: Path, keyring: Path | None) -> Path:
     logs = archives.logs_in(folder)
     if not logs:
-        raise UsageError("input.no_log", path=folder)
+        raise traces.absent_from(folder, keyring)
     if len(logs) > 1:
         raise UsageError("input.several_logs", path=folder, names=", ".join(logs))
     return next(iter(logs.values()))

@@ -61,7 +61,8 @@ def verify(
     from stage4.decisionlog.verification.walk import Task
 
     task = Task(trail or Trail(), v2, wanted, partial)
-    with open_input(path, clock, lock_timeout=lock_timeout) as source:
+    ring = None if keyring is None else keyring.path
+    with open_input(path, clock, lock_timeout=lock_timeout, keyring=ring) as source:
         return verify_input(source, keyring, clock, task, workers=workers, progress=progress)
 
 
