@@ -30,7 +30,7 @@ def require_free(target: Path | None, kind: str, *read: Path | None) -> None:
     """Raise UsageError `cli.in_the_way` unless `target` may be written; ask before any work is done.
 
     It may where it is new, or an answer of `kind`: a schema such as `stage4.verify/1`, a format of the audit, NOTE,
-    PROOF, STATEMENT or PICTURE. It may not where it is one of the files `read`, kept evidence, or named as part of a log.
+    PROOF, STATEMENT or PICTURE. It may not where it is one of the files `read`, kept evidence, or of a log by its name.
     """
     if target is None:
         return
