@@ -60,6 +60,7 @@ class GateVerdict:
 
 OPEN = GateVerdict(True, "gate.open")
 ENDED = GateVerdict(False, "gate.ended")
+UNSEEN = GateVerdict(False, "gate.unseen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Gate:
         self._unrecognised = False
         self._latch = Latch(installation_id=installation_id, updated_at=clock.now())
         self._ended = False
+        self._distrusted = False
         self._open_directory()
         self.refresh()
 
@@ -99,6 +101,11 @@ class Gate:
         """Give back the directory's descriptor; from then on nothing leaves."""
         self._ended = True
         self._close_descriptor()
+
+    @property
+    def directory(self) -> Path:
+        """Where the override files lie."""
+        return self._directory
 
     @property
     def stops(self) -> Mapping[str, LatchedStop]:
@@ -130,6 +137,8 @@ class Gate:
         """Whether a signal of this schedule may leave now; asked before every submission."""
         if self._ended:
             return ENDED
+        if self._distrusted:
+            return UNSEEN
         key = (schedule, strategy, tuple(tags))
         names = self._names.get(key)
         if names is None:
@@ -149,6 +158,10 @@ class Gate:
                 return self._closed_by(self._remember(name, "", UNREADABLE))
             return self._closed_by(self._take(name))
         return OPEN
+
+    def distrust(self) -> None:
+        """Let nothing leave until the next `refresh`: something may have happened that nobody heard of."""
+        self._distrusted = True
 
     def refresh(self) -> None:
         """Look at the whole directory and at the memory: new stops, vanished ones, lost memory.
@@ -175,6 +188,7 @@ class Gate:
         self._finish_releases()
         if self._unwritten:
             self._store()
+        self._distrusted = False
 
     def apply_orders(self, people: People) -> tuple[OrderOutcome, ...]:
         """Verify the orders that lie before the gate and carry out the good ones, each to the end or not at all."""
