@@ -9,7 +9,7 @@ from pathlib import Path
 from stage4.clock import format_instant
 from stage4.errors import ExitCode
 from stage4.runtime.kill import Kill
-from stage4.runtime.state import OrderCancellation, RuntimeState
+from stage4.runtime.state import OrderCancellation, StopProgress
 from stage4.runtime.stop import Scope, StopDocument, StopReceipt, Word
 from stage4.runtime.stop_request import Remark, StopRequest, remark
 
@@ -85,7 +85,7 @@ def override(root: Path, receipt: StopReceipt) -> dict[str, object]:
         "fault": facts.fault,
         "latched": receipt.latched,
         "scope": scope(facts.scope),
-        "in_force": None if facts.document is None else _in_force(facts.document),
+        "in_force": None if facts.document is None else in_force(facts.document),
     }
 
 
@@ -93,7 +93,7 @@ def scope(covered: Scope) -> dict[str, object]:
     return {"kind": covered.kind.value, "name": covered.name}
 
 
-def _in_force(document: StopDocument) -> dict[str, object]:
+def in_force(document: StopDocument) -> dict[str, object]:
     """What the standing file says, which is another's words where the stop stood already."""
     return {
         "timestamp": format_instant(document.timestamp),
@@ -111,9 +111,8 @@ def kill(done: Kill | None) -> dict[str, object] | None:
     return {"outcome": done.outcome, "pid": done.pid, "working_orders": done.working_orders, "reason": done.reason}
 
 
-def progress(state: RuntimeState, file_name: str) -> dict[str, object] | None:
-    """How far the stop has come by the scheduler's word, both states apart; None where it does not honour it."""
-    come = state.progress.get(file_name)
+def progress(come: StopProgress | None) -> dict[str, object] | None:
+    """How far a stop has come by the scheduler's word, both states apart; None where it does not honour it."""
     if come is None:
         return None
     return {
@@ -152,7 +151,7 @@ def scheduler(word: Word | None, file_name: str) -> dict[str, object]:
             "in_flight": word.state.in_flight,
             "working_orders": word.state.working_orders,
             "signals_after_stop": word.state.signals_after_stop,
-            "progress": progress(word.state, file_name),
+            "progress": progress(word.state.progress.get(file_name)),
         }
     return answer
 
