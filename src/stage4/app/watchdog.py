@@ -112,6 +112,7 @@ class Watchdog:
         verdict = judge(self._silence, self.limits)
         if verdict in (Verdict.NOBODY, Verdict.BEATING):
             self._done.clear()
+            self._stopped = None
         if known is not None and self._silence is not None and verdict in (Verdict.STOP, Verdict.KILL):
             request = self._request(known, self._silence)
             self._stop(request, known)

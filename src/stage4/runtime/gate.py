@@ -13,6 +13,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -94,6 +95,7 @@ class Gate:
         self._latch = Latch(installation_id=installation_id, updated_at=clock.now())
         self._ended = False
         self._distrusted = False
+        self._closed_at: dict[str, datetime] = {}
         self._open_directory()
         self.refresh()
 
@@ -111,6 +113,11 @@ class Gate:
     def stops(self) -> Mapping[str, LatchedStop]:
         """The stops in force by file name."""
         return self._latch.stops
+
+    @property
+    def closed_at(self) -> Mapping[str, datetime]:
+        """Since when nothing leaves under each stop in force, by file name; before the memory of it is durable."""
+        return self._closed_at
 
     @property
     def digests(self) -> dict[str, str]:
@@ -216,8 +223,13 @@ class Gate:
         before = self._latch
         self._latch = before.with_stop(name, digest, fault, self._clock.now())
         if self._latch is not before:
+            self._note_closed()
             self._store()
         return self._latch.stops[name]
+
+    def _note_closed(self) -> None:
+        now, known = self._clock.now(), self._closed_at
+        self._closed_at = {name: known.get(name, now) for name in self._latch.stops}
 
     def _recall(self) -> None:
         """Read the memory where somebody else wrote it; a lost one is a stop of all, and written anew."""
@@ -236,6 +248,7 @@ class Gate:
             self._write_anew("gate.latch_foreign")
             return
         self._latch = self._latch.joined(stored, self._clock.now())
+        self._note_closed()
         self._memory_seen = seen
         # Where both know a stop by another digest ours holds, and the people who will sign must read the same.
         self._unwritten = self._unwritten or self._latch.stops != stored.stops
@@ -257,6 +270,7 @@ class Gate:
                 stored = read_latch(self._memory)
                 if stored.installation_id == self._installation_id and self._memory_identity() != self._memory_seen:
                     self._latch = self._latch.joined(stored, self._clock.now())
+                    self._note_closed()
             try:
                 write_latch(self._memory, self._latch)
                 self._memory_seen = self._memory_identity()
@@ -351,6 +365,7 @@ class Gate:
             return False
         before = self._latch
         self._latch = before.without(stop.file_name, self._clock.now())
+        self._note_closed()
         if not self._store():
             self._latch = before
             return False

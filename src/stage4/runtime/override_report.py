@@ -212,7 +212,7 @@ def _of_stop(stop: StopShown, now: datetime) -> Iterator[Line]:
         yield "override.not_honoured", {}
         return
     come = stop.progress
-    yield "override.gate_closed", {"at": come.acknowledged_at}
+    yield "override.gate_closed", {"at": come.closed_at}
     if come.verified_at is not None:
         yield "override.verified", {"at": come.verified_at}
     orders = come.orders

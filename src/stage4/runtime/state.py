@@ -60,10 +60,11 @@ class OrderCancellation(msgspec.Struct, frozen=True):
 
 
 class StopProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one stop has come: the gate closed at `acknowledged_at`, nothing was in flight at `verified_at`, and
-    what became of the orders at the venue, which is told apart."""
+    """How far one stop has come: the gate closed at `closed_at`, its memory of it was written by `acknowledged_at`,
+    nothing was in flight at `verified_at`; what became of the orders at the venue is told apart."""
 
     digest: str
+    closed_at: datetime
     acknowledged_at: datetime
     verified_at: datetime | None = None
     orders: OrderCancellation = OrderCancellation()

@@ -55,14 +55,20 @@ class StopFollower:
         self.progress: dict[str, StopProgress] = {}
         """By file name; only stops in force."""
 
-    def follow(self, stops: Mapping[str, LatchedStop], in_flight: Mapping[str, int], now: datetime) -> None:
+    def follow(
+        self,
+        stops: Mapping[str, LatchedStop],
+        closed_at: Mapping[str, datetime],
+        in_flight: Mapping[str, int],
+        now: datetime,
+    ) -> None:
         """Bring `progress` up to the stops in force; call it after every look at the gate."""
         for name in self.progress.keys() - stops.keys():
             del self.progress[name], self._asked[name]
         for name, stop in stops.items():
             known = self.progress.get(name)
             if known is None or known.digest != stop.digest:
-                self._begin(name, stop, now)
+                self._begin(name, stop, closed_at.get(name, now), now)
             self._advance(name, in_flight, now)
 
     def working(self) -> tuple[int, str | None]:
@@ -74,10 +80,10 @@ class StopFollower:
         scope = scope_of(file_name) or ALL
         return tuple(n for n, each in self._schedules.items() if scope.covers(n, each.strategy, each.tags))
 
-    def _begin(self, name: str, stop: LatchedStop, now: datetime) -> None:
+    def _begin(self, name: str, stop: LatchedStop, closed_at: datetime, now: datetime) -> None:
         found, fault = self._count(self.covered(name))
         orders = OrderCancellation(found=found, working=found, fault=fault)
-        self.progress[name] = StopProgress(digest=stop.digest, acknowledged_at=now, orders=orders)
+        self.progress[name] = StopProgress(digest=stop.digest, closed_at=closed_at, acknowledged_at=now, orders=orders)
         self._asked.pop(name, None)
         self._told(name, "acknowledged", self.progress[name])
 

@@ -117,6 +117,7 @@ def progress(come: StopProgress | None) -> dict[str, object] | None:
         return None
     return {
         "gate_closed": True,
+        "closed_at": format_instant(come.closed_at),
         "acknowledged_at": format_instant(come.acknowledged_at),
         "verified_at": _instant(come.verified_at),
         "orders": {

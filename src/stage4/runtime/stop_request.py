@@ -123,7 +123,7 @@ def log_draft(request: StopRequest, receipt: StopReceipt, root: Path) -> Draft:
     """The entry `scheduler_stop_requested`; of the incident's category where the request names one."""
     from stage4.decisionlog.entry import INCIDENT_CATEGORY, Draft
 
-    scope = receipt.facts.scope
+    scope, standing = receipt.facts.scope, receipt.facts.document
     return Draft(
         kind="scheduler_stop_requested",
         category=INCIDENT_CATEGORY if request.incident else "runtime_control",
@@ -140,6 +140,8 @@ def log_draft(request: StopRequest, receipt: StopReceipt, root: Path) -> Draft:
             "scope": {"kind": scope.kind.value, "name": scope.name},
         },
         tags=("kill_switch",),
+        # When it was asked for, and not when the log had time: the scheduler may have answered in between.
+        timestamp=None if receipt.already or standing is None else standing.timestamp,
     )
 
 

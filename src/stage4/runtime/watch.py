@@ -100,7 +100,8 @@ class Watch:
 
     def _look(self) -> None:
         self._gate.refresh()
-        self._follower.follow(self._gate.stops, self._in_flight, self._clock.now())
+        gate = self._gate
+        self._follower.follow(gate.stops, gate.closed_at, self._in_flight, self._clock.now())
 
     def _look_at_once(self) -> None:
         # In the callback itself, so that a state that is just being written to a slow disk holds nothing up.
