@@ -35,7 +35,7 @@ COPIES = 2
 """Schedules for each schedule of the settings, each with a worker of its own."""
 
 
-def fast(installation: Installation, cadence: float) -> Installation:
+def fast(installation: Installation, cadence: float, copies: int = COPIES) -> Installation:
     """The installation with every schedule at `cadence` seconds and strategies that want something nearly always."""
     chosen = installation.settings
     ((name, scheduler),) = chosen.runtime.multi_strategy_schedulers.items()
@@ -44,7 +44,7 @@ def fast(installation: Installation, cadence: float) -> Installation:
             each, cadence_seconds=cadence, max_drift_seconds=5.0, warmup_bars=5
         )
         for schedule, each in scheduler.schedules.items()
-        for copy in range(COPIES)
+        for copy in range(copies)
     }
     scheduler = msgspec.structs.replace(scheduler, schedules=schedules)
     runtime = msgspec.structs.replace(chosen.runtime, multi_strategy_schedulers={name: scheduler})
