@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
+from stage4 import words
 from stage4.clock import SystemClock
 from stage4.runtime import kill
 from stage4.runtime.kill import Kill, kill_process, kill_scheduler
@@ -75,3 +77,9 @@ def test_what_worked_at_the_venue_is_told_with_it() -> None:
     with sleeper() as process:
         ended = kill_process(state_of(process.pid, CLOCK, working_orders=3), CLOCK)
     assert (ended.outcome, ended.working_orders) == ("killed", 3)
+
+
+def test_every_end_has_words() -> None:
+    for outcome in get_args(kill.Outcome):
+        assert words.has(f"kill.{outcome}")
+        assert outcome == "unknown" or words.has(f"watchdog.{outcome}")

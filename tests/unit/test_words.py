@@ -49,6 +49,7 @@ BUILT = (
     "installing.",
     "keyring.column_",
     "keyring.state_",
+    "kill.",
     "loadtest.verdict_",
     "log.format_",
     "logview.explain_answer_",
@@ -63,6 +64,9 @@ BUILT = (
     "notice.manager_called_",
     "notify.",
     "oncall.rung_",
+    "override.orders_",
+    "override.scheduler_",
+    "override.scope_",
     "panels.",
     "reference.",
     "rotation.column_",
@@ -74,6 +78,7 @@ BUILT = (
     "setting.",
     "step.scheduler_",
     "stop.word_",
+    "watchdog.",
 )
 # Areas that one function speaks for, so that the source says the name without the area.
 SHORT = ("audit_report", "console", "demo", "document", "event")
