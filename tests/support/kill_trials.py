@@ -33,13 +33,16 @@ class Trial:
     """One stop. Milliseconds count from the moment the override file had its name.
 
     `before`: signals between the last release and the stop; `after`: signals whose question to the gate was put when
-    the file was there; `in_passing`: signals let through before and handed over after it, a matter of microseconds.
+    the file was there; `in_passing`: signals let through before and handed over after it, a matter of microseconds
+    between question and deed that no file can close; `after_confirmed`: signals handed over after the scheduler's own
+    `disabled`, which closes it.
     `closed_ms` is when the gate was closed by the scheduler's own clock, `confirmed_ms` when the stop's caller knew.
     """
 
     before: int
     after: int
     in_passing: int
+    after_confirmed: int
     closed_ms: float
     confirmed_ms: float
 
@@ -83,6 +86,7 @@ class Trials:
             before=len(signals) - len(asked_after),
             after=len(asked_after),
             in_passing=len(passing),
+            after_confirmed=sum(handed > confirmed_ns for _, handed in signals),
             closed_ms=(closed - named_at[0]) / timedelta(milliseconds=1),
             confirmed_ms=(confirmed_ns - named_ns[0]) / 1e6,
         )

@@ -8,7 +8,8 @@ time. It needs no network, no database and no log; what the log could not take i
 
 It fails towards stopped: a scheduler that cannot write its word (full disk, damaged file) is stopped like one that
 hangs. Where no scheduler runs nothing trades, and nothing is done. What it cannot see: a scheduler that beats and
-does wrong; that is the alerts' business.
+does wrong; that is the alerts' business. It must run on the scheduler's machine, in its pid namespace and from its
+account.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Literal
 import msgspec
 
 from stage4 import files
-from stage4.clock import Clock, format_duration
+from stage4.clock import Clock, format_duration, format_instant
 from stage4.config import Installation
 from stage4.decisionlog.entry import Draft
 from stage4.errors import Stage4Error
@@ -159,7 +160,9 @@ class Watchdog:
 
     def _note(self, deed: str, code: str, **params: object) -> None:
         self._done.add(deed)
-        self.deeds.append({"deed": deed, "code": code, "at": self.clock.now(), "dry_run": self.rehearse, **params})
+        self.deeds.append(
+            {"deed": deed, "code": code, "at": format_instant(self.clock.now()), "dry_run": self.rehearse, **params}
+        )
         self.tell(code, params)
 
     def _keep(self, draft: Draft) -> None:

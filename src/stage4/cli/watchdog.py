@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import nullcontext
 
 import click
 
 from stage4.cli.root import Session
-from stage4.clock import SystemClock, format_instant
+from stage4.clock import SystemClock
 
 
 @click.command()
@@ -40,10 +41,18 @@ def watchdog(session: Session, dry_run: bool) -> int:
         tell=tell,
         rehearse=dry_run,
     )
-    with sole_holder(installation.path(LOCK_FILE), "watchdog.already_running"):
+    # A rehearsal changes nothing, so it may run beside the one that does.
+    alone = nullcontext() if dry_run else sole_holder(installation.path(LOCK_FILE), "watchdog.already_running")
+    with alone:
         session.say("watchdog.watching", root=installation.root)
         watching.run(stop)
     session.say("watchdog.ended", n=len(watching.deeds))
-    deeds = [{**deed, "at": format_instant(deed.pop("at"))} for deed in map(dict, watching.deeds)]  # type: ignore[arg-type]
-    session.emit({"schema": "stage4.watchdog/1", "dry_run": dry_run, "deeds": deeds, "unlogged": watching.unlogged})
+    session.emit(
+        {
+            "schema": "stage4.watchdog/1",
+            "dry_run": dry_run,
+            "deeds": watching.deeds,
+            "unlogged": watching.unlogged,
+        }
+    )
     return 0
