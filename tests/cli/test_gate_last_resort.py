@@ -13,6 +13,7 @@ import pytest
 from stage4.app.installing import create
 from stage4.cli.disable_multi_strategy import main
 from stage4.clock import SystemClock
+from stage4.runtime.latch import GATE_FILE
 from stage4.runtime.stop import OVERRIDES
 from support.answering import answering
 from support.sleepers import hung
@@ -87,6 +88,7 @@ def test_where_no_file_can_be_made_the_signal_is_all_there_is_and_it_says_so(
 ) -> None:
     shutil.rmtree(root / OVERRIDES)
     (root / OVERRIDES).write_text("in the way")
+    (root / GATE_FILE).unlink()
     with hung(root, CLOCK) as process:
         assert main(["--reason", "r", "--kill-after", "1h"]) == 3
         assert process.wait(5) == -signal.SIGKILL, "nobody can confirm, so nothing is waited for"

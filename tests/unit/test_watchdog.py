@@ -17,6 +17,7 @@ from stage4.config.settings import Settings, WatchdogSettings
 from stage4.decisionlog.entry import Draft
 from stage4.errors import Unavailable
 from stage4.runtime.heartbeat import Beat, Silence, Verdict, WatchdogLimits, heard, judge
+from stage4.runtime.latch import GATE_FILE
 from stage4.runtime.state import STATE_FILE, read_state, write_state
 from stage4.runtime.stop import OVERRIDES
 from stage4.testing.clock import ManualClock
@@ -181,6 +182,7 @@ def test_what_the_log_does_not_take_is_kept_marked_and_appended_when_it_is_back(
 def test_a_stop_that_cannot_be_made_does_not_hold_up_the_kill(house: House) -> None:
     house.site.overrides.rmdir()
     house.site.overrides.write_text("in the way")
+    (house.site.root / GATE_FILE).unlink()
     assert house.look(house.watchdog(), 20) is Verdict.KILL
     assert house.process.wait(5) == -signal.SIGKILL
     assert "watchdog.not_stopped" in house.told

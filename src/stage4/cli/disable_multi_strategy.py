@@ -131,7 +131,8 @@ def _disable(arguments: argparse.Namespace, clock: Clock) -> int:
             raise
         return _kill_without_file(root, request, error, clock, warnings)
     installation, lang = _settings(root, warnings)
-    _run.say(words.text("stop.file_stands", lang, path=receipt.path))
+    if receipt.placed:
+        _run.say(words.text("stop.file_stands", lang, path=receipt.path))
     recorded = _record(installation, log_draft(request, receipt, root), clock, warnings)
     receipt, word = await_word(root, request, receipt, wait=wait, since_ns=since_ns, clock=clock)
     kill = None

@@ -21,7 +21,7 @@ from stage4 import files
 from stage4.clock import Clock
 from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.runtime import enable
-from stage4.runtime.latch import GATE_FILE, UNREADABLE, Latch, LatchedStop, locked, read_latch, write_latch
+from stage4.runtime.latch import GATE_FILE, UNPLACED, UNREADABLE, Latch, LatchedStop, locked, read_latch, write_latch
 from stage4.runtime.stop import (
     ALL,
     CONSUMED,
@@ -45,9 +45,10 @@ FILELESS = frozenset(
         "gate.latch_foreign",
         "gate.directory_missing",
         "gate.directory_replaced",
+        UNPLACED,
     }
 )
-"""Faults that stop all without any override file."""
+"""Faults of stops that have no override file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,9 @@ def exit_code(word: Word | None, kill: Kill | None = None) -> ExitCode:
 
 def remarks(receipt: StopReceipt, expires_at: datetime | None) -> Iterator[Remark]:
     """What is odd about the stop as it stands."""
-    if receipt.partial is not None:
+    if not receipt.placed:
+        yield remark("stop.memory_only", reason=receipt.partial)
+    elif receipt.partial is not None:
         yield remark("stop.written_partly", reason=receipt.partial)
     elif receipt.facts.fault is not None:
         yield remark(receipt.facts.fault)
@@ -83,6 +85,7 @@ def override(root: Path, receipt: StopReceipt) -> dict[str, object]:
         "path": str(receipt.path.relative_to(root)),
         "sha256": facts.digest,
         "fault": facts.fault,
+        "placed": receipt.placed,
         "latched": receipt.latched,
         "scope": scope(facts.scope),
         "in_force": None if facts.document is None else in_force(facts.document),
