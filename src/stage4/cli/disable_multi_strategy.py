@@ -134,6 +134,9 @@ def _disable(arguments: argparse.Namespace, clock: Clock) -> int:
     if receipt.placed:
         _run.say(words.text("stop.file_stands", lang, path=receipt.path))
     recorded = _record(installation, log_draft(request, receipt, root), clock, warnings)
+    if kill_after is not None:
+        # Counted from the file, whatever time the log took.
+        wait = max(timedelta(0), kill_after - timedelta(microseconds=(clock.boottime_ns() - since_ns) / 1000))
     receipt, word = await_word(root, request, receipt, wait=wait, since_ns=since_ns, clock=clock)
     kill = None
     if kill_after is not None and word is not None and word.answer != "disabled":

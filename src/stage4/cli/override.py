@@ -42,9 +42,7 @@ def show(session: Session) -> int:
         session.say("override.no_settings")
     shown = override_report.gather(root, clock)
     for code, params in override_report.lines(shown, clock.now()):
-        told = {
-            name: words.instant(value, zone) if isinstance(value, datetime) else value for name, value in params.items()
-        }
+        told = {name: _told(session, name, value, zone) for name, value in params.items()}
         session.say(code, **told)
     watchdog = _watchdog(root, clock)
     if watchdog is None:
@@ -60,6 +58,13 @@ def show(session: Session) -> int:
         }
     )
     return 3 if shown.faults else 0
+
+
+def _told(session: Session, name: str, value: object, zone: str) -> object:
+    """A parameter in people's words: an instant in their time, a fault by its text."""
+    if isinstance(value, datetime):
+        return words.instant(value, zone)
+    return session.text(str(value)) if name == "fault" else value
 
 
 def _watchdog(root: Path, clock: Clock) -> WatchdogWord | None:

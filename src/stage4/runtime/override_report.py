@@ -205,7 +205,7 @@ def _of_stop(stop: StopShown, now: datetime) -> Iterator[Line]:
     elif stop.since is not None:
         yield "override.seen", {"at": stop.since}
     if stop.fault is not None:
-        yield stop.fault, {}
+        yield "override.fault", {"fault": stop.fault}
     if stop.latched is None:
         yield "override.not_latched", {}
     if stop.progress is None:
