@@ -52,7 +52,7 @@ def test_a_hung_scheduler_is_ended_after_the_time_and_the_file_stands(
     entry = last_entry(root)
     assert (entry["kind"], entry["status"]) == ("scheduler_killed", "killed")
     assert entry["metadata"]["requested_by"] == "l2-jan"
-    assert entry["runtime_flags"] == {"file_stands": True, "killed": True}
+    assert entry["runtime_flags"] == {"stop_stands": True, "killed": True}
 
 
 def test_without_the_option_a_hung_scheduler_lives_and_the_log_says_that_nobody_confirmed(
@@ -98,7 +98,7 @@ def test_where_no_file_can_be_made_the_signal_is_all_there_is_and_it_says_so(
     assert document["error"]["code"] == "stop.cannot_write"
     assert "NOT STOPPED" in err
     assert "IT TRADES AGAIN" in err
-    assert last_entry(root)["runtime_flags"]["file_stands"] is False
+    assert last_entry(root)["runtime_flags"]["stop_stands"] is False
 
 
 def test_a_time_that_is_none_ends_nobody_and_stops(root: Path, capfd: pytest.CaptureFixture[str]) -> None:

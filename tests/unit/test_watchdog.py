@@ -187,7 +187,7 @@ def test_a_stop_that_cannot_be_made_does_not_hold_up_the_kill(house: House) -> N
     assert house.process.wait(5) == -signal.SIGKILL
     assert "watchdog.not_stopped" in house.told
     assert house.log.kinds == ["scheduler_killed"]
-    assert not house.log.drafts[0].runtime_flags["file_stands"]
+    assert not house.log.drafts[0].runtime_flags["stop_stands"]
 
 
 def test_a_dry_run_says_what_it_would_do_once_and_does_nothing(house: House) -> None:

@@ -191,7 +191,7 @@ def _kill_without_file(
     installation, lang = _settings(root, warnings)
     recorded: dict[str, object] = {"logged": False}
     _record_end(installation, request, None, None, kill, recorded, clock, warnings)
-    code, params = stop_report.message_of_kill(kill, file_stands=False)
+    code, params = stop_report.message_of_kill(kill, stop_stands=False)
     _run.say_error(error, lang)
     warnings.speak(lang)
     _say_with_hint(code, lang, params)

@@ -19,7 +19,7 @@ def message(
 ) -> tuple[str, dict[str, object]]:
     """The catalogue code and its parameters; `word` None: the waiting was interrupted."""
     if kill is not None:
-        return message_of_kill(kill, file_stands=True)
+        return message_of_kill(kill, stop_stands=True)
     if word is None:
         return "stop.word_interrupted", {}
     if word.answer == "disabled":
@@ -35,9 +35,9 @@ def message(
     return f"stop.word_{word.answer}", facts
 
 
-def message_of_kill(kill: Kill, *, file_stands: bool) -> tuple[str, dict[str, object]]:
+def message_of_kill(kill: Kill, *, stop_stands: bool) -> tuple[str, dict[str, object]]:
     """The catalogue code and its parameters of the last resort."""
-    code = "killed_without_file" if kill.outcome == "killed" and not file_stands else kill.outcome
+    code = "killed_without_file" if kill.outcome == "killed" and not stop_stands else kill.outcome
     return f"kill.{code}", {"pid": kill.pid, "reason": kill.reason}
 
 

@@ -147,7 +147,7 @@ def log_draft(request: StopRequest, receipt: StopReceipt, root: Path) -> Draft:
 
 def end_draft(request: StopRequest, digest: str | None, word: Word | None, kill: Kill | None) -> Draft:
     """The entry of a stop that no scheduler confirmed: `scheduler_stop_unconfirmed`, or `scheduler_killed` with what
-    became of the signal."""
+    became of the signal. `digest` None: neither file nor memory took the stop."""
     from stage4.decisionlog.entry import INCIDENT_CATEGORY, Draft
 
     return Draft(
@@ -156,7 +156,7 @@ def end_draft(request: StopRequest, digest: str | None, word: Word | None, kill:
         stage="stop",
         status=kill.outcome if kill is not None else word.answer if word is not None else "unplaced",
         artefacts={"override_sha256": digest or None, "pid": kill.pid if kill is not None else None},
-        runtime_flags={"file_stands": digest is not None, "killed": kill is not None and kill.outcome == "killed"},
+        runtime_flags={"stop_stands": digest is not None, "killed": kill is not None and kill.outcome == "killed"},
         metadata={
             "incident_id": request.incident,
             "ticket": request.ticket,
