@@ -49,6 +49,7 @@ BUILT = (
     "installing.",
     "keyring.column_",
     "keyring.state_",
+    "kill.",
     "loadtest.chart_",
     "loadtest.compared_",
     "loadtest.kill_",
@@ -68,6 +69,9 @@ BUILT = (
     "notice.manager_called_",
     "notify.",
     "oncall.rung_",
+    "override.orders_",
+    "override.scheduler_",
+    "override.scope_",
     "panels.",
     "reference.",
     "rotation.column_",
@@ -79,6 +83,7 @@ BUILT = (
     "setting.",
     "step.scheduler_",
     "stop.word_",
+    "watchdog.",
 )
 # Areas that one function speaks for, so that the source says the name without the area.
 SHORT = ("audit_report", "console", "demo", "document", "event")
