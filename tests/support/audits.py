@@ -104,7 +104,7 @@ BUNDLE = Bundle(
         Chain("server", "server", "localhost", "valid", revocation=NOT_REVOKED),
         Chain("client", "client", None, "valid", revocation=NOT_REVOKED),
     ),
-    revocation_files=(RevocationFile("secrets/mtls/core-oem.crl", issuers=("CN=ca",)),),
+    revocation_files=(RevocationFile("secrets/mtls/core-oem.crl"),),
     client_ca=replace(certificate_file("ca"), role="client_ca"),
 )
 FILES = Files(

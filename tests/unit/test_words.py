@@ -48,6 +48,12 @@ BUILT = (
     "installing.",
     "keyring.column_",
     "keyring.state_",
+    "kill.",
+    "loadtest.chart_",
+    "loadtest.compared_",
+    "loadtest.kill_",
+    "loadtest.part_",
+    "loadtest.running_",
     "loadtest.verdict_",
     "log.format_",
     "logview.explain_answer_",
@@ -62,6 +68,9 @@ BUILT = (
     "notice.manager_called_",
     "notify.",
     "oncall.rung_",
+    "override.orders_",
+    "override.scheduler_",
+    "override.scope_",
     "panels.",
     "reference.",
     "rotation.column_",
@@ -77,6 +86,7 @@ BUILT = (
     "setting.",
     "step.scheduler_",
     "stop.word_",
+    "watchdog.",
 )
 # Areas that one function speaks for, so that the source says the name without the area.
 SHORT = ("audit_report", "console", "demo", "document", "event")

@@ -18,6 +18,7 @@ from stage4 import files
 from stage4.audit.evidence import Bundle, CertificateFile, Chain, KeyFile, Pair, Revocation, RevocationFile
 from stage4.audit.reading import Place, printable, problem_of
 from stage4.config import Installation
+from stage4.config.addresses import is_anywhere
 from stage4.config.settings import MetricsService
 from stage4.errors import Stage4Error
 from stage4.security import certificates, revocation
@@ -27,7 +28,6 @@ from stage4.security.demo_pki import bundle_paths, is_demo
 from stage4.security.revocation import RevocationList
 
 _NAMED: Final = re.compile(r"(.+)-(?:ca|server|server-key|client|client-key)\.pem")
-_ANYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})
 _FILES_LIMIT: Final = 64
 
 Certificates = Mapping[str, list[x509.Certificate]]
@@ -128,8 +128,7 @@ def _revocation_file(place: Place, path: Path, lists: list[RevocationList]) -> R
     except Stage4Error as error:
         return RevocationFile(shown, problem_of(error, place))
     lists += found
-    issuers = tuple(each.name for each in found)
-    return RevocationFile(shown, issuers=issuers, entries=sum(each.entries for each in found))
+    return RevocationFile(shown, entries=sum(each.entries for each in found))
 
 
 def _key_file(place: Place, role: str, path: Path, keys: dict[str, PrivateKeyTypes]) -> KeyFile:
@@ -155,7 +154,7 @@ def _matches(chain: list[x509.Certificate] | None, key: PrivateKeyTypes | None) 
 
 def _host(bound: str) -> str:
     # A service that listens everywhere is reached by name; this is the one that every host answers to.
-    return "localhost" if bound in _ANYWHERE else printable(bound)
+    return "localhost" if is_anywhere(bound) else printable(bound)
 
 
 def _hosts(services: Mapping[str, MetricsService], roles: Sequence[str]) -> dict[str, list[str]]:

@@ -62,11 +62,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class RevocationFile:
-    """A file that should hold certificate revocation lists; `issuers` are those it has lists of."""
+    """A file that should hold certificate revocation lists."""
 
     path: str
     problem: Problem | None = None
-    issuers: tuple[str, ...] = ()
     entries: int = 0
 
 
@@ -157,7 +156,6 @@ class Files:
     owner: int  # of the installation's root
     facts: tuple[FileFacts, ...] = ()
     directories: tuple[DirectoryFacts, ...] = ()
-    in_repository: bool = False
     tracked: tuple[str, ...] | None = ()
     world_writable_home: bool = False  # the installation lies below a temporary directory
     referred: tuple[FileFacts, ...] = ()  # every path the settings name

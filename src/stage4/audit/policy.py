@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stage4.config.settings import Settings
+from stage4.security.rotation import always_due
 from stage4.security.tokens import ALERTS_WRITE, METRICS_READ, RISK_READ, SCHEDULE_READ, SCHEDULE_WRITE
 
 DEFAULT_BUNDLE: Final = "core-oem"
@@ -34,7 +35,7 @@ class RequiredRotation:
     @property
     def always_due(self) -> bool:
         """Whether the warning window is not shorter than the interval, so that it warns from the first day on."""
-        return self.warn_days >= self.interval_days
+        return always_due(self.interval_days, self.warn_days)
 
 
 @dataclass(frozen=True, slots=True)

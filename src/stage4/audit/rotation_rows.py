@@ -10,7 +10,7 @@ from typing import Final
 
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
-from stage4.security.rotation import Rotation, RotationRegistry, RotationState, judge
+from stage4.security.rotation import Rotation, RotationRegistry, RotationState, always_due, judge
 
 # UNKNOWN has no state of its own: its registry could not be read.
 _RANK: Final = (
@@ -60,7 +60,7 @@ class Row:
     @property
     def always_due(self) -> bool:
         """Whether its warning window is not shorter than its interval."""
-        return self.warn_days >= self.interval_days
+        return always_due(self.interval_days, self.warn_days)
 
     def falls_due_within(self, now: datetime, span: timedelta) -> bool:
         """Whether something is to be done by `now + span`; what cannot be told counts."""

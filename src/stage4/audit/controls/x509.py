@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from stage4.audit.evidence import CertificateFile, Chain, Evidence
-from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
+from stage4.audit.finding import ENDED, Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 from stage4.security import certificate_lints as lints
@@ -168,9 +168,12 @@ def valid_now(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opi
 
 
 def horizon(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """X509-08: nothing expires soon, and no leaf outlives its CA."""
+    """X509-08: nothing expires soon, and no leaf outlives its CA; what has expired is told by X509-07."""
     authorities = [facts for subject, file, facts in _each(evidence) if not _is_leaf(subject, file)]
     for subject, file, facts in _each(evidence):
+        if now > facts.not_after:
+            yield skipped(subject, ENDED, role=subject)
+            continue
         left = (facts.not_after - now) / _DAY
         used = (now - facts.not_before) / max(facts.not_after - facts.not_before, timedelta(seconds=1))
         params = {"role": subject, "days": round(left, 1), "not_after": format_instant(facts.not_after)}
