@@ -41,7 +41,7 @@ def test_a_number_nobody_has_is_gone() -> None:
     assert kill_process(state, CLOCK) == Kill("gone", state.pid)
 
 
-@pytest.mark.parametrize("pid", [0, 1, os.getpid()])
+@pytest.mark.parametrize("pid", [0, 1, os.getpid()], ids=["the group", "the first", "oneself"])
 def test_neither_the_first_process_nor_oneself_is_ever_ended(pid: int) -> None:
     state = msgspec.structs.replace(state_of(os.getpid(), CLOCK), pid=pid)
     assert kill_process(state, CLOCK).outcome == "refused"
