@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stage4.audit import report
 from stage4.audit.formats import FORMATS
 from stage4.cli import audit_security_baseline, audit_stage4_compliance
 from support.audit_place import Main, Place, findings
@@ -201,8 +202,8 @@ def test_a_report_is_signed_and_a_change_is_found(place: Place, main: Main) -> N
     answer = place.run("--json-output", str(output), main=main)
     signature = answer.document["summary_signature"]
     assert signature["algorithm"] == "HMAC-SHA256"
-    for report in (Path(answer.document["stored"]), output):
-        verified = place.run("--verify-report", str(report), main=main)
+    for written in (Path(answer.document["stored"]), output):
+        verified = place.run("--verify-report", str(written), main=main)
         assert (verified.code, verified.document["verdict"]) == (0, "ok")
     output.write_text(json.dumps(json.loads(output.read_bytes()) | {"status": "fine"}), encoding="utf-8")
 
@@ -242,6 +243,42 @@ def test_a_signature_whose_key_is_gone_cannot_be_told(place: Place) -> None:
     verified = place.run("--verify-report", answer.document["stored"])
 
     assert (verified.code, verified.document["verdict"]) == (3, "cannot tell")
+
+
+def plant(place: Place, stamp: str, content: str) -> Path:
+    """Lay a report into the store by hand."""
+    path = place.root / f"var/audit/acceptance/{stamp}/stage4_support/compliance.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("odd", ["1e999", "-1e999", "[" * 5000 + "]" * 5000])
+def test_a_planted_report_stops_no_audit(place: Place, odd: str) -> None:
+    place.log(1)
+    good = Path(place.run().document["stored"]).read_text(encoding="utf-8")
+    planted = plant(place, "20261124T000000Z", good.replace('"what_if": true', f'"what_if": true, "odd": {odd}'))
+    assert planted.read_text(encoding="utf-8") != good
+
+    assert place.run().code == 0
+    assert place.run("--verify-report", str(planted)).code == 1
+
+
+def test_an_audit_that_hits_a_bug_fails_and_is_kept(place: Place) -> None:
+    def judge(*_: object) -> None:
+        raise ZeroDivisionError("a rule that divides")
+
+    place.patch.setattr(report, "judge", judge)
+    output = place.root.parent / "printed.json"
+
+    answer = place.run("--output-json", str(output))
+
+    assert (answer.code, answer.document["exit_code"]) == (70, 70)
+    assert (answer.document["status"], answer.document["verdict"]) == ("fail", "cannot tell")
+    assert answer.document["error"]["code"] == "cli.bug"
+    stored = Path(answer.document["stored"])
+    assert json.loads(stored.read_bytes()) == json.loads(output.read_bytes()) == answer.document
+    assert json.loads(stored.with_name("command.json").read_bytes())["exit_code"] == 70
 
 
 def test_what_is_no_json_was_not_signed(place: Place) -> None:

@@ -7,10 +7,10 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stage4 import words
 from stage4.cli import _audit_keeping as keeping
@@ -38,33 +38,66 @@ class Command:
     probes: bool = False
 
 
-def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
-    """Audit, keep, print; the exit code is the verdict, and 3 where an ok could not be kept as evidence."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    started_at = clock.now()
-    conversation = Conversation(_run.language())
+@dataclass(slots=True)
+class _Call:
+    """One call of an audit command, as far as it is understood."""
+
+    command: Command
+    given: list[str]
+    clock: Clock
+    started_at: datetime
+    conversation: Conversation
     root: Path | None = None
     output: Path | None = None
-    formats: list[Formatted] = []
-    try:
-        arguments = _arguments(command, given)
-        output = arguments.output_json
-        if arguments.lang:
-            conversation.lang = arguments.lang
-        if arguments.explain is not None or arguments.verify_report is not None:
-            return _answered(arguments)
-        formats = [keeping.formatted(text) for text in arguments.format]
-        root = _root(arguments)
-        outcome = _audited(command.audit(), arguments, root, clock, conversation)
-    except Stage4Error as error:
-        failed = _run.error_document(command.schema, error) | {"status": "fail", "verdict": "cannot tell"}
-        outcome = Outcome(failed)
-        conversation.say_error(error)
-    keeping.started(outcome, started_at)
-    if root is not None:
-        called = [command.program, *given]
-        keeping.keep(command.audit(), outcome, root, clock, started_at, called, formats, conversation)
-    return keeping.finish(outcome, output, formats, conversation)
+    formats: list[Formatted] = field(default_factory=list)
+
+    def answer(self) -> int:
+        conversation = self.conversation
+        try:
+            arguments = _arguments(self.command, self.given)
+            self.output = arguments.output_json
+            if arguments.lang:
+                conversation.lang = arguments.lang
+            if arguments.explain is not None or arguments.verify_report is not None:
+                return _answered(arguments)
+            self.formats = [keeping.formatted(text) for text in arguments.format]
+            self.root = _root(arguments)
+            outcome = _audited(self.command.audit(), arguments, self.root, self.clock, conversation)
+        except Stage4Error as error:
+            outcome = Outcome(_run.error_document(self.command.schema, error) | _NO_RESULT)
+            conversation.say_error(error)
+        self._keep(outcome)
+        return keeping.finish(outcome, self.output, self.formats, conversation)
+
+    def bugged(self, document: dict[str, object]) -> None:
+        """Make the document of a bug that of an audit: it fails, and is kept where there is an installation."""
+        document |= _NO_RESULT
+        outcome = Outcome(document)
+        self._keep(outcome)
+        keeping.write_files(outcome, self.output, self.formats, self.conversation)
+
+    def _keep(self, outcome: Outcome) -> None:
+        keeping.started(outcome, self.started_at)
+        if self.root is not None:
+            called = [self.command.program, *self.given]
+            audit = self.command.audit()
+            keeping.keep(
+                audit, outcome, self.root, self.clock, self.started_at, called, self.formats, self.conversation
+            )
+
+
+_NO_RESULT: Final = {"status": "fail", "verdict": "cannot tell"}
+
+
+def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
+    """
+    Audit, keep, print; the exit code is the verdict, and 3 where an ok could not be kept as evidence.
+
+    A bug is exit 70 and a fail.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    call = _Call(command, given, clock, clock.now(), Conversation(_run.language()))
+    return _run.guarded(command.schema, call.answer, bugged=call.bugged)
 
 
 def _answered(arguments: argparse.Namespace) -> int:

@@ -162,14 +162,21 @@ def finish(
     emit: Callable[[object], None] = _run.emit,
 ) -> int:
     """Write what goes to files of the caller, print the document; the exit code."""
+    write_files(outcome, output, formats, conversation)
+    emit(outcome.document)
+    return int(str(outcome.document["exit_code"]))
+
+
+def write_files(
+    outcome: Outcome, output: Path | None, formats: Sequence[Formatted], conversation: Conversation
+) -> None:
+    """Write what goes to files of the caller; what cannot be written is said in the document."""
     write_formats(outcome, formats, conversation)
     if output is not None:
         try:
             _run.save(outcome.document, output, 0o600)
         except Stage4Error as error:
             not_kept(outcome, error, conversation)
-    emit(outcome.document)
-    return int(str(outcome.document["exit_code"]))
 
 
 def started(outcome: Outcome, at: datetime) -> None:

@@ -139,11 +139,17 @@ def _as_unavailable() -> Iterator[None]:
         raise Unavailable("cli.system", path=error.filename or "-", reason=files.reason(error)) from error
 
 
-def guarded(schema: str, body: Callable[[], int], lang: Callable[[], Language] | None = None) -> int:
+def guarded(
+    schema: str,
+    body: Callable[[], int],
+    lang: Callable[[], Language] | None = None,
+    bugged: Callable[[dict[str, object]], None] | None = None,
+) -> int:
     """Run a command that always prints one JSON document; the exit code is its verdict.
 
     `body` prints its own document when it returns; when it raises, the document says why. `lang` is asked late,
-    because the settings that name the language may be what cannot be read.
+    because the settings that name the language may be what cannot be read. `bugged` may complete and keep the
+    document of a bug before it is printed; where that fails too, it is printed as it stands then.
     """
     chosen = lang or language
     settle_process()
@@ -160,9 +166,15 @@ def guarded(schema: str, body: Callable[[], int], lang: Callable[[], Language] |
         return int(ExitCode.INTERRUPTED)
     except Exception as bug:  # noqa: BLE001 - the outer guard
         say_bug(bug, chosen())
-        _emit_last(
-            {"schema": schema, "exit_code": int(ExitCode.BUG), "error": {"code": "cli.bug", "message": repr(bug)}}
-        )
+        document: dict[str, object] = {
+            "schema": schema,
+            "exit_code": int(ExitCode.BUG),
+            "error": {"code": "cli.bug", "message": repr(bug), "params": {"what": repr(bug)}},
+        }
+        if bugged is not None:
+            with contextlib.suppress(Exception):
+                bugged(document)
+        _emit_last(document)
         return int(ExitCode.BUG)
 
 
