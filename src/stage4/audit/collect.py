@@ -15,6 +15,7 @@ from stage4.audit import collect_bundle, collect_earlier, collect_files, collect
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.comparison import Summary
 from stage4.audit.evidence import Evidence, Input, Problem, RegistryFacts, SettingNotice
+from stage4.audit.kept_reports import KeptReports
 from stage4.audit.reading import Place, printable, problem_of
 from stage4.audit.waivers import WAIVERS, Waiver, waivers_of
 from stage4.clock import Clock
@@ -36,14 +37,17 @@ def collect(
     pepper: bytes,
     config: Path | None = None,
     earlier: Summary | None = None,
+    kept: KeptReports | None = None,
 ) -> Evidence:
     """Everything the controls judge, as it stands; `pepper` (fresh chance, 16 bytes or more) hides equal secrets.
 
-    `earlier` is the report that the findings will be compared with.
+    `earlier` is the report that the findings will be compared with; `kept` are the kept ones, where the caller has
+    read some of them.
 
     Raises nothing for what is absent, unreadable or malformed: that is evidence too.
     """
     marker = Marker(pepper)
+    kept = kept or KeptReports.of(installation, environ, clock.now())
     material = collect_bundle.configured_paths(installation, bundle)
     key_paths = [path for role, path in material.items() if role.endswith("_key")]
     tls = installation.settings.runtime.metrics_service.tls
@@ -80,7 +84,7 @@ def collect(
         other_secrets=collect_tokens.others(installation, environ, marker),
         inline_secrets=tuple(collect_tokens.inline(installation)),
         registries=registries,
-        log=collect_log.collect(installation, environ, marker, clock),
+        log=collect_log.collect(installation, environ, marker, clock, kept),
         notices=tuple(
             SettingNotice(
                 printable(str(notice.params["key"])),
@@ -98,7 +102,9 @@ def collect(
         waivers=waivers,
         waivers_problem=waivers_problem,
         earlier_report=earlier,
-        earlier=collect_earlier.collect(installation.root, bundle, found, registries[0]),
+        doubted_reports=kept.doubted(),
+        unchecked_reports=kept.ring is None and kept.any,
+        earlier=collect_earlier.collect(kept, bundle, found, registries[0]),
         unfinished=place.shown(journal) if os.path.lexists(journal) else None,
     )
 

@@ -23,7 +23,8 @@ from stage4.words import Language
 if TYPE_CHECKING:
     from stage4.audit.auditing import Audit
     from stage4.audit.comparison import Summary
-    from stage4.config import Installation
+    from stage4.audit.kept_reports import KeptReports
+    from stage4.audit.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def _audited(
 ) -> Outcome:
     from stage4 import config
     from stage4.audit import auditing, evidence_codec
+    from stage4.audit.kept_reports import KeptReports
     from stage4.audit.policy import Policy
     from stage4.audit.report import lines
 
@@ -155,13 +157,14 @@ def _audited(
         required_scopes=scopes,
     )
     strict = arguments.fail_on == "warn"
+    kept = KeptReports.of(installation, os.environ, clock.now())
     if arguments.evidence is not None:
         if arguments.probe is not None:
             reason = "--probe looks at a service, --evidence at a file"
             raise UsageError("arguments.malformed", program=audit.schema, reason=reason)
         stored = evidence_codec.load(arguments.evidence)
         if audit.compared and arguments.compare is not None:
-            stored = stored.compared_with(_earlier(audit, arguments, installation))
+            stored = stored.compared_with(_earlier(audit, arguments, kept, policy))
         run = auditing.replayed(audit, stored, policy, at=arguments.at, fail_on_warn=strict)
     else:
         run = auditing.audited(
@@ -172,7 +175,8 @@ def _audited(
             environ=os.environ,
             clock=clock,
             at=arguments.at,
-            earlier=_earlier(audit, arguments, installation),
+            earlier=_earlier(audit, arguments, kept, policy),
+            kept=kept,
             fail_on_warn=strict,
             live=_audit_probe.probed(arguments, installation, clock),
         )
@@ -181,15 +185,15 @@ def _audited(
     return Outcome(run.document, run, installation)
 
 
-def _earlier(audit: Audit, arguments: argparse.Namespace, installation: Installation) -> Summary | None:
+def _earlier(audit: Audit, arguments: argparse.Namespace, kept: KeptReports, policy: Policy) -> Summary | None:
     """The report to compare with: the one that was named, else the newest that was kept before this run."""
     from stage4.audit import auditing
 
     if not audit.compared:
         return None
     if arguments.compare is None or arguments.compare == _LATEST:
-        return auditing.newest_report(installation, os.environ, what_if=arguments.at is not None)
-    return auditing.named_report(Path(arguments.compare), audit.schema, installation, os.environ)
+        return auditing.newest_report(kept, policy, what_if=arguments.at is not None)
+    return auditing.named_report(Path(arguments.compare), audit.schema, kept)
 
 
 def _arguments(command: Command, argv: Sequence[str]) -> argparse.Namespace:

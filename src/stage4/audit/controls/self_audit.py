@@ -50,7 +50,12 @@ def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Itera
 
 
 def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """AUD-02: the earlier report is what the installation signed, and it judged the settings that are judged now."""
+    """AUD-02: the installation signed what is kept, and the earlier report judged the settings that are judged now."""
+    if evidence.doubted_reports:
+        newest, count = evidence.doubted_reports[0], len(evidence.doubted_reports)
+        yield warned("kept reports", "audit_report.kept_doubted", path=newest, count=count)
+    elif evidence.unchecked_reports:
+        yield skipped("kept reports", "audit_report.kept_unchecked")
     earlier = evidence.earlier_report
     if earlier is None:
         yield skipped("earlier report", "audit_report.nothing_earlier")
