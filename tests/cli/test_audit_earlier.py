@@ -129,3 +129,28 @@ def test_latest_is_a_report_of_the_same_bundle(place: Place) -> None:
     answer = place.run()
 
     assert answer.document["comparison"]["with"] == str(Path(first.document["stored"]).relative_to(place.root))
+
+
+def test_a_report_of_another_installation_shows_nothing_fixed(place: Place) -> None:
+    place.log(1)
+    place.open_keys()
+    first = Path(place.run().document["stored"])
+    named = place.root.parent / "named.json"
+    named.write_bytes(first.read_bytes())
+    for path in (place.root / "secrets/mtls").glob("*-key.pem"):
+        path.chmod(0o600)
+    assert fixed(place.run("--compare", str(named))) == {"FS-01"}
+    place.settings("installation_id: audited", "installation_id: other")
+
+    answer = place.run("--compare", str(named))
+
+    assert fixed(answer) == set()
+    assert "audit_report.earlier_forged" in of_audit(answer)
+
+
+def test_a_longer_interval_repairs_nothing_silently(place: Place) -> None:
+    place.log(1)
+    place.run()
+
+    assert of_audit(place.run("--rotation-interval-days", "36500")) == {"audit_report.demands_changed"}
+    assert of_audit(place.run("--rotation-interval-days", "36500")) == set()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stage4.audit.comparison import KINDS, compare
+from stage4.audit.comparison import KINDS, Summary, changes, compare
 from stage4.audit.controls import CONTROLS
 from stage4.audit.evidence import Evidence, Pair, SettingNotice
-from stage4.audit.finding import Control
+from stage4.audit.finding import Control, Outcome
 from stage4.audit.report import Report, judge, lines
 from stage4.audit.report_document import Origin, document
 from stage4.errors import ExitCode, UsageError
@@ -158,3 +158,68 @@ def test_a_change_of_settings_and_of_demands_is_shown() -> None:
 def test_what_is_no_report_is_not_compared(other: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="not_a_report"):
         compare(other, written(GOOD))
+
+
+def told(outcome: str, **members: object) -> dict[str, object]:
+    result = {"control": "LIVE-02", "subject": "no certificate", "outcome": outcome}
+    return {"results": [result, {"control": "LIVE-01", "subject": "service", "outcome": "pass"}], **members}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"policy": {"bundle": "core-oem"}}, {"policy": {"bundle": "other"}}),
+        ({"probe": {"target": "127.0.0.1:1"}}, {"probe": {"target": "127.0.0.1:2"}}),
+    ],
+    ids=["bundle", "probe"],
+)
+@pytest.mark.parametrize("better", ["pass", "warn"])
+def test_what_is_better_elsewhere_was_not_looked_at_again(
+    before: dict[str, object], after: dict[str, object], better: str
+) -> None:
+    comparison = compare(told("fail", **before), told(better, **after))
+
+    assert [c.subject for c in comparison.no_longer_evaluated] == ["no certificate"]
+    assert not comparison.fixed
+    assert not comparison.improved
+    assert comparison.policy_changed
+    assert [c.subject for c in compare(told("fail", **before), told("pass", **before)).fixed] == ["no certificate"]
+    assert [c.subject for c in compare(told("pass", **before), told("fail", **after)).new] == ["no certificate"]
+
+
+@pytest.mark.parametrize("strange", [{"foreign": True}, {"forged": True}])
+def test_nothing_is_better_than_in_a_report_of_others(strange: dict[str, bool]) -> None:
+    earlier, fresh = (Summary.of(told(outcome)) for outcome in ("fail", "pass"))
+
+    comparison = changes(replace(earlier, **strange), fresh)
+
+    assert not comparison.fixed
+    assert len(comparison.no_longer_evaluated) == 1
+
+
+@pytest.mark.parametrize(
+    ("control", "kind"),
+    [
+        *(("X509-03", "no_longer_evaluated"), ("TLS-01", "no_longer_evaluated"), ("ROT-03", "no_longer_evaluated")),
+        *(("DLOG-03", "no_longer_evaluated"), ("LIVE-02", "no_longer_evaluated")),
+        *(("FS-01", "fixed"), ("RBAC-01", "fixed"), ("AUD-01", "fixed")),
+    ],
+)
+def test_only_what_can_be_taken_away_is_fixed_by_being_gone(control: str, kind: str) -> None:
+    def report(*subjects: str) -> dict[str, object]:
+        return {"results": [{"control": control, "subject": each, "outcome": "fail"} for each in subjects]}
+
+    found = compare(report("one", "other"), report("one")).document()
+
+    assert [name for name in KINDS if found[name]] == sorted({kind, "unchanged"}, key=KINDS.index)
+
+
+def test_other_demands_are_a_warning() -> None:
+    weaker = replace(POLICY, rotation_interval_days=36_500.0)
+    earlier = replace(GOOD, earlier_report=Summary.of(written(GOOD)))
+
+    found = {f.subject: f for f in judge(CONTROLS, earlier, weaker, NOW).findings if f.control == "AUD-02"}
+
+    assert (found["demands"].outcome, found["demands"].params["names"]) == (Outcome.WARN, "rotation_interval_days")
+    asked = judge(CONTROLS, earlier, replace(POLICY, check_paths=True), NOW)
+    assert "demands" not in {f.subject for f in asked.findings if f.control == "AUD-02"}

@@ -2,7 +2,9 @@
 What changed between two reports of one installation, subject by subject.
 
 Results are compared by control and subject, which survive rewording. A control that was evaluated before and is not any
-more is a change of its own: looking away makes nothing better. AUD-02 judges the comparison, so it is no part of it.
+more is a change of its own: looking away makes nothing better. Nor does looking elsewhere: what is better than in a
+report of another bundle, another installation, another service that was probed, or one that is not signed, was only
+not looked at again. AUD-02 judges the comparison, so it is no part of it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from stage4.errors import UsageError
 
 KINDS: Final = ("new", "worsened", "fixed", "improved", "unchanged", "no_longer_evaluated")
 CONTINUITY: Final = "AUD-02"
+# What these look at may be taken away, and with it what was wrong: a file, a token, a key of the settings, a waiver.
+_MAY_VANISH: Final = ("FS-", "RBAC-", "AUD-")
+_OF_PROBE: Final = "LIVE-"
 # How bad an outcome is; unknown counts as fail, and what is waived is not well but answered for.
 _BADNESS: Final = {"pass": 0, "waived": 1, "warn": 2, "unknown": 3, "fail": 3}
 _FAIL: Final = _BADNESS["fail"]
@@ -40,7 +45,9 @@ class Summary:
     config: str | None = None
     policy: Mapping[str, object] = field(default_factory=dict)
     path: str | None = None  # where it was kept
-    forged: bool = False  # it is signed, and is not what was signed
+    forged: bool = False  # it is not what the installation signed
+    foreign: bool = False  # it is of another installation
+    probed: str | None = None  # the service that was probed
 
     @classmethod
     def of(cls, report: Mapping[str, object], path: str | None = None) -> Summary:
@@ -68,6 +75,7 @@ class Summary:
             config=_text(report.get("config_sha256")),
             policy=policy if isinstance(policy, dict) else {},
             path=path,
+            probed=_probed(report.get("probe")),
         )
 
 
@@ -155,11 +163,18 @@ def changes(earlier: Summary, fresh: Summary) -> Comparison:
     before, after = _worst(earlier), _worst(fresh)
     kinds: dict[str, list[Change]] = {kind: [] for kind in KINDS}
     judged_now = {result.control for result in after.values() if result.outcome in _BADNESS}
+    elsewhere = _differ(_text(earlier.policy.get("bundle")), _text(fresh.policy.get("bundle")))
+    elsewhere = elsewhere or earlier.foreign or earlier.forged
+    other_service = _differ(earlier.probed, fresh.probed)
     for name in before | after:
         kind, change = _change(before.get(name), after.get(name), judged_now)
+        if kind in ("fixed", "improved") and (elsewhere or (other_service and name[0].startswith(_OF_PROBE))):
+            kind = "no_longer_evaluated"
         if kind is not None:
             kinds[kind].append(change)
     demands = [name for name in earlier.policy if name in fresh.policy and earlier.policy[name] != fresh.policy[name]]
+    if other_service:
+        demands.append("probe")
     return Comparison(
         since=earlier.checked_at,
         catalogue_changed=_differ(earlier.catalogue, fresh.catalogue),
@@ -188,13 +203,18 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _probed(probe: object) -> str | None:
+    return _text(probe.get("target")) if isinstance(probe, Mapping) else None
+
+
 def _change(before: Result | None, after: Result | None, judged_now: Collection[str]) -> tuple[str | None, Change]:
     known = after or before
     assert known is not None
     was, is_now = (None if result is None else result.outcome for result in (before, after))
     change = Change(known.control, known.subject, was, is_now, known.message)
     evaluated_before, evaluated_now = was in _BADNESS, is_now in _BADNESS
-    if after is None and _BADNESS.get(was or "") and known.control in judged_now:
+    may_vanish = known.control.startswith(_MAY_VANISH) and known.control in judged_now
+    if after is None and _BADNESS.get(was or "") and may_vanish:
         # The control still looks, and what was wrong is not there any more: a link removed, a token taken out.
         return "fixed", change
     if not evaluated_now:

@@ -128,7 +128,8 @@ def summary(findings: Iterable[Finding], evidence: Evidence, policy: Policy, now
     results = tuple(
         Result(f.control, f.subject, str(f.outcome), message(f, "en")) for f in findings if f.control != CONTINUITY
     )
-    return Summary(format_instant(now), results, digest, evidence.config_sha256, demands(policy))
+    probed = None if evidence.live is None else evidence.live.target
+    return Summary(format_instant(now), results, digest, evidence.config_sha256, demands(policy), probed=probed)
 
 
 def demands(policy: Policy) -> dict[str, object]:

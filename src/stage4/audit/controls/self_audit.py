@@ -32,6 +32,8 @@ from stage4.audit.waivers import WAIVERS, Waiver, WaiverState
 COMPLETE = "AUD-01"
 # A control that says so was left out by the caller, who sees it in the policy of the report.
 _NOT_ASKED = "not_asked"
+# Demands whose control says that it was not asked.
+_SAYS_ITSELF = ("check_paths",)
 
 
 def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -112,13 +114,15 @@ def used(
 
 
 def continued(findings: Sequence[Finding], comparison: Comparison) -> Iterator[Opinion]:
-    """AUD-02: every control that the earlier report had an answer of has one, and the catalogue is the same."""
+    """AUD-02: every control that the earlier report had an answer of has one, by the same demands and catalogue."""
     since = comparison.since
     answered = {finding.control for finding in findings if finding.outcome is not Outcome.SKIPPED}
     not_asked = {finding.control for finding in findings if finding.code.endswith(_NOT_ASKED)}
     gone = {change.control for change in comparison.no_longer_evaluated} - answered - not_asked
     for control in sorted(gone):
         yield warned(control, "audit_report.control_gone", control=control, since=since)
+    if demands := [name for name in comparison.policy_changed if name not in _SAYS_ITSELF]:
+        yield warned("demands", "audit_report.demands_changed", since=since, names=", ".join(demands))
     if comparison.catalogue_changed:
         yield warned("catalogue", "audit_report.catalogue_changed", since=since)
     elif not gone:
