@@ -11,6 +11,7 @@ from stage4.audit.comparison import KINDS, Summary, changes, compare
 from stage4.audit.controls import CONTROLS
 from stage4.audit.evidence import Evidence, Pair, SettingNotice
 from stage4.audit.finding import Control, Outcome
+from stage4.audit.formats import FORMATS
 from stage4.audit.report import Report, judge, lines
 from stage4.audit.report_document import Origin, document
 from stage4.errors import ExitCode, UsageError
@@ -154,7 +155,17 @@ def test_a_change_of_settings_and_of_demands_is_shown() -> None:
     assert (comparison.config_changed, comparison.policy_changed) == (True, ("check_paths",))
 
 
-@pytest.mark.parametrize("other", [{}, {"results": 5}, {"schema": "stage4.audit/1", "error": {}}, {"results": [{}]}])
+def odd(**members: str) -> dict[str, object]:
+    return {"results": [{"control": "FS-01", "subject": "s", "outcome": "fail"} | members]}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *({}, {"results": 5}, {"schema": "stage4.audit/1", "error": {}}, {"results": [{}]}),
+        *(odd(control="X\x1b]0;t\x07`<script>"), odd(control="FS-01\n"), odd(control=""), odd(outcome="well")),
+    ],
+)
 def test_what_is_no_report_is_not_compared(other: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="not_a_report"):
         compare(other, written(GOOD))
@@ -223,3 +234,31 @@ def test_other_demands_are_a_warning() -> None:
     assert (found["demands"].outcome, found["demands"].params["names"]) == (Outcome.WARN, "rotation_interval_days")
     asked = judge(CONTROLS, earlier, replace(POLICY, check_paths=True), NOW)
     assert "demands" not in {f.subject for f in asked.findings if f.control == "AUD-02"}
+
+
+HOSTILE = "s\x1b[2J\n# well\u202e`<script>alert(1)</script>"
+
+
+def test_what_an_earlier_report_says_reaches_people_on_one_line_and_without_control_characters() -> None:
+    before = written(GOOD)
+    results = [{"control": "FS-01", "subject": HOSTILE, "outcome": "fail", "message": HOSTILE}]
+    earlier = Summary.of({**before, "results": results, "checked_at": HOSTILE})
+    judged = judge(CONTROLS, replace(GOOD, earlier_report=earlier), POLICY, NOW)
+    assert judged.comparison is not None
+    assert judged.comparison.fixed
+
+    said, markdown = list(lines(judged, "en")), FORMATS["markdown"].render(judged, before, "en").decode().splitlines()
+
+    assert all(line.isprintable() for line in (*said, *markdown))
+    assert not [line for line in (*said, *markdown) if line.startswith("# well")]
+    assert not [line for line in markdown if "`<script>" in line]
+
+
+def test_an_odd_subject_is_the_same_one_in_the_next_report() -> None:
+    odd_one = replace(GOOD, notices=(SettingNotice("runtime.\x1bodd", 3),))
+
+    assert [c.control for c in compare(written(odd_one), written(odd_one)).unchanged] == ["AUD-03"]
+    again = judge(CONTROLS, replace(odd_one, earlier_report=Summary.of(written(odd_one))), POLICY, NOW)
+    assert again.comparison is not None
+    assert [c.control for c in again.comparison.unchanged] == ["AUD-03"]
+    assert all(line.isprintable() for line in lines(again, "en"))

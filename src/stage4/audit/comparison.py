@@ -9,11 +9,13 @@ not looked at again. AUD-02 judges the comparison, so it is no part of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from stage4.errors import UsageError
+from stage4.words import visible
 
 KINDS: Final = ("new", "worsened", "fixed", "improved", "unchanged", "no_longer_evaluated")
 CONTINUITY: Final = "AUD-02"
@@ -23,6 +25,8 @@ _OF_PROBE: Final = "LIVE-"
 # How bad an outcome is; unknown counts as fail, and what is waived is not well but answered for.
 _BADNESS: Final = {"pass": 0, "waived": 1, "warn": 2, "unknown": 3, "fail": 3}
 _FAIL: Final = _BADNESS["fail"]
+_OUTCOMES: Final = frozenset({*_BADNESS, "skipped"})
+_CONTROL: Final = re.compile(r"[A-Z][A-Z0-9]{1,15}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Summary:
     @classmethod
     def of(cls, report: Mapping[str, object], path: str | None = None) -> Summary:
         """
-        The summary of a `stage4.audit/1` document.
+        The summary of a `stage4.audit/1` document; its texts on one line each, whatever stands in them.
 
         Raises UsageError `audit.not_a_report` for anything else, an error document included.
         """
@@ -60,14 +64,16 @@ class Summary:
         named = isinstance(results, list) and all(
             isinstance(each, dict)
             and all(isinstance(each.get(name), str) for name in ("control", "subject", "outcome"))
+            and _CONTROL.fullmatch(each["control"])
+            and each["outcome"] in _OUTCOMES
             for each in results
         )
         if not isinstance(results, list) or not named:
             raise UsageError("audit.not_a_report", schema=report.get("schema"))
         return cls(
-            checked_at=str(report.get("checked_at")),
+            checked_at=visible(str(report.get("checked_at"))),
             results=tuple(
-                Result(each["control"], each["subject"], each["outcome"], str(each.get("message")))
+                Result(each["control"], visible(each["subject"]), each["outcome"], visible(str(each.get("message"))))
                 for each in results
                 if each["control"] != CONTINUITY
             ),

@@ -126,7 +126,9 @@ def _own(control: str, opinions: Iterable[Opinion]) -> list[Finding]:
 def summary(findings: Iterable[Finding], evidence: Evidence, policy: Policy, now: datetime, digest: str) -> Summary:
     """What another report is compared with."""
     results = tuple(
-        Result(f.control, f.subject, str(f.outcome), message(f, "en")) for f in findings if f.control != CONTINUITY
+        Result(f.control, words.visible(f.subject), str(f.outcome), words.visible(message(f, "en")))
+        for f in findings
+        if f.control != CONTINUITY
     )
     probed = None if evidence.live is None else evidence.live.target
     return Summary(format_instant(now), results, digest, evidence.config_sha256, demands(policy), probed=probed)
@@ -188,7 +190,7 @@ def lines(report: Report, lang: Language) -> Iterator[str]:
     for finding in report.to_name:
         if finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN, Outcome.WAIVED):
             word = words.text(f"audit.outcome_{finding.outcome}", lang)
-            yield f"{word} {finding.control} {finding.subject}: {message(finding, lang)}"
+            yield f"{word} {finding.control} {words.visible(finding.subject)}: {message(finding, lang)}"
         if finding.waiver is not None:
             yield f"  -> {answered_for(finding.waiver, lang)}"
         elif step := remedy(finding, lang):

@@ -146,7 +146,7 @@ def _changes(report: Report, document: Mapping[str, object], lang: Language) -> 
             yield f"- {_say(f'kind_{kind}', lang)}: {len(found)}"
             for change in found:
                 names = [_outcome(outcome, lang) for outcome in (change.before, change.after)]
-                yield f"  - `{change.control}` {_code(change.subject)}: {names[0]} → {names[1]}"
+                yield f"  - {_code(change.control)} {_code(change.subject)}: {names[0]} → {names[1]}"
     changed = [
         _say(f"changed_{name}", lang)
         for name, is_so in (("catalogue", changes.catalogue_changed), ("config", changes.config_changed))
@@ -179,9 +179,9 @@ def _say(name: str, lang: Language, /, **params: object) -> str:
 
 def _plain(text: str) -> str:
     """Text in which nothing is a sign of Markdown, on one line."""
-    return _MEANING.sub(r"\\\1", " ".join(text.split()))
+    return _MEANING.sub(r"\\\1", words.visible(" ".join(text.split())))
 
 
 def _code(text: str) -> str:
     """Text as code, whatever stands in it."""
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+    return "`" + words.visible(" ".join(text.replace("`", "'").split())) + "`"
