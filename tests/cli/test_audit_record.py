@@ -335,6 +335,36 @@ def test_a_format_that_cannot_be_written_is_no_ok(place: Place) -> None:
     assert place.run("--verify-report", answer.document["stored"]).code == 0
 
 
+@pytest.mark.parametrize("flag", ["--output-json={}/x", "--format=markdown={}/x"])
+def test_what_is_kept_of_a_run_is_what_it_printed_also_where_a_file_of_the_caller_fails(
+    place: Place, flag: str
+) -> None:
+    place.log(1)
+    other = place.root.parent / "other.json"
+    beside = ("--format", f"junit={place.root.parent / 'x.xml'}")
+    good = ("--output-json", str(other)) if flag.startswith("--format") else beside
+
+    answer = place.run(*good, flag.format(place.root / "config/core.yaml"))
+
+    stored = Path(answer.document["stored"])
+    assert (answer.code, answer.document["status"]) == (3, "ok")
+    assert json.loads(stored.read_bytes()) == answer.document
+    assert json.loads(stored.with_name("command.json").read_bytes())["exit_code"] == 3
+    assert not other.exists() or json.loads(other.read_bytes()) == answer.document
+    assert place.run("--verify-report", str(stored)).code == 0
+
+
+def test_the_callers_files_say_so_too_where_the_run_is_not_kept(place: Place) -> None:
+    shutil.rmtree(place.root / "var/audit/acceptance")
+    (place.root / "var/audit/acceptance").write_text("in the way", encoding="utf-8")
+    output = place.root.parent / "printed.json"
+
+    answer = place.run("--output-json", str(output))
+
+    assert (answer.document["stored"], answer.document["not_stored"]["code"]) == (None, "files.cannot_write")
+    assert json.loads(output.read_bytes()) == answer.document
+
+
 def waive(place: Place, control: str, subject: str) -> None:
     text = (
         f"waivers:\n  - control: {control}\n    subject: '{subject}'\n    owner: l2-marek\n    approver: po-anna\n"

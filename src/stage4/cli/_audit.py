@@ -68,23 +68,23 @@ class _Call:
             outcome = Outcome(_run.error_document(self.command.schema, error) | _NO_RESULT)
             conversation.say_error(error)
         self._keep(outcome)
-        return keeping.finish(outcome, self.output, self.formats, conversation)
+        _run.emit(outcome.document)
+        return int(str(outcome.document["exit_code"]))
 
     def bugged(self, document: dict[str, object]) -> None:
         """Make the document of a bug that of an audit: it fails, and is kept where there is an installation."""
         document |= _NO_RESULT
         outcome = Outcome(document)
         self._keep(outcome)
-        keeping.write_files(outcome, self.output, self.formats, self.conversation)
 
     def _keep(self, outcome: Outcome) -> None:
         keeping.started(outcome, self.started_at)
-        if self.root is not None:
-            called = [self.command.program, *self.given]
-            audit = self.command.audit()
-            keeping.keep(
-                audit, outcome, self.root, self.clock, self.started_at, called, self.formats, self.conversation
-            )
+        theirs = (self.output, self.formats, self.conversation)
+        if self.root is None:
+            keeping.write_files(outcome, *theirs)
+            return
+        called = [self.command.program, *self.given]
+        keeping.keep(self.command.audit(), outcome, self.root, self.clock, self.started_at, called, *theirs)
 
 
 _NO_RESULT: Final = {"status": "fail", "verdict": "cannot tell"}
