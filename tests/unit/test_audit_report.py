@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stage4.audit.comparison import KINDS, Summary, changes, compare
+from stage4.audit.comparison import KINDS, MOST_SHOWN, Summary, changes, compare
 from stage4.audit.controls import CONTROLS
 from stage4.audit.evidence import Evidence, Pair, SettingNotice
 from stage4.audit.finding import Control, Outcome
@@ -262,3 +263,24 @@ def test_an_odd_subject_is_the_same_one_in_the_next_report() -> None:
     assert again.comparison is not None
     assert [c.control for c in again.comparison.unchanged] == ["AUD-03"]
     assert all(line.isprintable() for line in lines(again, "en"))
+
+
+def test_of_many_changes_the_gravest_are_shown_and_all_are_counted() -> None:
+    def report(outcomes: Mapping[int, str]) -> dict[str, object]:
+        return {"results": [{"control": "FS-01", "subject": f"s{n}", "outcome": o} for n, o in outcomes.items()]}
+
+    many = dict.fromkeys(range(MOST_SHOWN + 3), "warn") | {MOST_SHOWN + 3: "fail"}
+    found = compare(report(dict.fromkeys(many, "pass")), report(many))
+
+    document = found.document()
+
+    assert document["not_shown"] == {"new": 4}
+    assert document["counts"] == {"fails": 1, "warns": MOST_SHOWN + 3, "fixed": 0, "lost": 0}
+    shown = document["new"]
+    assert isinstance(shown, list)
+    assert (len(shown), shown[0]["after"]) == (MOST_SHOWN, "fail")
+
+    judged = replace(judge(CONTROLS, GOOD, POLICY, NOW), comparison=found)
+    markdown = FORMATS["markdown"].render(judged, written(GOOD), "en").decode()
+    assert markdown.count("`FS-01` `s") == MOST_SHOWN
+    assert "and more: 4" in markdown

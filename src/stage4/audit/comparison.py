@@ -17,6 +17,7 @@ from typing import Final
 from stage4.errors import UsageError
 from stage4.words import visible
 
+MOST_SHOWN: Final = 200  # changes of one kind that a document names; the counts are of all
 KINDS: Final = ("new", "worsened", "fixed", "improved", "unchanged", "no_longer_evaluated")
 CONTINUITY: Final = "AUD-02"
 # What these look at may be taken away, and with it what was wrong: a file, a token, a key of the settings, a waiver.
@@ -136,18 +137,24 @@ class Comparison:
         """The kind of the change by control and subject; what was and is well has none."""
         return {(change.control, change.subject): kind for kind in KINDS for change in getattr(self, kind)}
 
+    def shown(self, kind: str) -> tuple[Change, ...]:
+        """The changes of one kind or, where they are too many to read, the gravest `MOST_SHOWN` of them."""
+        found: tuple[Change, ...] = getattr(self, kind)
+        return found if len(found) <= MOST_SHOWN else tuple(sorted(found, key=_grave, reverse=True)[:MOST_SHOWN])
+
     def document(self) -> dict[str, object]:
-        """As JSON values."""
+        """As JSON values; `not_shown` says how many changes of each kind are left out."""
         changes = {
             kind: [
                 {"control": c.control, "subject": c.subject, "before": c.before, "after": c.after, "message": c.message}
-                for c in getattr(self, kind)
+                for c in self.shown(kind)
             ]
             for kind in KINDS
         }
         return {
             "since": self.since,
             "counts": dict(self.counts),
+            "not_shown": {kind: more for kind in KINDS if (more := len(getattr(self, kind)) - MOST_SHOWN) > 0},
             "catalogue_changed": self.catalogue_changed,
             "config_changed": self.config_changed,
             "policy_changed": list(self.policy_changed),
@@ -189,6 +196,10 @@ def changes(earlier: Summary, fresh: Summary) -> Comparison:
         before=frozenset(before),
         **{kind: tuple(found) for kind, found in kinds.items()},
     )
+
+
+def _grave(change: Change) -> int:
+    return max(_BADNESS.get(outcome or "", 0) for outcome in (change.before, change.after))
 
 
 def _worst(report: Summary) -> dict[tuple[str, str], Result]:

@@ -15,7 +15,7 @@ from typing import Final
 
 from stage4 import words
 from stage4.audit.baseline import SCHEMA as BASELINE_SCHEMA
-from stage4.audit.comparison import KINDS
+from stage4.audit.comparison import KINDS, MOST_SHOWN
 from stage4.audit.finding import Finding, Outcome
 from stage4.audit.report import Report, answered_for, headline, message, remedy, since
 from stage4.clock import parse_instant
@@ -144,9 +144,11 @@ def _changes(report: Report, document: Mapping[str, object], lang: Language) -> 
         found = getattr(changes, kind)
         if found:
             yield f"- {_say(f'kind_{kind}', lang)}: {len(found)}"
-            for change in found:
+            for change in changes.shown(kind):
                 names = [_outcome(outcome, lang) for outcome in (change.before, change.after)]
                 yield f"  - {_code(change.control)} {_code(change.subject)}: {names[0]} → {names[1]}"
+            if len(found) > MOST_SHOWN:
+                yield f"  - {_say('changes_more', lang, n=len(found) - MOST_SHOWN)}"
     changed = [
         _say(f"changed_{name}", lang)
         for name, is_so in (("catalogue", changes.catalogue_changed), ("config", changes.config_changed))
