@@ -39,6 +39,11 @@ class Result:
     outcome: str
     message: str
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it has the id of a control and an outcome."""
+        return _CONTROL.fullmatch(self.control) is not None and self.outcome in _OUTCOMES
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -65,19 +70,19 @@ class Summary:
         named = isinstance(results, list) and all(
             isinstance(each, dict)
             and all(isinstance(each.get(name), str) for name in ("control", "subject", "outcome"))
-            and _CONTROL.fullmatch(each["control"])
-            and each["outcome"] in _OUTCOMES
             for each in results
         )
         if not isinstance(results, list) or not named:
             raise UsageError("audit.not_a_report", schema=report.get("schema"))
+        said = tuple(
+            Result(each["control"], visible(each["subject"]), each["outcome"], visible(str(each.get("message"))))
+            for each in results
+        )
+        if not all(result.is_known for result in said):
+            raise UsageError("audit.not_a_report", schema=report.get("schema"))
         return cls(
             checked_at=visible(str(report.get("checked_at"))),
-            results=tuple(
-                Result(each["control"], visible(each["subject"]), each["outcome"], visible(str(each.get("message"))))
-                for each in results
-                if each["control"] != CONTINUITY
-            ),
+            results=tuple(result for result in said if result.control != CONTINUITY),
             catalogue=_text(tool.get("catalogue_sha256")) if isinstance(tool, dict) else None,
             config=_text(report.get("config_sha256")),
             policy=policy if isinstance(policy, dict) else {},
