@@ -14,8 +14,10 @@ from msgspec import Meta
 
 Percent = Annotated[float, Meta(gt=0, le=100)]
 # YAML has numbers without end; what is compared with one is never late, and no text can name it.
-Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
-Positive = Annotated[float, Meta(gt=0, le=1e15)]
+ENDLESS = 1e15
+Number = Annotated[float, Meta(ge=-ENDLESS, le=ENDLESS)]
+Positive = Annotated[float, Meta(gt=0, le=ENDLESS)]
+NotNegative = Annotated[float, Meta(ge=0, le=ENDLESS)]
 Days = Annotated[float, Meta(gt=0, le=36_500)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
@@ -191,7 +193,7 @@ class MeanReversion(Section, frozen=True, kw_only=True):
 
     lookback: Annotated[int, Meta(ge=3)] = 60
     entry_zscore: Positive = 1.8
-    exit_zscore: Annotated[float, Meta(ge=0, le=1e15)] = 0.4
+    exit_zscore: NotNegative = 0.4
 
 
 class VolatilityTarget(Section, frozen=True, kw_only=True):
@@ -209,7 +211,7 @@ class CrossExchangeArbitrage(Section, frozen=True, kw_only=True):
     primary_exchange: str
     secondary_exchange: str
     spread_entry: Positive = 0.0008
-    spread_exit: Annotated[float, Meta(ge=0, le=1e15)] = 0.0002
+    spread_exit: NotNegative = 0.0002
     max_secondary_delay_ms: Positive = 500.0
 
 
