@@ -120,3 +120,13 @@ def test_without_a_ring_nothing_is_believed_and_nobody_is_accused(ring: KeyRing)
     reports = KeptReports(ring.path.parent.parent, None, "desk-1", NOW + timedelta(hours=1))
 
     assert (newest(reports), reports.any, reports.doubted()) == (None, True, ())
+
+
+def test_where_the_ring_cannot_sign_nobody_is_accused_of_not_having_signed(ring: KeyRing) -> None:
+    keep(ring, 0)
+    keep(ring, 1, signed=False)
+    next(ring.path.parent.glob("*.key")).unlink()
+
+    reports = kept(ring.reloaded())
+
+    assert (newest(reports), reports.can_tell, reports.doubted()) == (None, False, ())

@@ -168,7 +168,7 @@ def named_report(path: Path, schema: str, kept: KeptReports) -> Summary:
     content = files.read_json(path, store.REPORT_LIMIT)
     if not isinstance(content, dict) or content.get("schema") != schema:
         raise UsageError("audit.not_a_report", schema=content.get("schema") if isinstance(content, dict) else None)
-    forged = kept.ring is not None and not kept.signed(content)
+    forged = kept.can_tell and not kept.signed(content)
     named = content.get("installation")
     foreign = isinstance(named, dict) and named.get("id") != kept.installation_id
     return replace(Summary.of(content, str(path)), forged=forged, foreign=foreign)

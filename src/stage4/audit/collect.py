@@ -103,7 +103,7 @@ def collect(
         waivers_problem=waivers_problem,
         earlier_report=earlier,
         doubted_reports=kept.doubted(),
-        unchecked_reports=kept.ring is None and kept.any,
+        unchecked_reports=kept.any and not kept.can_tell,
         earlier=collect_earlier.collect(kept, bundle, found, registries[0]),
         unfinished=place.shown(journal) if os.path.lexists(journal) else None,
     )

@@ -328,7 +328,7 @@ class Evidence:
     waivers_problem: Problem | None = None  # why none of the file's waivers holds
     earlier_report: Summary | None = None  # the report that this audit is compared with
     doubted_reports: tuple[str, ...] = ()  # kept ones, the newest first, that this installation did not sign
-    unchecked_reports: bool = False  # there are kept ones, and no key ring to tell which to believe
+    unchecked_reports: bool = False  # there are kept ones, and no key to tell which to believe
     other_secrets: tuple[OtherSecret, ...] = ()
     inline_secrets: tuple[str, ...] = ()  # keys that stage4 knows and whose value has a secret in it
     earlier: tuple[EarlierCertificate, ...] = ()

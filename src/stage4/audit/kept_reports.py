@@ -8,7 +8,8 @@ A report is believed where all of this holds.
 3. It has a signature of this installation that holds: of its key ring, for its id.
 4. It says itself that its run began when its directory says: a copy under another date is none.
 
-What fails 1, 3 or 4 is `doubted`. Without a key ring nothing is believed. This shows no report that was deleted, and
+What fails 1, 3 or 4 is `doubted`, unless the ring cannot sign now: then an honest report is unsigned too, and nobody
+can tell. Without a key ring nothing is believed. This shows no report that was deleted, and
 none that somebody who can read the ring made.
 """
 
@@ -76,6 +77,11 @@ class KeptReports:
         return cls(installation.root, ring, operations.installation_id, now)
 
     @property
+    def can_tell(self) -> bool:
+        """Whether there is a ring, and the secret of the key that it signs with."""
+        return self.ring is not None and self.ring.active_key().available
+
+    @property
     def any(self) -> bool:
         """Whether something is kept at all."""
         return bool(self._kept())
@@ -105,10 +111,10 @@ class KeptReports:
         return None
 
     def doubted(self) -> tuple[str, ...]:
-        """The paths of those among the newest that are not believed, as the report shows them; empty without a ring."""
+        """The newest that are not believed, by the paths that a report shows; empty where nobody can tell."""
         for at, path in islice(self._kept(), LOOKED_AT):
             self._judge(at, path)
-        if self.ring is None:
+        if not self.can_tell:
             return ()
         place = Place(self.root)
         return tuple(place.shown(path) for path in islice(sorted(self._doubted, reverse=True), LOOKED_AT))

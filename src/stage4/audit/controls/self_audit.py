@@ -32,8 +32,8 @@ from stage4.audit.waivers import WAIVERS, Waiver, WaiverState
 COMPLETE = "AUD-01"
 # A control that says so was left out by the caller, who sees it in the policy of the report.
 _NOT_ASKED = "not_asked"
-# Demands whose control says that it was not asked.
-_SAYS_ITSELF = ("check_paths",)
+# Demands that speak for themselves: a control says that it was not asked, a variable that is not set is a warning.
+_SAYS_ITSELF = ("check_paths", "allow_missing_env")
 
 
 def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
