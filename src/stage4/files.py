@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -149,11 +150,25 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
 def parse_json(content: bytes, subject: object) -> object:
-    """Strict JSON: UTF-8, no member twice, no NaN; raises UsageError `files.bad_json` naming `subject`."""
+    """
+    Strict JSON: UTF-8, no member twice, no NaN, no number that is infinite here (`1e999`).
+
+    Raises UsageError `files.bad_json` naming `subject`.
+    """
     try:
         parsed: object = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
+            content.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
     except (ValueError, RecursionError) as error:
         raise UsageError("files.bad_json", path=subject, reason=str(error)) from error

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from stage4.audit import report
 from stage4.audit.formats import FORMATS
 from stage4.cli import audit_security_baseline, audit_stage4_compliance
 from support.audit_place import Main, Place, findings
@@ -214,8 +215,8 @@ def test_a_report_is_signed_and_a_change_is_found(place: Place, main: Main) -> N
     answer = place.run("--json-output", str(output), main=main)
     signature = answer.document["summary_signature"]
     assert signature["algorithm"] == "HMAC-SHA256"
-    for report in (Path(answer.document["stored"]), output):
-        verified = place.run("--verify-report", str(report), main=main)
+    for written in (Path(answer.document["stored"]), output):
+        verified = place.run("--verify-report", str(written), main=main)
         assert (verified.code, verified.document["verdict"]) == (0, "ok")
     output.write_text(json.dumps(json.loads(output.read_bytes()) | {"status": "fine"}), encoding="utf-8")
 
@@ -255,6 +256,42 @@ def test_a_signature_whose_key_is_gone_cannot_be_told(place: Place) -> None:
     verified = place.run("--verify-report", answer.document["stored"])
 
     assert (verified.code, verified.document["verdict"]) == (3, "cannot tell")
+
+
+def plant(place: Place, stamp: str, content: str) -> Path:
+    """Lay a report into the store by hand."""
+    path = place.root / f"var/audit/acceptance/{stamp}/stage4_support/compliance.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("odd", ["1e999", "-1e999", "[" * 5000 + "]" * 5000])
+def test_a_planted_report_stops_no_audit(place: Place, odd: str) -> None:
+    place.log(1)
+    good = Path(place.run().document["stored"]).read_text(encoding="utf-8")
+    planted = plant(place, "20261124T000000Z", good.replace('"what_if": true', f'"what_if": true, "odd": {odd}'))
+    assert planted.read_text(encoding="utf-8") != good
+
+    assert place.run().code == 0
+    assert place.run("--verify-report", str(planted)).code == 1
+
+
+def test_an_audit_that_hits_a_bug_fails_and_is_kept(place: Place) -> None:
+    def judge(*_: object) -> None:
+        raise ZeroDivisionError("a rule that divides")
+
+    place.patch.setattr(report, "judge", judge)
+    output = place.root.parent / "printed.json"
+
+    answer = place.run("--output-json", str(output))
+
+    assert (answer.code, answer.document["exit_code"]) == (70, 70)
+    assert (answer.document["status"], answer.document["verdict"]) == ("fail", "cannot tell")
+    assert answer.document["error"]["code"] == "cli.bug"
+    stored = Path(answer.document["stored"])
+    assert json.loads(stored.read_bytes()) == json.loads(output.read_bytes()) == answer.document
+    assert json.loads(stored.with_name("command.json").read_bytes())["exit_code"] == 70
 
 
 def test_what_is_no_json_was_not_signed(place: Place) -> None:
@@ -309,6 +346,36 @@ def test_a_format_that_cannot_be_written_is_no_ok(place: Place) -> None:
 
     assert (answer.code, answer.document["not_stored"]["code"]) == (3, "files.cannot_write")
     assert place.run("--verify-report", answer.document["stored"]).code == 0
+
+
+@pytest.mark.parametrize("flag", ["--output-json={}/x", "--format=markdown={}/x"])
+def test_what_is_kept_of_a_run_is_what_it_printed_also_where_a_file_of_the_caller_fails(
+    place: Place, flag: str
+) -> None:
+    place.log(1)
+    other = place.root.parent / "other.json"
+    beside = ("--format", f"junit={place.root.parent / 'x.xml'}")
+    good = ("--output-json", str(other)) if flag.startswith("--format") else beside
+
+    answer = place.run(*good, flag.format(place.root / "config/core.yaml"))
+
+    stored = Path(answer.document["stored"])
+    assert (answer.code, answer.document["status"]) == (3, "ok")
+    assert json.loads(stored.read_bytes()) == answer.document
+    assert json.loads(stored.with_name("command.json").read_bytes())["exit_code"] == 3
+    assert not other.exists() or json.loads(other.read_bytes()) == answer.document
+    assert place.run("--verify-report", str(stored)).code == 0
+
+
+def test_the_callers_files_say_so_too_where_the_run_is_not_kept(place: Place) -> None:
+    shutil.rmtree(place.root / "var/audit/acceptance")
+    (place.root / "var/audit/acceptance").write_text("in the way", encoding="utf-8")
+    output = place.root.parent / "printed.json"
+
+    answer = place.run("--output-json", str(output))
+
+    assert (answer.document["stored"], answer.document["not_stored"]["code"]) == (None, "files.cannot_write")
+    assert json.loads(output.read_bytes()) == answer.document
 
 
 def waive(place: Place, control: str, subject: str) -> None:

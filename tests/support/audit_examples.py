@@ -354,6 +354,13 @@ EXAMPLES = (
         "audit.log_place_missing",
     ),
     Example("DLOG-03", "fewer entries than before", audits.log(entries_before=8), FAIL, "audit.log_shrunk"),
+    Example(
+        "DLOG-03",
+        "another log than before",
+        audits.log(log_id="log-two", other_log="log-one"),
+        WARN,
+        "audit.log_other",
+    ),
     Example("DLOG-03", "not verified", audits.log(verdict=None), UNKNOWN, "audit.log_unverified"),
     Example(
         "DLOG-03",
@@ -404,6 +411,20 @@ EXAMPLES = (
         replace(GOOD, earlier_report=Summary("2026-11-22T09:42:00Z", (), config="1" * 64)),
         WARN,
         "audit_report.settings_changed",
+    ),
+    Example(
+        "AUD-02",
+        "a kept report that nobody signed",
+        replace(GOOD, doubted_reports=("var/audit/acceptance/20991231T000000Z/stage4_support/compliance.json",)),
+        WARN,
+        "audit_report.kept_doubted",
+    ),
+    Example(
+        "AUD-02",
+        "kept reports and no ring",
+        replace(GOOD, unchecked_reports=True),
+        Outcome.SKIPPED,
+        "audit_report.kept_unchecked",
     ),
     Example(
         "AUD-03",

@@ -13,7 +13,7 @@ from stage4.audit.evidence import Evidence, Pair
 from stage4.audit.finding import Finding, Outcome
 from stage4.audit.report import Report, judge
 from stage4.audit.spoken import lines
-from stage4.audit.waivers import Waiver, waivers_of
+from stage4.audit.waivers import MOST, Waiver, waivers_of
 from stage4.config import parse_yaml
 from stage4.errors import ExitCode, UsageError
 from support import audits
@@ -102,6 +102,16 @@ def test_a_malformed_field_is_named_with_its_line(field: str, value: str) -> Non
 def test_what_is_no_list_of_waivers_is_malformed(text: str) -> None:
     with pytest.raises(UsageError, match="waiver_malformed"):
         waivers_of(parse_yaml(text.encode(), Path("ops/waivers.yaml")))
+
+
+def test_more_waivers_than_anybody_answers_for_are_none() -> None:
+    assert len(parsed(*[ENTRY] * MOST)) == MOST
+
+    with pytest.raises(UsageError, match="waivers_too_many") as refused:
+        parsed(*[ENTRY] * (MOST + 1))
+
+    # Each entry has a line for each of its fields, below the first line of the file.
+    assert (refused.value.params["line"], refused.value.params["count"]) == (2 + MOST * len(ENTRY), MOST + 1)
 
 
 def test_a_file_without_waivers_is_well_formed() -> None:

@@ -63,7 +63,9 @@ def test_reading_says_what_is_wrong_and_where(tmp_path: Path) -> None:
         files.read_limited(tmp_path / "large", 10)
 
 
-@pytest.mark.parametrize("content", [b'{"a": 1, "a": 2}', b"[NaN]", b"\xff", b"{", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b'{"a": 1, "a": 2}', b"[NaN]", b"[1e999]", b"[-1e999]", b"\xff", b"{", b"[" * 100_000]
+)
 def test_json_is_read_strictly(content: bytes) -> None:
     with pytest.raises(UsageError, match="files.bad_json"):
         files.parse_json(content, "here")

@@ -161,6 +161,8 @@ def test_an_instant_always_shows_its_offset_and_utc() -> None:
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     assert words.instant(first) == "2026-10-25 02:30:00 +02:00 (00:30:00Z)"
     assert words.instant(first + timedelta(hours=1)) == "2026-10-25 02:30:00 +01:00 (01:30:00Z)"
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert words.instant(last) == "9999-12-31 23:59:59 +00:00 (23:59:59Z)"
 
 
 def test_numbers_and_spans_are_written_for_their_readers() -> None:

@@ -25,6 +25,7 @@ from stage4.audit.evidence import (
     RevocationFile,
     SettingNotice,
 )
+from stage4.audit.kept_reports import KeptReports
 from stage4.audit.reading import Place, printable, problem_of
 from stage4.audit.waivers import WAIVERS, Waiver, waivers_of
 from stage4.clock import Clock
@@ -46,14 +47,17 @@ def collect(
     pepper: bytes,
     config: Path | None = None,
     earlier: Summary | None = None,
+    kept: KeptReports | None = None,
 ) -> Evidence:
     """Everything the controls judge, as it stands; `pepper` (fresh chance, 16 bytes or more) hides equal secrets.
 
-    `earlier` is the report that the findings will be compared with.
+    `earlier` is the report that the findings will be compared with; `kept` are the kept ones, where the caller has
+    read some of them.
 
     Raises nothing for what is absent, unreadable or malformed: that is evidence too.
     """
     marker, place = Marker(pepper), Place(installation.root)
+    kept = kept or KeptReports.of(installation, environ, clock.now())
     found = collect_bundle.collect(installation, bundle, now)
     waivers, waivers_problem = _waivers(place)
     granted = [installation.root / WAIVERS] if waivers or waivers_problem else []
@@ -74,7 +78,7 @@ def collect(
         other_secrets=collect_tokens.others(installation, environ, marker),
         inline_secrets=tuple(collect_tokens.inline(installation)),
         registries=registries,
-        log=collect_log.collect(installation, environ, marker, clock),
+        log=collect_log.collect(installation, environ, marker, clock, kept),
         notices=tuple(_notices(installation)),
         inputs=tuple(
             _input(place, path) for path in (config or installation.root / CORE, *_read(installation, found), *audited)
@@ -82,7 +86,9 @@ def collect(
         waivers=waivers,
         waivers_problem=waivers_problem,
         earlier_report=earlier,
-        earlier_certificates=collect_earlier.collect(installation.root, bundle, found, registries[0]),
+        doubted_reports=kept.doubted(),
+        unchecked_reports=kept.any and not kept.can_tell,
+        earlier_certificates=collect_earlier.collect(kept, bundle, found, registries[0]),
         unfinished=place.shown(journal) if os.path.lexists(journal) else None,
     )
 

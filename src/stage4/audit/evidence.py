@@ -267,7 +267,9 @@ class LogFacts:
 
     path: str
     present: bool
-    entries_before: int = 0  # that the newest kept report of this log counted, or its archives show
+    entries_before: int = 0  # at least so many it had: kept reports counted them, or its archives show it
+    log_id: str | None = None  # of the log that is here or, where it does not say, that was here
+    other_log: str | None = None  # another log that an earlier audit found in its place
     ring_problem: Problem | None = None
     active: SigningKey | None = None
     ring_secrets: tuple[OtherSecret, ...] = ()
@@ -323,6 +325,8 @@ class Evidence:
     waivers: tuple[Waiver, ...] = ()
     waivers_problem: Problem | None = None  # why none of the file's waivers holds
     earlier_report: Summary | None = None  # the report that this audit is compared with
+    doubted_reports: tuple[str, ...] = ()  # kept ones, the newest first, that this installation did not sign
+    unchecked_reports: bool = False  # there are kept ones, and no key to tell which to believe
     other_secrets: tuple[OtherSecret, ...] = ()
     inline_secrets: tuple[str, ...] = ()  # keys that stage4 knows and whose value has a secret in it
     earlier_certificates: tuple[EarlierCertificate, ...] = ()

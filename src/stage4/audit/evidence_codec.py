@@ -28,9 +28,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from stage4 import __version__, files
-from stage4.audit.comparison import Summary
-from stage4.audit.evidence import Evidence
+from stage4 import __version__, files, words
+from stage4.audit.comparison import Result, Summary
+from stage4.audit.evidence import Chain, Evidence, LogFacts, Problem, Revocation
 from stage4.clock import format_instant, parse_instant
 from stage4.errors import Stage4Error, UsageError
 
@@ -187,7 +187,30 @@ def _read_members(kind: Any, value: Any) -> Any:
         if name in value:
             held = value[name]
             members[field.name] = _revealed(hidden[1], held) if hidden else _read(types_of(kind)[field.name], held)
-    return kind(**members)
+    made = kind(**members)
+    _require_known(made)
+    return made
+
+
+def _require_known(made: Any) -> None:
+    """Raise ValueError for a word that no collector writes: the controls make the code of a text of it."""
+    from stage4.security.certificate_chain import ChainReason
+    from stage4.security.revocation import RevocationState
+
+    known = True
+    if isinstance(made, Chain):
+        known = made.reason is None or made.reason in list(ChainReason)
+    elif isinstance(made, Revocation):
+        known = made.state in list(RevocationState)
+    elif isinstance(made, LogFacts):
+        known = all("place" in doubt.params for doubt in made.doubts)
+    elif isinstance(made, Problem):
+        # The controls add what it is about.
+        known = words.has(made.code) and bool(words.text(made.code, "en", **{"path": "", **made.params}))
+    elif isinstance(made, Result):
+        known = made.is_known
+    if not known:
+        raise ValueError(f"{type(made).__name__}: a word that no audit knows")
 
 
 def _revealed(kind: str, held: Any) -> Any:

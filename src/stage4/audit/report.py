@@ -138,9 +138,12 @@ def _own(control: str, opinions: Iterable[Opinion]) -> list[Finding]:
 def summary(findings: Iterable[Finding], evidence: Evidence, policy: Policy, now: datetime, digest: str) -> Summary:
     """What another report is compared with."""
     results = tuple(
-        Result(f.control, f.subject, str(f.outcome), message(f, "en")) for f in findings if f.control != CONTINUITY
+        Result(f.control, words.visible(f.subject), str(f.outcome), words.visible(message(f, "en")))
+        for f in findings
+        if f.control != CONTINUITY
     )
-    return Summary(format_instant(now), results, digest, evidence.config_sha256, demands(policy))
+    probed = None if evidence.live is None else evidence.live.target
+    return Summary(format_instant(now), results, digest, evidence.config_sha256, demands(policy), probed=probed)
 
 
 def demands(policy: Policy) -> dict[str, object]:

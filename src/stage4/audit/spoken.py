@@ -28,7 +28,7 @@ def lines(report: Report, document: Mapping[str, object], lang: Language) -> Ite
     for finding in report.by_weight:
         if finding.outcome in (*NOT_WELL, Outcome.WAIVED):
             word = words.text(f"audit.outcome_{finding.outcome}", lang)
-            yield f"{word} {finding.control} {finding.subject}: {message(finding, lang)}"
+            yield f"{word} {finding.control} {words.visible(finding.subject)}: {message(finding, lang)}"
         if finding.waiver is not None:
             yield f"  -> {answered_for(finding.waiver, lang)}"
         elif step := remedy(finding, lang):

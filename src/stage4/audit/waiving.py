@@ -41,13 +41,17 @@ def waived(
     the file that covers a finding counts, and none covers what is said of the file itself.
     """
     waivable = {control.id for control in controls if control.waivable}
-    in_force = [each for each in waivers if each.state(now) is WaiverState.IN_FORCE and each.control in waivable]
+    in_force: dict[str, list[Waiver]] = {}
+    for each in waivers:
+        if each.state(now) is WaiverState.IN_FORCE and each.control in waivable:
+            in_force.setdefault(each.control, []).append(each)
     used: dict[Waiver, list[str]] = {waiver: [] for waiver in waivers}
     judged = []
     for finding in findings:
         waiver = None
         if finding.outcome in _WAIVED and finding.subject != str(WAIVERS):
-            waiver = next((each for each in in_force if each.covers(finding.control, finding.subject)), None)
+            held = in_force.get(finding.control, ())
+            waiver = next((each for each in held if each.covers(finding.control, finding.subject)), None)
         if waiver is not None:
             used[waiver].append(finding.subject)
             finding = replace(finding, outcome=Outcome.WAIVED, waiver=waiver, before=finding.outcome)

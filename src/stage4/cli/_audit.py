@@ -6,9 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stage4.cli import _audit_arguments, _audit_probe, _audit_scopes, _run
 from stage4.cli import _audit_keeping as keeping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from stage4.audit.comparison import Summary
     from stage4.audit.evidence_codec import StoredEvidence
     from stage4.audit.evidence_live import Live
+    from stage4.audit.kept_reports import KeptReports
     from stage4.audit.policy import Policy
     from stage4.config import Installation
 
@@ -38,52 +40,95 @@ class Command:
     probes: bool = False
 
 
+@dataclass(slots=True)
+class _Call:
+    """One call of an audit command, as far as it is understood.
+
+    `root` is the installation that keeps what comes of it, None while only the caller can be at fault.
+    """
+
+    command: Command
+    given: list[str]
+    clock: Clock
+    started_at: datetime
+    conversation: Conversation
+    root: Path | None = None
+    output: Path | None = None
+    formats: list[Formatted] = field(default_factory=list)
+
+    def answer(self) -> int:
+        """Audit, keep, print; the exit code is the verdict, and 3 where an ok could not be kept as evidence."""
+        arguments: argparse.Namespace | None = None
+        try:
+            arguments = _audit_arguments.parse(self.command, self.given)
+            if arguments.lang:
+                self.conversation.lang = arguments.lang
+            if arguments.explain is not None or arguments.verify_report is not None:
+                return _answered(arguments)
+            outcome = self._audited(arguments)
+        except Stage4Error as error:
+            outcome = _failed(self.command, arguments, error, self.root, self.conversation)
+        self._keep(outcome)
+        _run.emit(outcome.document)
+        return int(str(outcome.document["exit_code"]))
+
+    def bugged(self, document: dict[str, object]) -> None:
+        """Make the document of a bug that of an audit: it fails, and is kept where there is an installation."""
+        document |= _NO_RESULT
+        self._keep(Outcome(document))
+
+    def _audited(self, arguments: argparse.Namespace) -> Outcome:
+        command, conversation = self.command, self.conversation
+        asked = [keeping.formatted(text) for text in arguments.format]
+        keeping.require_free(command.schema, arguments.output_json, asked)
+        self.output, self.formats = arguments.output_json, asked
+        scopes, stored = _audit_scopes.required(arguments), _stored(arguments)
+        root = _root(arguments)
+        # A file of settings that was named and is not there is a wrong call.
+        self.root = root if arguments.config is None or arguments.config.exists() else None
+        installation = _installation(arguments, root, conversation)
+        policy = _policy(arguments, installation, scopes)
+        kept = _kept(installation, self.clock)
+        self.root = None
+        earlier = _earlier(command, arguments, kept, policy)
+        target = _audit_probe.target(arguments, installation)
+        self.root = root
+        if stored is not None:
+            run = _replayed(command, arguments, policy, stored, earlier)
+        else:
+            live = _audit_probe.probed(arguments, target, installation, self.clock)
+            run = _collected(command, arguments, policy, installation, self.clock, earlier, kept, live)
+        return _told(command, arguments, Outcome(run.document, run, installation), root, conversation)
+
+    def _keep(self, outcome: Outcome) -> None:
+        keeping.started(outcome, self.started_at)
+        theirs = (self.output, self.formats, self.conversation)
+        if self.root is None:
+            keeping.write_files(outcome, *theirs)
+            return
+        called = [self.command.program, *self.given]
+        keeping.keep(self.command.audit(), outcome, self.root, self.clock, self.started_at, called, *theirs)
+
+
+_NO_RESULT: Final = {"status": "fail", "verdict": "cannot tell"}
+
+
 def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
     """
-    Audit, keep, print; the exit code is the verdict, and 3 where an ok could not be kept as evidence.
+    One call of an audit command; its exit code. A bug is exit 70 and a fail.
 
     Whoever calls wrongly has audited nothing: that is printed and not kept, because what is kept calls people.
     Settings that cannot be read are a fault of the installation, so they are kept.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    started_at = clock.now()
-    conversation = Conversation(_run.language())
-    arguments: argparse.Namespace | None = None
-    kept_in: Path | None = None
-    output: Path | None = None
-    formats: list[Formatted] = []
-    try:
-        arguments = _audit_arguments.parse(command, given)
-        if arguments.lang:
-            conversation.lang = arguments.lang
-        if arguments.explain is not None or arguments.verify_report is not None:
-            return _answered(arguments)
-        asked = [keeping.formatted(text) for text in arguments.format]
-        keeping.require_free(command.schema, arguments.output_json, asked)
-        output, formats = arguments.output_json, asked
-        scopes, stored = _audit_scopes.required(arguments), _stored(arguments)
-        root = _root(arguments)
-        # A file of settings that was named and is not there is a wrong call.
-        kept_in = root if arguments.config is None or arguments.config.exists() else None
-        installation = _installation(arguments, root, conversation)
-        kept_in = None
-        earlier = _earlier(command, arguments, installation)
-        target = _audit_probe.target(arguments, installation)
-        kept_in = root
-        policy = _policy(arguments, installation, scopes)
-        if stored is not None:
-            run = _replayed(command, arguments, policy, stored, earlier)
-        else:
-            live = _audit_probe.probed(arguments, target, installation, clock)
-            run = _collected(command, arguments, policy, installation, clock, earlier, live)
-        outcome = _told(command, arguments, Outcome(run.document, run, installation), root, conversation)
-    except Stage4Error as error:
-        outcome = _failed(command, arguments, error, kept_in, conversation)
-    keeping.started(outcome, started_at)
-    if kept_in is not None:
-        called = [command.program, *given]
-        keeping.keep(command.audit(), outcome, kept_in, clock, started_at, called, formats, conversation)
-    return keeping.finish(outcome, output, formats, conversation)
+    call = _Call(command, given, clock, clock.now(), Conversation(_run.language()))
+    return _run.guarded(command.schema, call.answer, bugged=call.bugged)
+
+
+def _kept(installation: Installation, clock: Clock) -> KeptReports:
+    from stage4.audit.kept_reports import KeptReports
+
+    return KeptReports.of(installation, os.environ, clock.now())
 
 
 def _told(
@@ -107,7 +152,7 @@ def _failed(
     conversation: Conversation,
 ) -> Outcome:
     """A call that came to no result; `root` is the installation whose fault that is, None for a wrong call."""
-    document = _run.error_document(command.schema, error) | {"status": "fail", "verdict": "cannot tell"}
+    document = _run.error_document(command.schema, error) | _NO_RESULT
     conversation.say_error(error)
     if arguments is not None:
         document["what_if"] = arguments.at is not None or arguments.evidence is not None
@@ -205,6 +250,7 @@ def _collected(
     installation: Installation,
     clock: Clock,
     earlier: Summary | None,
+    kept: KeptReports,
     live: Live | None,
 ) -> Run:
     from stage4.audit import auditing
@@ -218,17 +264,18 @@ def _collected(
         clock=clock,
         at=arguments.at,
         earlier=earlier,
+        kept=kept,
         fail_on_warn=arguments.fail_on == "warn",
         live=live,
     )
 
 
-def _earlier(command: Command, arguments: argparse.Namespace, installation: Installation) -> Summary | None:
+def _earlier(command: Command, arguments: argparse.Namespace, kept: KeptReports, policy: Policy) -> Summary | None:
     """The report to compare with: the one that was named, else the newest that was kept before this run."""
     from stage4.audit import auditing
 
     if not command.compares:
         return None
     if arguments.compare is None or arguments.compare == _LATEST:
-        return auditing.newest_report(installation, os.environ, what_if=arguments.at is not None)
-    return auditing.named_report(Path(arguments.compare), command.schema, installation, os.environ)
+        return auditing.newest_report(kept, policy, what_if=arguments.at is not None)
+    return auditing.named_report(Path(arguments.compare), command.schema, kept)

@@ -121,13 +121,27 @@ def _as_unavailable() -> Iterator[None]:
         raise Unavailable("cli.system", path=error.filename or "-", reason=files.reason(error)) from error
 
 
-def guarded(schema: str, body: Callable[[], int], lang: Callable[[], Language] | None = None) -> int:
+def guarded(
+    schema: str,
+    body: Callable[[], int],
+    lang: Callable[[], Language] | None = None,
+    bugged: Callable[[dict[str, object]], None] | None = None,
+) -> int:
     """Run a command that always prints one JSON document; the exit code is its verdict.
 
     `body` prints its own document when it returns; when it raises, the document says why. `lang` is asked late,
-    because the settings that name the language may be what cannot be read.
+    because the settings that name the language may be what cannot be read. `bugged` may complete and keep the
+    document of a bug before it is printed; where that fails too, it is printed as it stands then.
     """
-    return _guarded(body, lang or language, lambda failure: emit_last({"schema": schema, **failure}))
+
+    def tell(failure: Mapping[str, object]) -> None:
+        document: dict[str, object] = {"schema": schema, **failure}
+        if bugged is not None and document["exit_code"] == ExitCode.BUG:
+            with contextlib.suppress(Exception):
+                bugged(document)
+        emit_last(document)
+
+    return _guarded(body, lang or language, tell)
 
 
 def spoken(body: Callable[[], int], *, lang: Callable[[], Language], as_json: bool, schema: str) -> int:
@@ -161,7 +175,9 @@ def _guarded(
             return int(ExitCode.INTERRUPTED)
         except Exception as bug:  # noqa: BLE001 - the outer guard
             say_bug(bug, lang())
-            tell({"exit_code": int(ExitCode.BUG), "error": {"code": "cli.bug", "message": repr(bug)}})
+            what = repr(bug)
+            failure = {"code": "cli.bug", "message": what, "params": {"what": what}}
+            tell({"exit_code": int(ExitCode.BUG), "error": failure})
             return int(ExitCode.BUG)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stage4.audit import schemas
-from stage4.cli import _run
 from stage4.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     summary = (__doc__ or "").strip().splitlines()[0]
     command = _audit.Command("audit_security_baseline.py", summary, schemas.BASELINE, _audit_meant)
-    return _run.guarded(schemas.BASELINE, lambda: _audit.run(command, argv, SystemClock()))
+    return _audit.run(command, argv, SystemClock())
 
 
 def _audit_meant() -> Audit:

@@ -13,7 +13,12 @@ import msgspec
 from msgspec import Meta
 
 Percent = Annotated[float, Meta(gt=0, le=100)]
-Positive = Annotated[float, Meta(gt=0)]
+# YAML has numbers without end; what is compared with one is never late, and no text can name it.
+ENDLESS = 1e15
+Number = Annotated[float, Meta(ge=-ENDLESS, le=ENDLESS)]
+Positive = Annotated[float, Meta(gt=0, le=ENDLESS)]
+NotNegative = Annotated[float, Meta(ge=0, le=ENDLESS)]
+Days = Annotated[float, Meta(gt=0, le=36_500)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 DurationText = Annotated[str, Meta(pattern=r"^(\d+(\.\d+)?(ms|s|m|h|d))+$")]
@@ -145,16 +150,16 @@ class RotationEntry(Section, frozen=True, kw_only=True):
 
     key: str
     purpose: str
-    interval_days: Positive | None = None
-    warn_within_days: Positive | None = None
+    interval_days: Days | None = None
+    warn_within_days: Days | None = None
 
 
 class KeyRotation(Section, frozen=True, kw_only=True):
     """The rotation policy of keys that are not TLS certificates."""
 
     registry_path: str = "var/security/key_rotation.json"
-    default_interval_days: Positive = 90.0
-    default_warn_within_days: Positive = 14.0
+    default_interval_days: Days = 90.0
+    default_warn_within_days: Days = 14.0
     audit_directory: str = "var/audit/keys"
     entries: tuple[RotationEntry, ...] = ()
 
@@ -179,7 +184,7 @@ class RiskProfile(Section, frozen=True, kw_only=True):
     max_position_pct: Percent = 10.0
     target_volatility: Positive = 0.1
     hard_drawdown_pct: Percent = 8.0
-    strategy_allocations: dict[str, float] = {}
+    strategy_allocations: dict[str, Number] = {}
     data_quality: DataQuality = DataQuality()
 
 
@@ -188,7 +193,7 @@ class MeanReversion(Section, frozen=True, kw_only=True):
 
     lookback: Annotated[int, Meta(ge=3)] = 60
     entry_zscore: Positive = 1.8
-    exit_zscore: Annotated[float, Meta(ge=0)] = 0.4
+    exit_zscore: NotNegative = 0.4
 
 
 class VolatilityTarget(Section, frozen=True, kw_only=True):
@@ -206,7 +211,7 @@ class CrossExchangeArbitrage(Section, frozen=True, kw_only=True):
     primary_exchange: str
     secondary_exchange: str
     spread_entry: Positive = 0.0008
-    spread_exit: Annotated[float, Meta(ge=0)] = 0.0002
+    spread_exit: NotNegative = 0.0002
     max_secondary_delay_ms: Positive = 500.0
 
 
@@ -272,8 +277,8 @@ class Monitoring(Section, frozen=True, kw_only=True):
 class Limits(Section, frozen=True, kw_only=True):
     """A warning and a critical threshold."""
 
-    warning: float
-    critical: float
+    warning: Number
+    critical: Number
 
 
 class Notifier(Section, frozen=True, kw_only=True):

@@ -16,7 +16,11 @@ def instant(at: datetime, tz: str = "Europe/Warsaw") -> str:
     """
     from zoneinfo import ZoneInfo
 
-    local = at.astimezone(ZoneInfo(tz))
+    try:
+        local = at.astimezone(ZoneInfo(tz))
+    except OverflowError:
+        # The last hours of the year 9999 are in no calendar east of Greenwich.
+        local = at.astimezone(UTC)
     offset = local.strftime("%z")
     return f"{local:%Y-%m-%d %H:%M:%S} {offset[:3]}:{offset[3:]} ({at.astimezone(UTC):%H:%M:%S}Z)"
 

@@ -33,6 +33,8 @@ from stage4.audit.waivers import WAIVERS, Waiver, WaiverState
 
 COMPLETE = "AUD-01"
 INCOMPLETE = "audit.incomplete"
+# Demands that speak for themselves: a control says that it was not asked, a variable that is not set is a warning.
+_SAYS_ITSELF = ("check_paths", "allow_missing_env")
 
 
 def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -51,7 +53,12 @@ def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Itera
 
 
 def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """AUD-02: the earlier report is what the installation signed, and it judged the settings that are judged now."""
+    """AUD-02: the installation signed what is kept, and the earlier report judged the settings that are judged now."""
+    if evidence.doubted_reports:
+        newest, count = evidence.doubted_reports[0], len(evidence.doubted_reports)
+        yield warned("kept reports", "audit_report.kept_doubted", path=newest, count=count)
+    elif evidence.unchecked_reports:
+        yield skipped("kept reports", "audit_report.kept_unchecked")
     earlier = evidence.earlier_report
     if earlier is None:
         yield skipped("earlier report", "audit_report.nothing_earlier")
@@ -108,13 +115,15 @@ def used(
 
 
 def continued(findings: Sequence[Finding], comparison: Comparison) -> Iterator[Opinion]:
-    """AUD-02: every control that the earlier report had an answer of has one, and the catalogue is the same."""
+    """AUD-02: every control that the earlier report had an answer of has one, by the same demands and catalogue."""
     since = comparison.since
     answered = {finding.control for finding in findings if finding.outcome is not Outcome.SKIPPED}
     explained = {finding.control for finding in findings if finding.code.endswith((NOT_ASKED, ENDED))}
     gone = {change.control for change in comparison.no_longer_evaluated} - answered - explained
     for control in sorted(gone):
         yield warned(control, "audit_report.control_gone", control=control, since=since)
+    if demands := [name for name in comparison.policy_changed if name not in _SAYS_ITSELF]:
+        yield warned("demands", "audit_report.demands_changed", since=since, names=", ".join(demands))
     if comparison.catalogue_changed:
         yield warned("catalogue", "audit_report.catalogue_changed", since=since)
     elif not gone:

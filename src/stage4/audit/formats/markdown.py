@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from stage4 import words
-from stage4.audit.comparison import KINDS
+from stage4.audit.comparison import KINDS, MOST_SHOWN
 from stage4.audit.finding import Finding, Outcome
 from stage4.audit.report import NOT_WELL, Report, answered_for, headline, message, remedy, since
 from stage4.audit.spoken import following, next_steps, no_result
@@ -115,9 +115,11 @@ def _changes(report: Report, document: Mapping[str, object], lang: Language) -> 
         found = getattr(changes, kind)
         if found:
             yield f"- {_say(f'kind_{kind}', lang)}: {len(found)}"
-            for change in found:
+            for change in changes.shown(kind):
                 names = [_outcome(outcome, lang) for outcome in (change.before, change.after)]
-                yield f"  - `{change.control}` {_code(change.subject)}: {names[0]} → {names[1]}"
+                yield f"  - {_code(change.control)} {_code(change.subject)}: {names[0]} → {names[1]}"
+            if len(found) > MOST_SHOWN:
+                yield f"  - {_say('changes_more', lang, n=len(found) - MOST_SHOWN)}"
     changed = [
         _say(f"changed_{name}", lang)
         for name, is_so in (("catalogue", changes.catalogue_changed), ("config", changes.config_changed))
@@ -150,9 +152,9 @@ def _say(name: str, lang: Language, /, **params: object) -> str:
 
 def _plain(text: str) -> str:
     """Text in which nothing is a sign of Markdown, on one line."""
-    return _MEANING.sub(r"\\\1", " ".join(text.split()))
+    return _MEANING.sub(r"\\\1", words.visible(" ".join(text.split())))
 
 
 def _code(text: str) -> str:
     """Text as code, whatever stands in it."""
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+    return "`" + words.visible(" ".join(text.replace("`", "'").split())) + "`"
