@@ -200,6 +200,9 @@ def test_a_list_in_the_settings_is_judged_also_in_a_demonstration(
     path.write_bytes(crl_pem(revocation_list(make("ca", ca=True))))
     untrusted = "security.revocation_untrusted"
     assert said(root, environ, "X509-14") == {("server", "fail", untrusted), ("client", "fail", untrusted)}
+    good, newer = crl_pem(revocation_list(ca)), crl_pem(revocation_list(ca, server))
+    path.write_bytes(good + newer.replace(b"-----END X509 CRL-----", b"-----END X509 CRL----"))
+    assert (CRL, "fail", "security.list_stray") in said(root, environ, "X509-14")
 
 
 def test_a_list_that_cannot_be_read_leaves_the_question_open(root: Path, environ: dict[str, str], ca: Made) -> None:

@@ -208,8 +208,29 @@ def test_lists_are_read_from_pem_and_der(ca: Made, tmp_path: Path) -> None:
     crl, path = revocation_list(ca, make("x", ca, eku=SERVER)), tmp_path / "list"
     path.write_bytes(crl.public_bytes(serialization.Encoding.DER))
     assert [(each.name, each.entries) for each in load_lists(path)] == [("CN=ca", 1)]
-    path.write_bytes(b"some words\r\n" + crl_pem(crl) + crl_pem(crl))
+    path.write_bytes(b"\r\n" + crl_pem(crl) + b"\r\n" + crl_pem(crl))
     assert len(load_lists(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("right", "torn"),
+    [
+        (b"-----END X509 CRL-----", b"-----END X509 CRL----"),
+        (b"X509 CRL", b"x509 CRL"),
+        (b"X509 CRL", b"CRL"),
+        (b"X509 CRL", b"CERTIFICATE"),
+        (b"-----BEGIN X509 CRL-----", b"some words"),
+    ],
+)
+def test_a_list_that_is_torn_or_has_another_label_is_not_passed_over(
+    ca: Made, leaf: Made, tmp_path: Path, right: bytes, torn: bytes
+) -> None:
+    good, path = crl_pem(revocation_list(ca)), tmp_path / "list"
+    newer = crl_pem(revocation_list(ca, leaf)).replace(right, torn)
+    for content in (good + newer, newer + good):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"security\.list_stray"):
+            load_lists(path)
 
 
 def test_what_is_no_list_is_said_to_be_none(ca: Made, tmp_path: Path) -> None:

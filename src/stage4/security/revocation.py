@@ -33,7 +33,7 @@ from stage4.security.certificate_facts import (
     visible,
     without_warnings,
 )
-from stage4.security.certificates import is_der, pem_blocks
+from stage4.security.certificates import has_stray_text, is_der, pem_blocks, pem_labels
 
 LIST_LIMIT: Final = 4 << 20
 _EVALUATED: Final = frozenset(
@@ -124,8 +124,9 @@ def load_lists(path: Path) -> list[RevocationList]:
     """
     The lists of a PEM file, or the one of a DER file; at least one.
 
-    Raises Unavailable `files.*` when the file cannot be read, UsageError `security.list_malformed` or
-    `security.list_missing`.
+    What stands in a PEM file besides whole lists may be the newest one, torn or under another label, so it is refused.
+    Raises Unavailable `files.*` when the file cannot be read, UsageError `security.list_malformed`,
+    `security.list_stray` or `security.list_missing`.
     """
     return parse_lists(files.read_limited(path, LIST_LIMIT), path)
 
@@ -143,6 +144,8 @@ def parse_lists(content: bytes, subject: object) -> list[RevocationList]:
         raise UsageError("security.list_malformed", path=subject, reason=str(error)) from error
     if not lists:
         raise UsageError("security.list_missing", path=subject)
+    if not is_der(content) and (has_stray_text(content) or set(pem_labels(content)) != {"X509 CRL"}):
+        raise UsageError("security.list_stray", path=subject)
     return lists
 
 
