@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import dsa, ec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from stage4 import words
@@ -22,6 +24,8 @@ from stage4.security.certificates import (
     load_private_key,
     names_host,
     parse_certificates,
+    parse_either,
+    parse_private_key,
     pem_labels,
     verify_chain,
 )
@@ -171,6 +175,63 @@ def test_a_key_belongs_to_its_certificate_only(ca: Made) -> None:
     assert not key_matches(leaf.certificate, ca.key)
     assert not key_matches(leaf.certificate, strong.key)
     assert not key_matches(strong.certificate, rsa_key(2048))
+
+
+def large_rsa_key(modulus: int, wrong: int = 0) -> bytes:
+    """A key file of this modulus that was never a key; the other numbers have `wrong` bits, or about its size."""
+    number = (1 << (wrong or modulus.bit_length() - 1)) + 1
+    integers = b"".join(asn1(0x02, each.to_bytes(each.bit_length() // 8 + 1)) for each in (0, modulus, 65537))
+    integers += asn1(0x02, number.to_bytes(number.bit_length() // 8 + 1)) * 6
+    body = base64.encodebytes(asn1(0x30, integers))
+    return b"-----BEGIN RSA PRIVATE KEY-----\n" + body + b"-----END RSA PRIVATE KEY-----\n"
+
+
+def asn1(tag: int, content: bytes) -> bytes:
+    """Tag, length and content (X.690 8.1)."""
+    size = len(content).to_bytes((len(content).bit_length() + 7) // 8)
+    length = bytes([len(content)]) if len(content) < 128 else bytes([0x80 | len(size)]) + size
+    return bytes([tag]) + length + content
+
+
+def test_an_rsa_key_that_is_too_large_is_refused_before_anybody_reckons_with_it(ca: Made) -> None:
+    modulus = (1 << 40_000) + 1
+    public = rsa.RSAPublicNumbers(65537, modulus).public_key()
+    with pytest.raises(UsageError, match=r"security\.key_too_large"):
+        parse_private_key(large_rsa_key(modulus), "key")
+    name = ca.certificate.subject
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(public).serial_number(1)
+    large = builder.not_valid_before(NOW).not_valid_after(NOW).sign(ca.key, hashes.SHA256())
+    with pytest.raises(UsageError, match=r"security\.key_too_large"):
+        parse_certificates(pem(large), "certificate")
+    with pytest.raises(UsageError, match=r"security\.key_too_large"):
+        parse_either(large.public_bytes(serialization.Encoding.DER), "certificate")
+
+
+def test_a_key_of_another_certificate_or_of_endless_numbers_does_not_sign(ca: Made) -> None:
+    strong = server(ca, key=rsa_key(2048))
+    public = strong.certificate.public_key()
+    assert isinstance(public, rsa.RSAPublicKey)
+    modulus = public.public_numbers().n
+    # Each would be busy for minutes: a large modulus that is another one, and the right one with an endless exponent.
+    other = parse_private_key(large_rsa_key((1 << 16_383) + 1), "key")
+    endless = parse_private_key(large_rsa_key(modulus, wrong=200_000), "key")
+    assert not key_matches(strong.certificate, other)
+    assert not key_matches(strong.certificate, endless)
+
+
+def test_an_rsa_key_one_of_whose_numbers_is_another_does_not_belong(ca: Made) -> None:
+    strong = server(ca, key=rsa_key(2048))
+    assert isinstance(strong.key, rsa.RSAPrivateKey)
+    right = strong.key.private_numbers()
+    names = ("p", "q", "d", "dmp1", "dmq1", "iqmp")
+    values = {name: getattr(right, name) for name in names}
+    for name in names:
+        numbers = rsa.RSAPrivateNumbers(**{**values, name: values[name] + 2}, public_numbers=right.public_numbers)
+        try:
+            wrong = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+        except ValueError:
+            continue  # a number that the library itself refuses
+        assert not key_matches(strong.certificate, wrong), name
 
 
 def test_an_unusual_kind_of_key_belongs_to_nothing(ca: Made) -> None:

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 MINIMUM_RSA_BITS: Final = 2048
+# OpenSSL verifies with no larger modulus (OPENSSL_RSA_MAX_MODULUS_BITS); to sign with one takes minutes.
+MAXIMUM_RSA_BITS: Final = 16384
 ACCEPTED_CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 # What TLS stacks take in a certificate's signature; everything else is old, or nobody's.
 ACCEPTED_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
