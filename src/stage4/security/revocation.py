@@ -223,7 +223,7 @@ def _answer(
     ):
         return RevocationState.UNTRUSTED, None, each
     # 4. comes first: who is named by a list that is old or odd is revoked all the same.
-    named = each.entries_of(certificate.serial_number)
+    named = each.entries_of(facts_of(certificate).serial)
     revoking = next((entry for entry in named if _revokes(entry, each.issuer)), None)
     if revoking is not None:
         return RevocationState.REVOKED, revoking, each
@@ -255,7 +255,7 @@ def _is_signed(each: RevocationList, signer: x509.Certificate) -> bool:
 def _is_named(signer: x509.Certificate, lists: Sequence[RevocationList], signers: Sequence[x509.Certificate]) -> bool:
     """Whether a list that the issuer of `signer` signed itself names it: who is revoked signs nothing any more."""
     return any(
-        each.entries_of(signer.serial_number) != []
+        each.entries_of(facts_of(signer).serial) != []
         for each in lists
         if each.issuer == signer.issuer
         and any(issuer.subject == signer.issuer and _is_signed(each, issuer) for issuer in signers)
