@@ -135,3 +135,12 @@ def test_leaves_of_an_authority_that_is_accepted_connect(between: bool, wrong: s
     assert accepted(server, "server", anchor, beside, NOW) is expected
     assert accepted(client, "client", anchor, beside, NOW) is expected
     assert connects(anchor, server, client, beside) or not expected
+
+
+def test_an_anchor_that_is_no_root_is_accepted_and_connects() -> None:
+    middle = authority(authority())
+    server, client = leaf("server", middle), leaf("client", middle)
+
+    assert accepted(server, "server", middle, (), NOW)
+    assert accepted(client, "client", middle, (), NOW)
+    assert connects(middle, server, client)

@@ -171,6 +171,11 @@ def accepted_here(chain: list[x509.Certificate], purpose: Purpose, host: str | N
     return not judge(leaf, between, chain[-1:], [], purpose=purpose, host=host, now=NOW).failed
 
 
+def is_warned_of(chain: list[x509.Certificate], purpose: Purpose, host: str | None) -> bool:
+    judgement = judge(chain[0], [], chain[1:2], [], purpose=purpose, host=host, now=NOW)
+    return "cert.anchor_not_root" in {lint.code for _, lint in judgement.lints}
+
+
 def said_by_openssl(folder: Path, chain: list[x509.Certificate], purpose: Purpose, host: str | None) -> str:
     """Nothing where it accepts the chain; its rules are those without -x509_strict, as TLS peers have them."""
     for file, certificates in (("leaf", chain[:1]), ("between", chain[1:-1]), ("root", chain[-1:])):
@@ -199,3 +204,17 @@ def test_a_chain_that_openssl_refuses_is_not_accepted(tmp_path: Path, purpose: P
 
     # Who refuses everything accepts nothing wrong either.
     assert accepted >= 5
+
+
+def test_an_anchor_that_is_no_root_is_the_one_thing_that_is_only_warned_of(tmp_path: Path) -> None:
+    leaf, middle, root = next(
+        chain
+        for seed in range(1000)
+        if len(chain := (maker := Maker(random.Random(seed), "client")).chain()) == 3 and not maker.faults
+    )
+
+    assert said_by_openssl(tmp_path, [leaf, middle, root], "client", None) == ""
+    # gRPC takes it (-partial_chain), openssl verify wants to be told.
+    assert "unable to get issuer certificate" in said_by_openssl(tmp_path, [leaf, middle], "client", None)
+    assert is_warned_of([leaf, middle], "client", None)
+    assert accepted_here([leaf, middle], "client", None)
