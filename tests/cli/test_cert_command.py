@@ -115,6 +115,25 @@ def test_each_refusal_has_its_reason_and_its_next_step(desk: Desk, ca: Made, ser
         assert document["chain"]["reason"] == reason
 
 
+def test_a_wrong_name_is_told_beside_the_right_ones_and_in_one_language(desk: Desk, server: Made) -> None:
+    leaf = desk.file("server.pem", pem(server.certificate))
+
+    code, lines = desk.verify(leaf, "--name", "DNS:elsewhere", lang="pl")
+
+    assert code == 1
+    assert lines[1] == "  certyfikat nie obejmuje tej nazwy hosta (SAN); nazwy w certyfikacie: DNS:localhost"
+
+
+@pytest.mark.parametrize("sans", [("a b", "localhost"), ("a b",), ()])
+def test_a_server_whose_own_names_are_none_is_no_wrong_call(desk: Desk, ca: Made, sans: tuple[str, ...]) -> None:
+    leaf = desk.file("server.pem", pem(make("server", ca, eku=SERVER, sans=sans).certificate))
+
+    code, lines = desk.verify(leaf)
+
+    assert code == (0 if "localhost" in sans else 1)
+    assert lines[0].endswith("is refused" if code else "but there is something to put right")
+
+
 def test_a_client_is_judged_in_its_own_role_and_under_its_own_name(desk: Desk, ca: Made, server: Made) -> None:
     client = desk.file("client.pem", pem(make("client", ca, eku=CLIENT, sans=("stage4-client",)).certificate))
 

@@ -177,8 +177,8 @@ def test_a_dry_run_of_a_revocation_refuses_what_the_checkpoint_refuses(room: Log
     assert stage4(["log", "checkpoint"]) == 0
     room.put(room.lines()[:4])
     first = room.ring.active
-    assert "older copy of the log" in answer("revoke", first, "--reason", "x", "--dry-run", code=3)
-    assert "older copy of the log" in answer("revoke", first, "--reason", "x", code=3)
+    assert "is an older copy" in answer("revoke", first, "--reason", "x", "--dry-run", code=3)
+    assert "is an older copy" in answer("revoke", first, "--reason", "x", code=3)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stage4.clock import SystemClock
+from stage4.security.certificate_chain import Purpose
 from stage4.security.certificate_judgement import judge
-from stage4.security.certificates import Purpose
 from support.certificates import CLIENT, SERVER, Made, ec_key, key_pem, make, pem, rsa_key
 
 DAY = timedelta(days=1)

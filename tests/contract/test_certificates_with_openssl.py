@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from stage4.security.certificate_chain import Purpose
 from stage4.security.certificate_judgement import judge
-from stage4.security.certificates import Purpose
 from support.certificates import NOW, key_usage, pem
 
 OPENSSL: Final = shutil.which("openssl")

@@ -86,6 +86,16 @@ def test_a_replay_of_any_tokens_gives_the_findings_of_the_audit(
     assert evidence_codec.encoded(stored(again(evidence, path))) == path.read_bytes()
 
 
+def test_a_secret_that_two_tokens_have_as_a_hash_names_the_same_one_again(tmp_path: Path) -> None:
+    tokens = tuple(
+        audits.token("metrics_service", name, "metrics.read", secret=None, hash_tag=f"digest-{tag}")
+        for name, tag in (("b", "two"), ("a", "one"))
+    )
+    router = Secret(200.0, False, "plain", frozenset({"digest-one", "digest-two"}))
+
+    assert same(replace(audits.log(router_secret=router), tokens=tokens), tmp_path / "evidence.json", POLICY, NOW)
+
+
 @given(tokens=st.lists(TOKENS, min_size=1, max_size=6))
 def test_neither_tag_nor_strength_of_a_secret_is_stored(tokens: list[TokenFacts]) -> None:
     content = evidence_codec.encoded(stored(audits.tokens(*tokens))).decode()

@@ -82,7 +82,7 @@ def test_the_earlier_report_is_this_incidents_l1_2_report(tmp_path: Path) -> Non
         assert record.state is StepState.ACCEPTED
         assert since(w, incident) == SINCE
         said = outcome_text(str(record.outcome), record.params, "en")
-        assert said.startswith(f"since {SINCE}: 0 new fails, 1 fixed, 0 not evaluated")
+        assert said.startswith("since 2020-01-01 01:00:00 +01:00 (00:00:00Z): 0 new fails, 1 fixed, 0 not evaluated")
 
 
 @pytest.mark.playbook("L2.1", accepted=True)

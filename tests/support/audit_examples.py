@@ -87,12 +87,8 @@ EXAMPLES = (
         "audit.writable",
     ),
     Example("FS-03", "the CA's key is here", audits.bundle(authority_keys=("ca.key",)), WARN, "audit.ca_key_here"),
-    Example(
-        "FS-04", "a key under version control", audits.files(in_repository=True, tracked=("k",)), FAIL, "audit.tracked"
-    ),
-    Example(
-        "FS-04", "git does not answer", audits.files(in_repository=True, tracked=None), UNKNOWN, "audit.git_unknown"
-    ),
+    Example("FS-04", "a key under version control", audits.files(tracked=("k",)), FAIL, "audit.tracked"),
+    Example("FS-04", "git does not answer", audits.files(tracked=None), UNKNOWN, "audit.git_unknown"),
     Example("FS-04", "production below /tmp", audits.files(world_writable_home=True), FAIL, "audit.temporary_home"),
     Example(
         "FS-05",
@@ -113,7 +109,7 @@ EXAMPLES = (
         "more than PEM in it",
         audits.bundle(client_ca=replace(audits.BUNDLE.certificates[0], stray_text=True)),
         FAIL,
-        "audit.stray_text",
+        "cert.stray_text",
     ),
     Example(
         "TLS-02",
@@ -247,7 +243,7 @@ EXAMPLES = (
         "a row that is no instant",
         audits.registry("keys", bad_rows=(("a::b", "security.registry_row_instant"),)),
         FAIL,
-        "audit.registry_row",
+        "rotation.row_instant",
     ),
     Example(
         "ROT-01",
@@ -263,14 +259,14 @@ EXAMPLES = (
         "overdue",
         audits.registry("keys", rows={("live-router", "decision-log"): NOW - 91 * DAY}),
         FAIL,
-        "audit.rotation_overdue",
+        "rotation.overdue_key",
     ),
     Example(
         "ROT-03",
         "due in ten days",
         audits.registry("keys", rows={("live-router", "decision-log"): NOW - 80 * DAY}),
         WARN,
-        "audit.rotation_due",
+        "rotation.due_key",
     ),
     Example(
         "ROT-03",
@@ -372,6 +368,14 @@ EXAMPLES = (
     ),
     Example(
         "DLOG-04", "in use for long", audits.log(active=SigningKey("ops", NOW - 100 * DAY)), WARN, "audit.log_key_old"
+    ),
+    Example(
+        "DLOG-04",
+        "a window as long as the interval",
+        audits.log(active=SigningKey("ops", NOW)),
+        WARN,
+        "audit.log_key_always_due",
+        replace(audits.POLICY, rotation_warn_days=90.0),
     ),
     Example("DLOG-04", "dated to come", audits.log(active=SigningKey("ops", NOW + DAY)), FAIL, "audit.log_key_future"),
     Example(

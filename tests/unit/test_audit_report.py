@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from stage4.audit.comparison import KINDS, compare
 from stage4.audit.controls import CONTROLS
 from stage4.audit.evidence import Evidence, Pair, SettingNotice
 from stage4.audit.finding import Control
-from stage4.audit.report import Report, judge, lines
+from stage4.audit.report import Report, judge, message, since
 from stage4.audit.report_document import Origin, document
+from stage4.audit.spoken import lines
 from stage4.errors import ExitCode, UsageError
 from support import audits
 from support.audits import EMPTY, GOOD, NOW, POLICY
@@ -75,13 +77,46 @@ def test_what_could_not_be_evaluated_is_an_issue_shown_as_cannot_tell() -> None:
     ]
 
 
-def test_people_read_the_verdict_first_and_then_the_next_step() -> None:
-    said = list(lines(report_of(BROKEN), "pl"))
+def test_people_read_the_verdict_first_and_then_the_next_steps() -> None:
+    again = {"again": ["python", "scripts/audit.py", "--probe", "a b:1"]}
+
+    said = list(lines(report_of(BROKEN), written(BROKEN) | again, "pl"))
 
     assert said[0].startswith("audyt: BŁĄD")
-    assert said[1].startswith("od 2026-11-22T09:42:00Z: nowe błędy ")
-    assert said[2].startswith("BŁĄD X509-03 server: ")
-    assert said[3].startswith("  -> ")
+    assert said[1].startswith("1. Zacznij od X509-03 server: ")
+    assert said[2].startswith("2. Wezwij od razu L2 i Incident Managera")
+    assert said[3] == "3. Potem sprawdź ponownie: python scripts/audit.py --probe 'a b:1'"
+    assert said[4].startswith("od 2026-11-22 10:42:00 +01:00 (09:42:00Z): nowe błędy ")
+    assert said[5].startswith("BŁĄD X509-03 server: ")
+    assert said[6].startswith("  -> ")
+
+
+def test_what_fails_is_read_before_what_warns_however_grave_and_the_gravest_of_them_first() -> None:
+    warned = replace(audits.certificate("server", aki=None).bundle, pairs=BROKEN.bundle.pairs)
+    evidence = replace(GOOD, bundle=warned, log=replace(GOOD.log, present=False, verdict=None))
+
+    said = [line.split()[:2] for line in lines(report_of(evidence), written(evidence), "en")]
+
+    found = [words for words in said if words[0] in ("FAIL", "warn")]
+    assert found == [["FAIL", "X509-03"], ["warn", "DLOG-03"], ["warn", "X509-13"]]
+
+
+def test_numbers_are_written_as_the_reader_writes_them() -> None:
+    soon = audits.certificate("client", not_after=NOW + timedelta(days=5, hours=6))
+    (finding,) = [f for f in report_of(soon).findings if f.code == "audit.expires_soon"]
+
+    assert "dni: 5,2 (" in message(finding, "pl")
+    assert "in 5.2 days" in message(finding, "en")
+    whole = replace(finding, params={**finding.params, "days": 10.0})
+    assert "in 10 days" in message(whole, "en")
+
+
+def test_the_earlier_report_is_named_by_its_start_whatever_instant_it_judged() -> None:
+    kept = {"results": [], "checked_at": "2027-06-01T00:00:00Z", "started_at": "2026-11-26T19:11:24.682549Z"}
+
+    assert since(compare(kept, kept), "en").startswith("since 2026-11-26 20:11:24 +01:00 (19:11:24Z): ")
+    older = {"results": [], "checked_at": "nobody knows"}
+    assert since(compare(older, older), "en").startswith("since nobody knows: ")
 
 
 def test_a_new_fault_is_new_and_its_repair_is_a_fix() -> None:
@@ -143,6 +178,18 @@ def test_what_is_waived_is_neither_well_nor_a_warning(before: str, after: str, k
     changed = compare(report(before), report(after)).document()
 
     assert [name for name in KINDS if changed[name]] == [kind]
+
+
+def test_what_is_waived_is_no_new_warning() -> None:
+    def report(*outcomes: str) -> dict[str, object]:
+        results = [{"control": "FS-02", "subject": str(n), "outcome": each} for n, each in enumerate(outcomes)]
+        return {"results": results}
+
+    changed = compare(report("pass", "pass", "pass", "waived"), report("waived", "waived", "warn", "fail"))
+
+    assert changed.counts == {"fails": 1, "warns": 1, "waived": 2, "fixed": 0, "lost": 0}
+    assert since(changed, "en").endswith(": 1 new fails, 0 fixed, 0 not evaluated, 1 new warnings, 2 newly waived")
+    assert since(changed, "pl").endswith("nowe ostrzeżenia 1, nowe odstępstwa 2")
 
 
 def test_a_change_of_settings_and_of_demands_is_shown() -> None:

@@ -11,7 +11,8 @@ import pytest
 from stage4.audit.controls import BASELINE, CONTROLS
 from stage4.audit.evidence import Evidence, Pair
 from stage4.audit.finding import Finding, Outcome
-from stage4.audit.report import Report, judge, lines
+from stage4.audit.report import Report, judge
+from stage4.audit.spoken import lines
 from stage4.audit.waivers import Waiver, waivers_of
 from stage4.config import parse_yaml
 from stage4.errors import ExitCode, UsageError
@@ -113,7 +114,7 @@ def test_a_warning_that_is_waived_is_counted_shown_and_decides_nothing() -> None
     assert report.status == "ok"
     assert report.counts[Outcome.WAIVED] == 1
     assert ("server", "waived", "cert.no_key_identifiers") in said(report, "X509-13")
-    shown = "\n".join(lines(report, "en"))
+    shown = "\n".join(lines(report, {"schema": "stage4.audit/1"}, "en"))
     assert all(word in shown for word in ("waived: 1", "l2-marek", "po-anna", "OPS-1812", "December", "2026-12-23"))
 
 

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from stage4.security.certificate_chain import ChainReason, Purpose
+from stage4.security.certificate_facts import facts_of
 from stage4.security.certificate_judgement import Judgement, judge
 from stage4.security.certificate_lints import LEAF_LIFETIME_DAYS, of_leaf, same_serials
-from stage4.security.certificates import ChainReason, Purpose, facts_of, load_certificates
+from stage4.security.certificates import load_certificates
 from stage4.security.known_keys import known_keys
 from support.certificates import CLIENT, NOW, SERVER, Made, ec_key, make, rsa_key
 

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from stage4.errors import Unavailable, UsageError
-from stage4.security.certificates import verify_chain
+from stage4.security.certificate_chain import verify_chain
 from stage4.security.revocation import RevocationList, RevocationState, RevocationVerdict, judge_path, load_lists
 from support.certificates import CLIENT, NOW, SERVER, Made, crl_pem, make, revocation_list, rsa_key
 

@@ -15,20 +15,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stage4 import words
 from stage4.errors import Stage4Error, Unavailable, UsageError
+from stage4.security.certificate_chain import ChainReason, Purpose, verify_chain
+from stage4.security.certificate_facts import facts_of, names_host
 from stage4.security.certificates import (
-    ChainReason,
-    Purpose,
-    facts_of,
     has_stray_text,
     key_matches,
     load_certificates,
     load_private_key,
-    names_host,
     parse_certificates,
     parse_either,
     parse_private_key,
     pem_labels,
-    verify_chain,
 )
 from support.certificates import CLIENT, NOW, SERVER, Made, ec_key, key_pem, make, pem, rsa_key
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from stage4 import files, ids
-from stage4.audit import baseline, report, report_document, report_signature, store
+from stage4.audit import baseline, report, report_document, report_signature, schemas, store
 from stage4.audit.collect import collect
 from stage4.audit.comparison import Summary
 from stage4.audit.controls import BASELINE, CONTROLS
@@ -37,14 +37,9 @@ class Audit:
     controls: tuple[Control, ...]
     sections: Sections | None = None
 
-    @property
-    def compared(self) -> bool:
-        """Whether its reports are compared with one another."""
-        return self.file_name == store.COMPLIANCE
 
-
-COMPLIANCE: Final = Audit(report_document.SCHEMA, store.COMPLIANCE, CONTROLS)
-SECURITY_BASELINE: Final = Audit(baseline.SCHEMA, baseline.DOCUMENT, BASELINE, baseline.sections)
+COMPLIANCE: Final = Audit(schemas.COMPLIANCE, store.COMPLIANCE, CONTROLS)
+SECURITY_BASELINE: Final = Audit(schemas.BASELINE, baseline.DOCUMENT, BASELINE, baseline.sections)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from stage4.audit.evidence import Bundle, EarlierCertificate, RegistryFacts
 from stage4.audit.reading import Place
 from stage4.errors import Stage4Error
 from stage4.security import certificates
+from stage4.security.certificate_facts import facts_of
 from stage4.security.rotation_journal import CERTIFICATES, backup_file, backup_instant, backups_directory
 
 _LOOK_BACK: Final = 8  # reports, where one of another bundle or without certificates stands in between
@@ -89,7 +90,5 @@ def _backed_up(root: Path, bundle: str, until: datetime) -> Iterator[EarlierCert
     for role in CERTIFICATES:
         path = backup_file(root, name, role)
         with suppress(Stage4Error):
-            facts = certificates.facts_of(
-                certificates.parse_certificates(files.read_limited(path, certificates.PEM_LIMIT), path)[0]
-            )
+            facts = facts_of(certificates.parse_certificates(files.read_limited(path, certificates.PEM_LIMIT), path)[0])
             yield EarlierCertificate(role, Place(root).shown(path), at, facts.spki_sha256, replaced=True)

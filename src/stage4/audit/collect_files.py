@@ -43,7 +43,6 @@ def collect(
         owner=owner,
         facts=tuple(_facts(root, owner, path, real[path], secret=path in secret) for path in wanted),
         directories=tuple(_directories(root, owner, [*wanted, *(path for path in real.values() if path)])),
-        in_repository=bool(repositories),
         tracked=_tracked(root, repositories, environ),
         world_writable_home=_is_temporary(root),
         referred=tuple(

@@ -17,7 +17,7 @@ from stage4.decisionlog import archives
 from stage4.decisionlog.verification.anchors import Remark, anchors_of, left_of
 from stage4.decisionlog.verification.verifier import verify
 from stage4.errors import Stage4Error, Unavailable
-from stage4.security.keyring import LIMIT, SECRET_BYTES, KeyRing
+from stage4.security.keyring import SECRET_BYTES, KeyRing
 
 _SECRET_LIMIT = 4096
 _DOUBTS = {"verify.other_logs": "audit.log_unknown", "verify.place_missing": "audit.log_place_missing"}
@@ -51,7 +51,7 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
         entries_before=max(_entries_before(installation.root, place.shown(path)), _archived(path)),
         ring_problem=ring_problem,
         active=None if ring is None else _signing_key(ring, place),
-        ring_secrets=() if ring is None else tuple(_ring_secrets(ring.path, environ, marker)),
+        ring_secrets=() if ring is None else tuple(_ring_secrets(ring, marker)),
         verdict=verdict.verdict,
         problem=verdict.problem,
         trace=verdict.trace,
@@ -88,23 +88,18 @@ def _signing_key(ring: KeyRing, place: Place) -> SigningKey:
     return SigningKey(active.id, active.created, problem, missing)
 
 
-def _ring_secrets(path: Path, environ: Mapping[str, str], marker: Marker) -> Iterator[OtherSecret]:
-    """The secrets that the ring names, as they are written, called by key id; one that cannot be read is left out."""
-    try:
-        ring = files.read_json(path, LIMIT)
-    except Stage4Error:
-        return
-    listed = ring.get("keys") if isinstance(ring, dict) else None
-    for key in listed if isinstance(listed, list) else []:
-        text = environ.get(str(key.get("secret_env")))
-        if "secret_file" in key:
+def _ring_secrets(ring: KeyRing, marker: Marker) -> Iterator[OtherSecret]:
+    """The secrets of the ring, as they are written, called by key id; one that cannot be read is left out."""
+    for key in ring.keys.values():
+        if isinstance(key.source, Path):
             try:
-                content = files.read_limited(path.parent / str(key["secret_file"]), _SECRET_LIMIT)
+                text = files.read_limited(key.source, _SECRET_LIMIT).decode("utf-8", "surrogateescape")
             except Stage4Error:
                 continue
-            text = content.decode("utf-8", "surrogateescape")
-        if text and text.strip():
-            yield OtherSecret(str(key.get("id")), marker.secret(text.strip()))
+        else:
+            text = ring.environ.get(key.source, "")
+        if text.strip():
+            yield OtherSecret(key.id, marker.secret(text.strip()))
 
 
 @dataclass(frozen=True, slots=True)

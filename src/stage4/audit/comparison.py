@@ -41,6 +41,12 @@ class Summary:
     policy: Mapping[str, object] = field(default_factory=dict)
     path: str | None = None  # where it was kept
     forged: bool = False  # it is signed, and is not what was signed
+    started_at: str | None = None
+
+    @property
+    def since(self) -> str:
+        """When it was made, whatever instant it judges."""
+        return self.started_at or self.checked_at
 
     @classmethod
     def of(cls, report: Mapping[str, object], path: str | None = None) -> Summary:
@@ -68,6 +74,7 @@ class Summary:
             config=_text(report.get("config_sha256")),
             policy=policy if isinstance(policy, dict) else {},
             path=path,
+            started_at=_text(report.get("started_at")),
         )
 
 
@@ -90,7 +97,7 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """
-    The earlier report's instant and the changes by kind; `unchanged` holds what was and is not well.
+    When the earlier report was made, and the changes by kind; `unchanged` holds what was and is not well.
 
     `policy_changed` names the demands that differ. What the earlier report does not say has not changed.
     """
@@ -109,11 +116,12 @@ class Comparison:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """`fails` and `warns` that are new or worse, `fixed` and improved ones, and what is `lost` from sight."""
+        """`fails`, `warns` and `waived` that are new or worse, `fixed` and improved ones, what is `lost` from sight."""
         worse = (*self.new, *self.worsened)
         return {
             "fails": sum(change.fails for change in worse),
-            "warns": sum(not change.fails for change in worse),
+            "warns": sum(change.after == "warn" for change in worse),
+            "waived": sum(change.after == "waived" for change in worse),
             "fixed": len(self.fixed) + len(self.improved),
             "lost": len(self.no_longer_evaluated),
         }
@@ -161,7 +169,7 @@ def changes(earlier: Summary, fresh: Summary) -> Comparison:
             kinds[kind].append(change)
     demands = [name for name in earlier.policy if name in fresh.policy and earlier.policy[name] != fresh.policy[name]]
     return Comparison(
-        since=earlier.checked_at,
+        since=earlier.since,
         catalogue_changed=_differ(earlier.catalogue, fresh.catalogue),
         config_changed=_differ(earlier.config, fresh.config),
         policy_changed=tuple(sorted(demands)),

@@ -17,7 +17,7 @@ from stage4.audit.waivers import Waiver
 
 if TYPE_CHECKING:
     from stage4.audit.evidence_live import Live
-    from stage4.security.certificates import CertificateFacts
+    from stage4.security.certificate_facts import CertificateFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class RevocationFile:
-    """A file that should hold certificate revocation lists; `issuers` are those it has lists of."""
+    """A file that should hold certificate revocation lists."""
 
     path: str
     problem: Problem | None = None
-    issuers: tuple[str, ...] = ()
     entries: int = 0
 
 
@@ -157,7 +156,6 @@ class Files:
     owner: int  # of the installation's root
     facts: tuple[FileFacts, ...] = ()
     directories: tuple[DirectoryFacts, ...] = ()
-    in_repository: bool = False
     tracked: tuple[str, ...] | None = ()
     world_writable_home: bool = False  # the installation lies below a temporary directory
     referred: tuple[FileFacts, ...] = ()  # every path the settings name
@@ -327,7 +325,7 @@ class Evidence:
     earlier_report: Summary | None = None  # the report that this audit is compared with
     other_secrets: tuple[OtherSecret, ...] = ()
     inline_secrets: tuple[str, ...] = ()  # keys that stage4 knows and whose value has a secret in it
-    earlier: tuple[EarlierCertificate, ...] = ()
+    earlier_certificates: tuple[EarlierCertificate, ...] = ()
     unfinished: str | None = None  # the journal of a rotation of the bundle that was interrupted
     live: Live | None = None  # None: the running service was not probed
 

@@ -8,6 +8,10 @@ Evidence as a file, from which the audit can be judged again: `evidence.json`, s
 here. Of a secret the file holds what judging needs and no more: whether it is strong by the policy of that audit
 (`strong`), and which others are the same (`group`, small numbers in order of appearance). A field that its dataclass
 keeps out of `repr` and that is not named below is refused, because it would be written as it is.
+
+Not by msgspec, which writes a dataclass member by member too: it has no hook for one field of a type, so the hidden
+members would need a second set of classes beside the evidence, and a fact that was added to one set only would be lost
+or, worse, written as it is.
 """
 
 from __future__ import annotations
@@ -227,6 +231,6 @@ def _list(value: Any) -> list[Any]:
 def types_of(kind: Any) -> Mapping[str, Any]:
     """The types of a dataclass's fields; facts that only type checkers import are looked up where they come from."""
     from stage4.audit import evidence, evidence_live
-    from stage4.security import certificates
+    from stage4.security import certificate_facts
 
-    return typing.get_type_hints(kind, localns={**vars(certificates), **vars(evidence_live), **vars(evidence)})
+    return typing.get_type_hints(kind, localns={**vars(certificate_facts), **vars(evidence_live), **vars(evidence)})

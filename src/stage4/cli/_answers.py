@@ -19,6 +19,7 @@ from stage4.errors import Unavailable, UsageError
 NOTE: Final = "note"
 PROOF: Final = "proof"
 STATEMENT: Final = "statement"
+PICTURE: Final = "picture"
 # Enough of a file to know what it is; a note, which is known as a whole, has no more.
 _BEGINNING: Final = 64 * 1024
 # What is kept there is evidence, though it has the form of an answer.
@@ -29,7 +30,7 @@ def require_free(target: Path | None, kind: str, *read: Path | None) -> None:
     """Raise UsageError `cli.in_the_way` unless `target` may be written; ask before any work is done.
 
     It may where it is new, or an answer of `kind`: a schema such as `stage4.verify/1`, a format of the audit, NOTE,
-    PROOF or STATEMENT. It may not where it is one of the files `read`, kept evidence, or named as part of a log.
+    PROOF, STATEMENT or PICTURE. It may not where it is one of the files `read`, kept evidence, or of a log by its name.
     """
     if target is None:
         return
@@ -104,10 +105,15 @@ def _is_markdown(content: bytes) -> bool:
     return re.match(rb"# [^\n]+\n1\. [^\n]*\n2\. [^\n]*\n3\. [^\n]*scripts/audit_", content) is not None
 
 
+def _is_picture(content: bytes) -> bool:
+    return content.startswith((b"\x89PNG\r\n\x1a\n", b"<svg "))
+
+
 _MARKS: Final[Mapping[str, Callable[[bytes], bool]]] = {
     NOTE: _is_note,
     PROOF: _is_proof,
     STATEMENT: _is_statement,
+    PICTURE: _is_picture,
     "sarif": _is_sarif,
     "junit": _is_junit,
     "markdown": _is_markdown,

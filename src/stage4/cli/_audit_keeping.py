@@ -90,7 +90,7 @@ def keep(
     try:
         directory = store.open_run(root, started_at)
         document["stored"] = str(directory / audit.file_name)
-        beside = _beside(outcome, stem, [each.name for each in formats if each.path is None])
+        beside = _beside(outcome, stem, [each.name for each in formats if each.path is None], conversation.lang)
         if outcome.run is not None:
             import hashlib
 
@@ -152,15 +152,18 @@ def write_formats(outcome: Outcome, formats: Sequence[Formatted], conversation: 
                 not_kept(outcome, error, conversation)
 
 
-def _beside(outcome: Outcome, stem: str, names: Sequence[str]) -> dict[str, bytes]:
-    """The report in Markdown, in the installation's language, and in the formats `names`, by file name."""
+def _beside(outcome: Outcome, stem: str, names: Sequence[str], spoken: Language) -> dict[str, bytes]:
+    """
+    The report in Markdown and in the formats `names`, by file name; also that of an audit that came to no result.
+
+    In the language of the installation, or in the `spoken` one where its settings could not be read.
+    """
     from stage4.audit.formats import FORMATS, MARKDOWN
 
-    if outcome.run is None or outcome.installation is None:
-        return {}
-    lang = outcome.installation.settings.operations.language
+    report = outcome.run.report if outcome.run is not None else None
+    lang = spoken if outcome.installation is None else outcome.installation.settings.operations.language
     wanted = {form.suffix: form.render for form in (MARKDOWN, *(FORMATS[name] for name in names))}
-    return {stem + suffix: render(outcome.run.report, outcome.document, lang) for suffix, render in wanted.items()}
+    return {stem + suffix: render(report, outcome.document, lang) for suffix, render in wanted.items()}
 
 
 def finish(

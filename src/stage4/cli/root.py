@@ -33,6 +33,8 @@ COMMANDS = {
     "oncall": ("stage4.cli.oncall", "oncall"),
     "disable": ("stage4.cli.control", "disable"),
     "enable": ("stage4.cli.control", "enable"),
+    "override": ("stage4.cli.override", "override"),
+    "watchdog": ("stage4.cli.watchdog", "watchdog"),
     "fault": ("stage4.cli.control", "fault"),
     "audit": ("stage4.cli.control", "audit"),
     "loadtest": ("stage4.cli.control", "loadtest"),

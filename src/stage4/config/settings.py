@@ -295,6 +295,14 @@ class Service(Section, frozen=True, kw_only=True):
     rbac_tokens: tuple[RbacToken, ...] = ()
 
 
+class WatchdogSettings(Section, frozen=True, kw_only=True):
+    """When `stage4 watchdog` looks, stops a scheduler that does not beat, and how long after that it ends it."""
+
+    look_every: DurationText = "1s"
+    stop_after: DurationText = "10s"
+    kill_after: DurationText | None = "10s"
+
+
 class Feed(Section, frozen=True, kw_only=True):
     """Where market data come from."""
 
@@ -323,6 +331,7 @@ class Operations(Section, frozen=True, kw_only=True):
     support_playbook: str = "playbooks/stage4_support.yaml"
     notifiers: tuple[Notifier, ...] = ()
     service: Service = Service()
+    watchdog: WatchdogSettings = WatchdogSettings()
     storage_url: str = "sqlite:///var/stage4.db"
     feed: Feed = Feed()
 

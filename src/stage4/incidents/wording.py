@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from stage4 import words
+from stage4.clock import parse_instant
+from stage4.errors import UsageError
 from stage4.words import Language
 
 # Parameters that say what changed since an earlier audit, in front of what the step came to.
@@ -32,6 +35,8 @@ def outcome_text(code: str, params: Mapping[str, object], lang: Language) -> str
         told["panels"] = ", ".join(f"{name}: {_panel_state(state, lang)}" for name, _, state in parts)
     text = _text_or_code(code, told, lang)
     changes = {name.removeprefix(CHANGES): value for name, value in params.items() if name.startswith(CHANGES)}
+    with suppress(UsageError):
+        changes["since"] = words.instant(parse_instant(str(changes.get("since"))))
     return f"{_text_or_code('audit_report.since', changes, lang)}; {text}" if changes else text
 
 

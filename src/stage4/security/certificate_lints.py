@@ -94,7 +94,7 @@ def of_content(content: bytes, path: object) -> tuple[Lint, ...]:
     if is_der(content):
         return (Lint(Topic.FILE, Level.FAIL, "security.certificate_der", {"path": path}),)
     if has_stray_text(content) or set(pem_labels(content)) != {"CERTIFICATE"}:
-        return (Lint(Topic.FILE, Level.FAIL, "audit.stray_text", {"path": path}),)
+        return (Lint(Topic.FILE, Level.FAIL, "cert.stray_text", {"path": path}),)
     return ()
 
 

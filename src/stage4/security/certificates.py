@@ -15,43 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from stage4 import files
 from stage4.errors import Unavailable, UsageError
-from stage4.security.certificate_chain import (
-    ChainReason,
-    ChainVerdict,
-    Purpose,
-    general_name,
-    verify_chain,
-)
-from stage4.security.certificate_facts import (
-    MAXIMUM_RSA_BITS,
-    UNREADABLE,
-    CertificateFacts,
-    facts_of,
-    names_host,
-    without_warnings,
-)
-
-__all__ = [
-    "PEM_LIMIT",
-    "CertificateFacts",
-    "ChainReason",
-    "ChainVerdict",
-    "Purpose",
-    "facts_of",
-    "general_name",
-    "has_stray_text",
-    "is_der",
-    "key_matches",
-    "load_certificates",
-    "load_private_key",
-    "names_host",
-    "parse_certificates",
-    "parse_either",
-    "parse_private_key",
-    "pem_blocks",
-    "pem_labels",
-    "verify_chain",
-]
+from stage4.security.certificate_facts import MAXIMUM_RSA_BITS, UNREADABLE, facts_of, without_warnings
 
 PEM_LIMIT: Final = 1 << 18
 _MARKER = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]+)-----")

@@ -12,7 +12,7 @@ from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 from stage4.errors import ExitCode
 from stage4.security.keyring import SECRET_BYTES
-from stage4.security.rotation import RotationState, judge
+from stage4.security.rotation import RotationState, always_due, judge
 
 _DAY = timedelta(days=1)
 
@@ -91,12 +91,15 @@ def key_age(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
             yield warned(f"live_router/{log.router_key_id}", "audit.router_key_unwatched", key_id=log.router_key_id)
     if key is None:
         return
-    rotation = judge(key.created, policy.rotation_interval_days, policy.rotation_warn_days, now)
+    interval, window = policy.rotation_interval_days, policy.rotation_warn_days
+    rotation = judge(key.created, interval, window, now)
     params = {"key_id": key.key_id, "created": format_instant(key.created)}
     if rotation.state is RotationState.FRESH:
         yield passed(key.key_id, "audit.log_key_fresh", **params)
     elif rotation.state is RotationState.FUTURE:
         yield failed(key.key_id, "audit.log_key_future", **params)
+    elif rotation.state is RotationState.DUE and always_due(interval, window):
+        yield warned(key.key_id, "audit.log_key_always_due", **params, interval=interval, warn=window)
     else:
         yield warned(key.key_id, "audit.log_key_old", **params, days=round((now - key.created) / _DAY))
 

@@ -212,7 +212,9 @@ class _Owners:
         found: list[tuple[str, object]] = []
         if secret is not None:
             found += [self._plain[secret.tag]] if secret.tag in self._plain else []
-            found += [self._hashes[tag] for tag in sorted(secret.hashed_tags & self._hashes.keys())]
+            # By subject, because the tags of stored evidence are others and in another order.
+            hashed = (self._hashes[tag] for tag in secret.hashed_tags & self._hashes.keys())
+            found += sorted(hashed, key=lambda each: each[0])
             self._plain.setdefault(secret.tag, owner)
             for tag in secret.hashed_tags:
                 self._digests_of_plain.setdefault(tag, owner)

@@ -14,6 +14,8 @@ from stage4.audit.comparison import CONTINUITY, Comparison
 from stage4.audit.controls.rbac import is_inline
 from stage4.audit.evidence import Evidence
 from stage4.audit.finding import (
+    ENDED,
+    NOT_ASKED,
     Control,
     Finding,
     Opinion,
@@ -30,8 +32,7 @@ from stage4.audit.policy import Policy
 from stage4.audit.waivers import WAIVERS, Waiver, WaiverState
 
 COMPLETE = "AUD-01"
-# A control that says so was left out by the caller, who sees it in the policy of the report.
-_NOT_ASKED = "not_asked"
+INCOMPLETE = "audit.incomplete"
 
 
 def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -58,11 +59,11 @@ def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
     if earlier.forged:
         yield warned("earlier report", "audit_report.earlier_forged", path=earlier.path)
     if earlier.config is None or evidence.config_sha256 is None:
-        yield skipped("settings", "audit_report.settings_not_compared", since=earlier.checked_at)
+        yield skipped("settings", "audit_report.settings_not_compared", since=earlier.since)
     elif earlier.config != evidence.config_sha256:
-        yield warned("settings", "audit_report.settings_changed", since=earlier.checked_at)
+        yield warned("settings", "audit_report.settings_changed", since=earlier.since)
     else:
-        yield passed("settings", "audit_report.settings_same", since=earlier.checked_at)
+        yield passed("settings", "audit_report.settings_same", since=earlier.since)
 
 
 def settings_known(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -82,7 +83,7 @@ def complete(findings: Iterable[Finding]) -> Opinion:
     """AUD-01: every control came to an outcome; the ones that could not are named."""
     undecided = sorted({finding.control for finding in findings if finding.outcome is Outcome.UNKNOWN})
     if undecided:
-        return unknown("audit", "audit.incomplete", controls=", ".join(undecided))
+        return unknown("audit", INCOMPLETE, controls=", ".join(undecided))
     return passed("audit", "audit.complete")
 
 
@@ -110,8 +111,8 @@ def continued(findings: Sequence[Finding], comparison: Comparison) -> Iterator[O
     """AUD-02: every control that the earlier report had an answer of has one, and the catalogue is the same."""
     since = comparison.since
     answered = {finding.control for finding in findings if finding.outcome is not Outcome.SKIPPED}
-    not_asked = {finding.control for finding in findings if finding.code.endswith(_NOT_ASKED)}
-    gone = {change.control for change in comparison.no_longer_evaluated} - answered - not_asked
+    explained = {finding.control for finding in findings if finding.code.endswith((NOT_ASKED, ENDED))}
+    gone = {change.control for change in comparison.no_longer_evaluated} - answered - explained
     for control in sorted(gone):
         yield warned(control, "audit_report.control_gone", control=control, since=since)
     if comparison.catalogue_changed:

@@ -56,7 +56,7 @@ def _believed(file: CertificateFile, authority: CertificateFile | None, now: dat
     if file.problem is not None:
         return of_problem(path, file.problem)
     if file.stray_text:
-        return failed(path, "audit.stray_text", path=path)
+        return failed(path, "cert.stray_text", path=path)
     for facts in file.certificates:
         if not facts.is_ca:
             return failed(path, "audit.believes_leaf", path=path, subject=facts.subject)
