@@ -154,7 +154,9 @@ def test_intermediates_come_from_the_file_of_the_leaf_or_from_their_own(desk: De
     assert desk.verify(desk.file("both.pem", pem(leaf.certificate), pem(middle.certificate)))[0] == 0
 
 
-def test_a_file_that_is_no_certificate_is_refused_and_a_wrong_call_is_another_thing(desk: Desk, ca: Made) -> None:
+def test_a_file_that_is_no_certificate_is_refused_and_a_wrong_call_is_another_thing(
+    desk: Desk, ca: Made, server: Made
+) -> None:
     key = desk.file("key.pem", key_pem(ca.key))
     words = desk.file("words.pem", b"cert")
     document = desk.document("verify", words, "--anchor", str(desk.root / "ca.pem"), "--role", "server")
@@ -169,6 +171,10 @@ def test_a_file_that_is_no_certificate_is_refused_and_a_wrong_call_is_another_th
     assert desk.run("verify", good, "--anchor", good, "--role", "server", "--at", "yesterday")[0] == 2
     assert desk.run("verify", str(desk.root / "absent"), "--anchor", good, "--role", "server")[0] == 3
     assert desk.run("verify", good, "--anchor", good, "--role", "server", "--crl", str(desk.root / "absent"))[0] == 3
+    lists = crl_pem(revocation_list(ca)), crl_pem(revocation_list(ca, server)).replace(b"X509 CRL", b"CRL")
+    torn = desk.file("torn.crl", *lists)
+    right = desk.file("server.pem", pem(server.certificate))
+    assert desk.run("verify", right, "--anchor", good, "--role", "server", "--crl", torn)[0] == 2
 
 
 def test_a_file_that_the_audit_would_not_take_is_refused_here_too(desk: Desk, server: Made) -> None:

@@ -120,6 +120,7 @@ X509_EXAMPLES = (
         FAIL,
         "audit.demo_certificate",
     ),
+    Example("X509-12", "no root", audits.certificate("ca", issuer="CN=root"), WARN, "cert.anchor_not_root"),
     Example("X509-12", "no CA", audits.certificate("ca", is_ca=False), FAIL, "cert.ca_is_no_ca"),
     Example("X509-12", "may not sign", audits.certificate("ca", key_usage=("cRLSign",)), FAIL, "cert.ca_may_not_sign"),
     Example(

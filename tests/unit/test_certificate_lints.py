@@ -209,6 +209,18 @@ def test_one_serial_number_of_one_issuer_for_two_is_found(ca: Made) -> None:
     assert not same_serials([("server", first), ("client", elsewhere)])
 
 
+def test_an_anchor_that_another_authority_issued_is_warned_of_unless_that_one_is_trusted_too(ca: Made) -> None:
+    middle = make("middle", ca, ca=True)
+    leaf = make("leaf", middle, eku=SERVER, sans=("localhost",))
+    alone = judged(leaf, middle)
+    both = [middle.certificate, ca.certificate]
+    together = judge(leaf.certificate, [], both, [], purpose="server", host="localhost", now=NOW)
+
+    assert [(subject, lint.code) for subject, lint in alone.lints] == [("CN=middle", "cert.anchor_not_root")]
+    assert (alone.failed, alone.chain.reason) == (False, ChainReason.VALID)
+    assert (together.failed, together.lints) == (False, ())
+
+
 def test_a_crowd_of_intermediates_is_refused_before_it_takes_for_ever(ca: Made) -> None:
     key = ec_key()
     crowd = tuple(

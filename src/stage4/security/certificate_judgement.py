@@ -105,6 +105,7 @@ def judge(
     for each in above:
         anchor = each.fingerprint in believed
         found += [(each.subject, lint) for lint in lints.of_authority(each, now, anchor=anchor)]
+        found += [(each.subject, lint) for lint in (lints.of_anchor(each, trusted) if anchor else ())]
     found += [
         (name, lint) for name, lint in lints.same_serials([(each.subject, each) for each in (facts, *above)]).items()
     ]

@@ -18,6 +18,7 @@ from typing import Final
 from stage4.clock import format_instant
 from stage4.security.certificate_chain import may_have_issued
 from stage4.security.certificate_facts import CertificateFacts, names_host
+from stage4.security.certificate_peers import is_taken_for_issuer
 from stage4.security.certificates import has_stray_text, is_der, pem_labels
 from stage4.security.known_keys import known_key
 
@@ -74,6 +75,13 @@ def of_authority(facts: CertificateFacts, now: datetime, *, anchor: bool) -> tup
     """Everything about a CA's certificate; an `anchor` is believed for its key, so its own signature says nothing."""
     lints = (*_authority(facts), *_time(facts, now), *_strength(facts, anchor=anchor), *_form(facts, anchor=anchor))
     return _gravest_first(lints)
+
+
+def of_anchor(anchor: CertificateFacts, anchors: Sequence[CertificateFacts]) -> tuple[Lint, ...]:
+    """Whether OpenSSL ends a path at this anchor: unless told otherwise (-partial_chain) it wants a root above it."""
+    if anchor.self_issued or any(is_taken_for_issuer(other, anchor) for other in anchors):
+        return ()
+    return (Lint(Topic.AUTHORITY, Level.WARN, "cert.anchor_not_root", {"issuer": anchor.issuer}),)
 
 
 def of_file(leaf_file: Sequence[CertificateFacts], anchors: Sequence[CertificateFacts]) -> tuple[Lint, ...]:

@@ -216,10 +216,11 @@ def no_known_key(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[
 
 
 def authority(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """X509-12: every CA says that it is one and may sign certificates, and its name constraints bind."""
+    """X509-12: every CA says that it is one and may sign certificates, its name constraints bind, and it is a root."""
     for subject, file, facts in _each(evidence):
         if not _is_leaf(subject, file):
             found = _lints(subject, file, facts, Topic.AUTHORITY, policy, now)
+            found += lints.of_anchor(facts, file.certificates) if file.role == "ca" else ()
             yield from _told(subject, found, passed(subject, "audit.ca_profile"))
 
 
