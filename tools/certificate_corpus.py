@@ -8,6 +8,7 @@ package cryptography_vectors has them.
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections import Counter, defaultdict
@@ -21,12 +22,24 @@ import cryptography_vectors
 from cryptography import x509
 
 from stage4 import files, words
+from stage4.audit.controls.x509 import TOPICS
 from stage4.errors import UsageError
+from stage4.security import certificate_lints
+from stage4.security.certificate_chain import ChainReason
+from stage4.security.certificate_facts import facts_of
 from stage4.security.certificate_judgement import Judgement, judge
-from stage4.security.certificates import ChainReason, facts_of, parse_either
+from stage4.security.certificates import parse_either
 from stage4.security.revocation import RevocationList, RevocationState, parse_lists
 from stage4.words import Language
 
+COMMANDS = (
+    "```sh",
+    "stage4 cert show secrets/mtls/core-oem-server.pem",
+    "stage4 cert verify secrets/mtls/core-oem-server.pem --anchor secrets/mtls/core-oem-ca.pem --role server \\",
+    "  --name DNS:localhost --crl core-oem.crl --at 2027-02-10T00:00:00Z",
+    "```",
+)
+_LINT = re.compile(r'Lint\(Topic\.([A-Z_]+), ([Ll]evel(?:\.[A-Z]+)?), "([a-z]+)\.([a-z_]+)"')
 REPOSITORY = Path(__file__).resolve().parent.parent
 VECTORS = Path(cryptography_vectors.__file__).parent / "x509"
 PKITS = VECTORS / "PKITS_data"
@@ -160,21 +173,8 @@ def _pyca_judged(name: str, content: bytes, fallback: x509.Certificate) -> Judge
         return Judged(name, None, None, _problem(error))
     facts = facts_of(leaf)
     anchor = above[-1] if above and facts_of(above[-1]).is_ca else fallback
-    host = next((san.partition(":")[2] for san in facts.sans if san.startswith(("DNS:", "IP:"))), "localhost")
-    try:
-        judgement = judge(
-            leaf,
-            [],
-            [anchor],
-            [],
-            purpose="server",
-            host=host.replace("*", "any"),
-            now=facts.not_before + (facts.not_after - facts.not_before) / 2,
-            together=above,
-        )
-    except UsageError as error:
-        # Its own name is no host's, so nobody can ask for it.
-        return Judged(name, None, None, _problem(error))
+    middle = facts.not_before + (facts.not_after - facts.not_before) / 2
+    judgement = judge(leaf, [], [anchor], [], purpose="server", host=None, now=middle, together=above)
     return Judged(name, None, judgement)
 
 
@@ -191,12 +191,25 @@ def page(lang: Language) -> str:
         "",
         _say("intro", lang),
         "",
+        f"## {_say('command', lang)}",
+        "",
+        _say("command_intro", lang),
+        "",
+        *COMMANDS,
+        "",
+        _say("command_codes", lang),
+        "",
         f"## {_say('reasons', lang)}",
         "",
         *_table(
             [_say("reason", lang), _say("meaning", lang)],
             [(f"`{reason}`", words.text(f"security.chain_{reason}", lang)) for reason in ChainReason],
         ),
+        f"## {_say('lints', lang)}",
+        "",
+        _say("lints_intro", lang),
+        "",
+        *_table([_say(name, lang) for name in ("lint", "level", "control", "meaning")], list(_lints(lang))),
         "## NIST PKITS",
         "",
         _say("pkits_intro", lang, at=AT.date().isoformat()),
@@ -214,6 +227,17 @@ def page(lang: Language) -> str:
         *_table([_say("answer", lang), _say("number", lang), _say("files", lang)], list(_pyca_rows())),
     ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _lints(lang: Language) -> Iterator[tuple[str, ...]]:
+    """Every lint of the source with its level, its control and its text without what it is filled with."""
+    found = set(_LINT.findall(inspect.getsource(certificate_lints)))
+    for topic, level, area, name in sorted(found, key=lambda lint: (TOPICS[certificate_lints.Topic[lint[0]]], lint)):
+        grave = level.removeprefix("Level.").lower()
+        # One of a CA's own lints is milder for the anchor.
+        shown = "`fail`, `warn`" if grave == "level" else f"`{grave}`"
+        text = str(dict(words.codes(area))[f"{area}.{name}"][lang])
+        yield f"`{name}`", shown, TOPICS[certificate_lints.Topic[topic]], re.sub(r"\{\w+\}", "…", text)
 
 
 _HEADS = ("section", "tests", "valid_accepted", "valid_refused", "invalid_refused", "invalid_accepted", "by_policy")
@@ -254,7 +278,7 @@ def _pyca_rows() -> Iterator[tuple[str, str, str]]:
 
 
 def _say(name: str, lang: Language, /, **params: object) -> str:
-    return words.text(f"cert.corpus_{name}", lang, **params)
+    return words.text(f"reference.corpus_{name}", lang, **params)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

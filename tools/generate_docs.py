@@ -213,8 +213,12 @@ def _type(kind: object, lang: Language) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         meta = arguments[1]
+        limits = {sign: getattr(meta, name) for name, sign in _BOUNDS.items()}
+        # That numbers end goes without saying.
         bounds = [
-            sign + f"{getattr(meta, name):g}" for name, sign in _BOUNDS.items() if getattr(meta, name) is not None
+            sign + f"{limit:g}"
+            for sign, limit in limits.items()
+            if limit is not None and abs(limit) != settings.ENDLESS
         ]
         return ", ".join([_type(arguments[0], lang), *bounds])
     if origin is typing.Literal:

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -118,11 +119,24 @@ def read_limited(path: Path, limit: int = JSON_LIMIT) -> bytes:
         with _open_regular(path) as source:
             content = source.read(limit + 1)
     except OSError as error:
-        code = "files.missing" if error.errno == errno.ENOENT else "files.unreadable"
-        raise Unavailable(code, path=path, reason=reason(error)) from error
+        raise _unreadable(path, error) from error
     if len(content) > limit:
         raise Unavailable("files.too_large", path=path, limit=limit)
     return content
+
+
+def beginning(path: Path, size: int) -> bytes:
+    """The first `size` bytes of the regular file `path`, or all it has; raises Unavailable as `read_limited` does."""
+    try:
+        with _open_regular(path) as source:
+            return source.read(size)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> Unavailable:
+    code = "files.missing" if error.errno == errno.ENOENT else "files.unreadable"
+    return Unavailable(code, path=path, reason=reason(error))
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -136,11 +150,25 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
 def parse_json(content: bytes, subject: object) -> object:
-    """Strict JSON: UTF-8, no member twice, no NaN; raises UsageError `files.bad_json` naming `subject`."""
+    """
+    Strict JSON: UTF-8, no member twice, no NaN, no number that is infinite here (`1e999`).
+
+    Raises UsageError `files.bad_json` naming `subject`.
+    """
     try:
         parsed: object = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
+            content.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
     except (ValueError, RecursionError) as error:
         raise UsageError("files.bad_json", path=subject, reason=str(error)) from error
@@ -152,12 +180,20 @@ def read_json(path: Path, limit: int = JSON_LIMIT) -> object:
     return parse_json(read_limited(path, limit), path)
 
 
+def json_text(document: object, indent: int | None = None) -> str:
+    """`document` as JSON in which every character that is not printable is an escape, with `indent` on many lines.
+
+    A terminal would act on some of them, or turn the direction of writing around; for a program the value is the same.
+    """
+    text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+    strange = {ord(each): json.dumps(each)[1:-1] for each in set(text) if not each.isprintable() and each != "\n"}
+    # JSON need not escape the last control character of ASCII, so that `json` does not.
+    return text.translate(strange | {0x7F: "\\u007f"}) if strange else text
+
+
 def json_bytes(document: object) -> bytes:
-    """A document as people like to read it: two spaces, UTF-8, a last newline."""
-    # Half a surrogate pair, from a file name that is no UTF-8, has no UTF-8: Python's escape for it is JSON's too.
-    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(
-        "utf-8", "backslashreplace"
-    )
+    """A document as people like to read it: two spaces, UTF-8, a last newline; escapes as of `json_text`."""
+    return (json_text(document, 2) + "\n").encode("utf-8")
 
 
 def write_json(path: Path, document: object, mode: int = 0o644) -> None:
@@ -171,5 +207,4 @@ def sha256_file(path: Path) -> str:
         with _open_regular(path) as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
     except OSError as error:
-        code = "files.missing" if error.errno == errno.ENOENT else "files.unreadable"
-        raise Unavailable(code, path=path, reason=reason(error)) from error
+        raise _unreadable(path, error) from error

@@ -158,11 +158,11 @@ def test_what_is_no_address_ends_with_two(place: Place, target: str) -> None:
 def test_what_is_no_time_limit_ends_with_two(place: Place, limit: str) -> None:
     code, document, _ = place.run("--probe", "--probe-timeout", limit)
 
-    assert (code, document["error"]["code"]) == (2, "arguments.malformed")
+    assert (code, document["error"]["code"]) == (2, "arguments.bad_seconds")
 
 
 def test_the_baseline_does_not_probe(place: Place) -> None:
     code = audit_security_baseline.main(["--root", str(place.root), "--probe"])
 
     assert code == 2
-    assert json.loads(place.capture.readouterr().out)["error"]["code"] == "arguments.malformed"
+    assert json.loads(place.capture.readouterr().out)["error"]["code"] == "arguments.unknown"

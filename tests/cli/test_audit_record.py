@@ -6,10 +6,13 @@ import base64
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stage4.audit import report
 from stage4.audit.formats import FORMATS
 from stage4.cli import audit_security_baseline, audit_stage4_compliance
 from support.audit_place import Main, Place, findings
@@ -67,20 +70,30 @@ def test_no_format_of_the_report_holds_a_secret_or_what_leads_to_it(place: Place
 TIMES = {"started_at", "stored", "summary_signature", "evidence", "comparison"}
 
 
+def untimed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document without its own times and without when the report that it was compared with was made."""
+    results = [
+        {k: v for k, v in r.items() if k not in (("message", "params") if "since" in r["params"] else ())}
+        for r in document["results"]
+    ]
+    return {k: v for k, v in document.items() if k not in TIMES} | {"results": results}
+
+
 def test_two_runs_on_the_same_input_differ_only_in_their_times(place: Place) -> None:
     place.log(2)
     place.run()
 
     first, second = place.run(), place.run()
 
-    assert {k: v for k, v in first.document.items() if k not in TIMES} == {
-        k: v for k, v in second.document.items() if k not in TIMES
-    }
-    changes = [{k: v for k, v in a.document["comparison"].items() if k != "with"} for a in (first, second)]
+    assert untimed(first.document) == untimed(second.document)
+    of_time = ("with", "line", "since")
+    changes = [{k: v for k, v in a.document["comparison"].items() if k not in of_time} for a in (first, second)]
     assert changes[0] == changes[1]
     kept = [json.loads(Path(a.document["stored"]).with_name("evidence.json").read_bytes()) for a in (first, second)]
     for each in kept:
-        assert each["evidence"]["earlier_report"].pop("path")
+        earlier = each["evidence"]["earlier_report"]
+        assert earlier.pop("path")
+        assert earlier.pop("started_at")
     assert kept[0] == kept[1]
 
 
@@ -94,7 +107,7 @@ def test_an_audit_is_judged_again_from_what_it_kept(place: Place) -> None:
     later = place.run("--allow-missing-env", "--evidence", evidence, "--at", "2027-12-23T09:42:00Z", at=False)
 
     assert (first.document["replayed"], again.document["replayed"]) == (False, True)
-    for member in ("results", "status", "policy", "inputs", "checked_at", "comparison"):
+    for member in ("results", "status", "policy", "inputs", "checked_at", "comparison", "again"):
         assert again.document[member] == first.document[member]
     assert again.document["evidence"] == first.document["evidence"]
     assert "X509-07" in findings(later.document, "fail")
@@ -125,7 +138,7 @@ def test_a_replay_is_never_the_earlier_report(place: Place) -> None:
         (("--compare", "var"), 2, "audit_report.no_report"),
         (("--compare", "config/core.yaml"), 2, "files.bad_json"),
         (("--compare", "var/security/tls_rotation.json"), 2, "audit.not_a_report"),
-        (("--evidence", "x.json", "--probe", "localhost:1"), 2, "arguments.malformed"),
+        (("--evidence", "x.json", "--probe", "localhost:1"), 2, "probe.with_evidence"),
         (("--format", "pdf"), 2, "audit_report.format_unknown"),
         (("--format", "sarif="), 2, "audit_report.format_unknown"),
         (("--explain", "X509-99"), 2, "audit_report.control_unknown"),
@@ -142,6 +155,7 @@ def test_what_cannot_be_asked_is_an_error_with_one_document(
     assert (answer.code, answer.document["error"]["code"]) == (code, error)
     assert answer.document["verdict"] == "cannot tell"
     assert answer.err.startswith("error: ")
+    assert not list((place.root / "var/audit/acceptance").iterdir())
 
 
 def test_evidence_of_another_bundle_is_not_judged_by_this_policy(place: Place) -> None:
@@ -201,8 +215,8 @@ def test_a_report_is_signed_and_a_change_is_found(place: Place, main: Main) -> N
     answer = place.run("--json-output", str(output), main=main)
     signature = answer.document["summary_signature"]
     assert signature["algorithm"] == "HMAC-SHA256"
-    for report in (Path(answer.document["stored"]), output):
-        verified = place.run("--verify-report", str(report), main=main)
+    for written in (Path(answer.document["stored"]), output):
+        verified = place.run("--verify-report", str(written), main=main)
         assert (verified.code, verified.document["verdict"]) == (0, "ok")
     output.write_text(json.dumps(json.loads(output.read_bytes()) | {"status": "fine"}), encoding="utf-8")
 
@@ -244,6 +258,42 @@ def test_a_signature_whose_key_is_gone_cannot_be_told(place: Place) -> None:
     assert (verified.code, verified.document["verdict"]) == (3, "cannot tell")
 
 
+def plant(place: Place, stamp: str, content: str) -> Path:
+    """Lay a report into the store by hand."""
+    path = place.root / f"var/audit/acceptance/{stamp}/stage4_support/compliance.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("odd", ["1e999", "-1e999", "[" * 5000 + "]" * 5000])
+def test_a_planted_report_stops_no_audit(place: Place, odd: str) -> None:
+    place.log(1)
+    good = Path(place.run().document["stored"]).read_text(encoding="utf-8")
+    planted = plant(place, "20261124T000000Z", good.replace('"what_if": true', f'"what_if": true, "odd": {odd}'))
+    assert planted.read_text(encoding="utf-8") != good
+
+    assert place.run().code == 0
+    assert place.run("--verify-report", str(planted)).code == 1
+
+
+def test_an_audit_that_hits_a_bug_fails_and_is_kept(place: Place) -> None:
+    def judge(*_: object) -> None:
+        raise ZeroDivisionError("a rule that divides")
+
+    place.patch.setattr(report, "judge", judge)
+    output = place.root.parent / "printed.json"
+
+    answer = place.run("--output-json", str(output))
+
+    assert (answer.code, answer.document["exit_code"]) == (70, 70)
+    assert (answer.document["status"], answer.document["verdict"]) == ("fail", "cannot tell")
+    assert answer.document["error"]["code"] == "cli.bug"
+    stored = Path(answer.document["stored"])
+    assert json.loads(stored.read_bytes()) == json.loads(output.read_bytes()) == answer.document
+    assert json.loads(stored.with_name("command.json").read_bytes())["exit_code"] == 70
+
+
 def test_what_is_no_json_was_not_signed(place: Place) -> None:
     verified = place.run("--verify-report", str(place.root / "config/core.yaml"))
 
@@ -280,7 +330,7 @@ def test_formats_lie_beside_the_report_or_where_they_were_asked_for(place: Place
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_an_audit_that_fails_to_run_says_so_in_every_format(place: Place, name: str) -> None:
     output = place.root.parent / "result"
-    output.write_text("all is well", encoding="utf-8")
+    assert place.run("--format", f"{name}={output}").code in (0, 1)
     place.settings("port: 8741", "port: many")
 
     answer = place.run("--format", f"{name}={output}")
@@ -296,6 +346,36 @@ def test_a_format_that_cannot_be_written_is_no_ok(place: Place) -> None:
 
     assert (answer.code, answer.document["not_stored"]["code"]) == (3, "files.cannot_write")
     assert place.run("--verify-report", answer.document["stored"]).code == 0
+
+
+@pytest.mark.parametrize("flag", ["--output-json={}/x", "--format=markdown={}/x"])
+def test_what_is_kept_of_a_run_is_what_it_printed_also_where_a_file_of_the_caller_fails(
+    place: Place, flag: str
+) -> None:
+    place.log(1)
+    other = place.root.parent / "other.json"
+    beside = ("--format", f"junit={place.root.parent / 'x.xml'}")
+    good = ("--output-json", str(other)) if flag.startswith("--format") else beside
+
+    answer = place.run(*good, flag.format(place.root / "config/core.yaml"))
+
+    stored = Path(answer.document["stored"])
+    assert (answer.code, answer.document["status"]) == (3, "ok")
+    assert json.loads(stored.read_bytes()) == answer.document
+    assert json.loads(stored.with_name("command.json").read_bytes())["exit_code"] == 3
+    assert not other.exists() or json.loads(other.read_bytes()) == answer.document
+    assert place.run("--verify-report", str(stored)).code == 0
+
+
+def test_the_callers_files_say_so_too_where_the_run_is_not_kept(place: Place) -> None:
+    shutil.rmtree(place.root / "var/audit/acceptance")
+    (place.root / "var/audit/acceptance").write_text("in the way", encoding="utf-8")
+    output = place.root.parent / "printed.json"
+
+    answer = place.run("--output-json", str(output))
+
+    assert (answer.document["stored"], answer.document["not_stored"]["code"]) == (None, "files.cannot_write")
+    assert json.loads(output.read_bytes()) == answer.document
 
 
 def waive(place: Place, control: str, subject: str, owner: str = "l2-marek", approver: str = "po-jan") -> None:

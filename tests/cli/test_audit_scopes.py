@@ -61,25 +61,26 @@ def test_a_scope_of_a_service_that_the_settings_have_not_is_skipped(room: Room, 
 
 @BOTH
 @pytest.mark.parametrize(
-    ("flag", "scope", "nearest"),
+    ("flag", "scope"),
     [
-        ("--scheduler-required-scope", "runtime.schedule.wirte", "runtime.schedule.write"),
-        ("--metrics-required-scope", "metrics.reed", "metrics.read"),
-        ("--risk-required-scope", "Risk.Read", "risk.read"),
-        ("--metrics-required-scope", "*", None),
-        ("--metrics-required-scope", "", None),
+        ("--scheduler-required-scope", "runtime.schedule.wirte"),
+        ("--risk-required-scope", "Risk.Read"),
+        ("--metrics-required-scope", "*"),
+        ("--metrics-required-scope", ""),
     ],
 )
-def test_an_unknown_scope_is_a_wrong_call_and_the_nearest_is_named(
-    room: Room, main: Main, flag: str, scope: str, nearest: str | None
+def test_an_unknown_scope_is_a_wrong_call_and_the_known_ones_are_listed(
+    room: Room, main: Main, flag: str, scope: str
 ) -> None:
     answer = room.audit(flag, "metrics.read", flag, scope, main=main)
 
     assert answer.code == ExitCode.USAGE
     assert answer.document["error"]["code"] == "audit.scope_unheard"
     assert answer.document["error"]["params"]["option"] == flag
-    if nearest is not None:
-        assert nearest in answer.document["error"]["hint"]
+    assert answer.document["error"]["hint"] == (
+        "known scopes: alerts.write, incidents.read, incidents.write, metrics.read, overrides.write, risk.read, "
+        "runtime.schedule.read, runtime.schedule.write"
+    )
 
 
 def test_the_baseline_has_what_readers_of_the_fields_report_look_for(room: Room) -> None:
@@ -150,7 +151,8 @@ def test_two_runs_over_the_same_input_differ_in_time_only(room: Room, main: Main
     of_time = {"started_at", "stored", "summary_signature"}
     first = room.audit(main=main).document
     # The report of the first run would be input of the second.
-    shutil.rmtree(room.root / "var/audit/acceptance")
+    for run in (room.root / "var/audit/acceptance").iterdir():
+        shutil.rmtree(run)
 
     second = room.audit(main=main).document
 

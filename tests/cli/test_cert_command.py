@@ -16,6 +16,7 @@ from stage4.cli import root
 from stage4.clock import format_instant
 from support.certificates import CLIENT, NOW, SERVER, Made, crl_pem, key_pem, make, pem, revocation_list, rsa_key
 
+CORE = Path(__file__).parents[2] / "config" / "core.yaml"
 AT = ("--at", format_instant(NOW))
 
 
@@ -114,6 +115,25 @@ def test_each_refusal_has_its_reason_and_its_next_step(desk: Desk, ca: Made, ser
         assert document["chain"]["reason"] == reason
 
 
+def test_a_wrong_name_is_told_beside_the_right_ones_and_in_one_language(desk: Desk, server: Made) -> None:
+    leaf = desk.file("server.pem", pem(server.certificate))
+
+    code, lines = desk.verify(leaf, "--name", "DNS:elsewhere", lang="pl")
+
+    assert code == 1
+    assert lines[1] == "  certyfikat nie obejmuje tej nazwy hosta (SAN); nazwy w certyfikacie: DNS:localhost"
+
+
+@pytest.mark.parametrize("sans", [("a b", "localhost"), ("a b",), ()])
+def test_a_server_whose_own_names_are_none_is_no_wrong_call(desk: Desk, ca: Made, sans: tuple[str, ...]) -> None:
+    leaf = desk.file("server.pem", pem(make("server", ca, eku=SERVER, sans=sans).certificate))
+
+    code, lines = desk.verify(leaf)
+
+    assert code == (0 if "localhost" in sans else 1)
+    assert lines[0].endswith("is refused" if code else "but there is something to put right")
+
+
 def test_a_client_is_judged_in_its_own_role_and_under_its_own_name(desk: Desk, ca: Made, server: Made) -> None:
     client = desk.file("client.pem", pem(make("client", ca, eku=CLIENT, sans=("stage4-client",)).certificate))
 
@@ -134,7 +154,9 @@ def test_intermediates_come_from_the_file_of_the_leaf_or_from_their_own(desk: De
     assert desk.verify(desk.file("both.pem", pem(leaf.certificate), pem(middle.certificate)))[0] == 0
 
 
-def test_a_file_that_is_no_certificate_is_refused_and_a_wrong_call_is_another_thing(desk: Desk, ca: Made) -> None:
+def test_a_file_that_is_no_certificate_is_refused_and_a_wrong_call_is_another_thing(
+    desk: Desk, ca: Made, server: Made
+) -> None:
     key = desk.file("key.pem", key_pem(ca.key))
     words = desk.file("words.pem", b"cert")
     document = desk.document("verify", words, "--anchor", str(desk.root / "ca.pem"), "--role", "server")
@@ -149,6 +171,10 @@ def test_a_file_that_is_no_certificate_is_refused_and_a_wrong_call_is_another_th
     assert desk.run("verify", good, "--anchor", good, "--role", "server", "--at", "yesterday")[0] == 2
     assert desk.run("verify", str(desk.root / "absent"), "--anchor", good, "--role", "server")[0] == 3
     assert desk.run("verify", good, "--anchor", good, "--role", "server", "--crl", str(desk.root / "absent"))[0] == 3
+    lists = crl_pem(revocation_list(ca)), crl_pem(revocation_list(ca, server)).replace(b"X509 CRL", b"CRL")
+    torn = desk.file("torn.crl", *lists)
+    right = desk.file("server.pem", pem(server.certificate))
+    assert desk.run("verify", right, "--anchor", good, "--role", "server", "--crl", torn)[0] == 2
 
 
 def test_a_file_that_the_audit_would_not_take_is_refused_here_too(desk: Desk, server: Made) -> None:
@@ -200,3 +226,25 @@ def test_facts_are_shown_for_machines_and_der_is_read_too(desk: Desk, ca: Made) 
     [shown], absent = document["files"][0]["certificates"], document["files"][1]
     assert (shown["serial"], shown["rsa_exponent"], shown["role"], shown["lints"]) == ("7f", 65537, "server", [])
     assert absent["error"]["code"] == "files.missing"
+
+
+def test_the_installation_around_says_the_language(
+    desk: Desk, server: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("STAGE4_LANG", raising=False)
+    leaf = desk.file("server.pem", pem(server.certificate))
+    core = desk.root / "config" / "core.yaml"
+
+    def said(*more: str) -> str:
+        for argv in (["show", leaf, *AT], ["verify", leaf, "--anchor", "ca.pem", "--role", "server", *AT]):
+            assert root.run(["cert", *argv, *more]) == 0
+        return capsys.readouterr().out
+
+    assert "ważny" not in said()
+    core.parent.mkdir()
+    core.write_text(CORE.read_text().replace("language: en", "language: pl"))
+    polish = said()
+    assert polish != said("--lang", "en")
+    assert polish == said("--lang", "pl")
+    core.write_text("no settings at all")
+    assert said() == said("--lang", "en")

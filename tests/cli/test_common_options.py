@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -21,7 +22,17 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("argv", [["--json", "log", "verify"], ["log", "verify"], ["log", "verify", "--json"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--json", "log", "verify"],
+        ["log", "verify"],
+        ["log", "verify", "--json"],
+        ["log", "--json", "verify"],
+        ["log", "key", "--json", "list"],
+        ["config", "--json", "show"],
+    ],
+)
 def test_a_document_is_printed_where_it_is_asked_for(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 0
     out = capsys.readouterr().out
@@ -33,6 +44,28 @@ def test_a_failure_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["exit_code"] == 2
     assert main(["log", "explain", "999", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["entry"] is None
+
+
+@pytest.mark.parametrize(
+    "group", ["log", "log key", "oncall", "config", "cert", "incident", "fault", "monitoring", "notify", "rotation"]
+)
+def test_a_group_without_a_command_is_a_wrong_call(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["--json", *group.split()], [*group.split(), "--json"]):
+        assert main(argv) == 2
+        document = json.loads(capsys.readouterr().out)
+        assert (document["schema"], document["exit_code"]) == ("stage4.error/1", 2)
+        assert document["error"]["message"]
+    assert main(group.split()) == 2
+    heard = capsys.readouterr()
+    assert (heard.out, f"stage4 {group}" in heard.err) == ("", True)
+
+
+def test_the_installation_and_the_language_may_be_named_between_a_group_and_its_command(
+    room: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert main(["log", "--root", str(room), "--lang", "en", "verify"]) == 0
+    assert capsys.readouterr().out.startswith("INTACT")
 
 
 @pytest.mark.parametrize(
@@ -108,3 +141,17 @@ def test_no_command_gives_the_common_options_another_meaning() -> None:
         options = [option for param in command.params for option in param.opts]
         for option in ("--root", "--lang", "--json"):
             assert options.count(option) == 1, (name, option)
+
+
+def test_settings_that_somebody_wrote_draw_nothing_on_the_terminal(
+    room: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    core = room / "config/core.yaml"
+    text = core.read_text()
+    assert "telemetry_namespace: runtime.multi_strategy.core" in text
+    core.write_text(text.replace("runtime.multi_strategy.core", '"a\\x1b[2J\\x9b31m\\u202eb"', 1))
+    for form in ([], ["--json"]):
+        assert main(["config", "show", *form]) == 0
+        shown = capsys.readouterr().out
+        assert all(each.isprintable() or each == "\n" for each in shown)
+        assert "[2J" in shown

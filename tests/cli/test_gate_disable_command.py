@@ -14,7 +14,7 @@ import pytest
 from stage4.app.installing import create
 from stage4.cli.disable_multi_strategy import main
 from stage4.clock import SystemClock
-from stage4.runtime.latch import GATE_FILE
+from stage4.runtime.latch import GATE_FILE, read_latch
 from stage4.runtime.stop import OVERRIDES
 from support.answering import answering
 
@@ -187,12 +187,27 @@ def test_a_stop_whose_file_cannot_be_read_is_recorded_too(
 def test_a_stop_that_cannot_be_made_says_not_stopped(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     shutil.rmtree(root / OVERRIDES)
     (root / OVERRIDES).write_text("in the way")
+    (root / GATE_FILE).unlink()
     code = main(["--reason", "r"])
     out, err = capfdbinary.readouterr()
     assert code == 3
     assert json.loads(out)["error"]["code"] == "stop.cannot_write"
     assert b"NOT STOPPED" in err
     assert b"kill -TERM" in err
+
+
+def test_where_no_file_can_be_made_the_gates_memory_stops_and_it_is_said_loudly(
+    root: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    with answering(root):
+        os.mkfifo(root / "aside")  # whatever is in the way: the directory itself is replaced by something else
+        shutil.rmtree(root / OVERRIDES)
+        (root / "aside").rename(root / OVERRIDES)
+        call = Call(capfdbinary, "--reason", "r")
+    assert "stop.memory_only" in call.warnings
+    assert (call.document["override"]["placed"], call.document["override"]["latched"]) == (False, True)
+    assert "COULD NOT BE MADE" in call.err
+    assert read_latch(root / GATE_FILE).stops.keys() == {WIDE.name}
 
 
 def test_a_dry_run_stops_nothing(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -37,3 +37,13 @@ def test_an_order_without_an_incident_manager_is_refused_with_exit_4(tmp_path: P
         scheduler.join()
     assert code == ExitCode.REFUSED
     assert (root / "var/runtime/overrides/multi_strategy_disable.json").exists()
+
+
+def test_the_same_person_twice_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    clock, root = SystemClock(), tmp_path / "desk"
+    create(root, clock)
+    request_stop(root, reason="drill", clock=clock)
+    signer = f"im-zofia={root / 'secrets/people/im-zofia'}"
+    code = main(["--root", str(root), "enable", "--signer", signer, "--signer", signer])
+    assert code == ExitCode.REFUSED
+    assert [path.name for path in (root / "var/runtime/overrides").iterdir()] == ["multi_strategy_disable.json"]

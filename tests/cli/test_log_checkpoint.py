@@ -101,7 +101,7 @@ def test_a_dry_run_refuses_what_the_command_refuses(room: LogRoom, capsys: pytes
     room.put(room.lines()[:3])
     for dry_run in (["--dry-run"], []):
         code, document = answer(capsys, "checkpoint", *dry_run)
-        assert (code, document["error"]["code"]) == (3, "checkpoint.log_went_back")
+        assert (code, document["error"]["code"]) == (3, "log.behind_note")
     assert say(capsys, "log", "checkpoint", "--pin")[:2] == (0, pin)
 
 

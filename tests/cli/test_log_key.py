@@ -177,8 +177,8 @@ def test_a_dry_run_of_a_revocation_refuses_what_the_checkpoint_refuses(room: Log
     assert stage4(["log", "checkpoint"]) == 0
     room.put(room.lines()[:4])
     first = room.ring.active
-    assert "older copy of the log" in answer("revoke", first, "--reason", "x", "--dry-run", code=3)
-    assert "older copy of the log" in answer("revoke", first, "--reason", "x", code=3)
+    assert "is an older copy" in answer("revoke", first, "--reason", "x", "--dry-run", code=3)
+    assert "is an older copy" in answer("revoke", first, "--reason", "x", code=3)
 
 
 @pytest.mark.parametrize(
@@ -248,3 +248,13 @@ def test_the_commands_speak_polish(room: LogRoom, answer: Answers, monkeypatch: 
     monkeypatch.setenv("STAGE4_LANG", "pl")
     assert "klucz" in answer("list")
     assert "obowiązuje" in answer("rotate", "--reason", "x")
+
+
+def test_a_ring_that_somebody_wrote_draws_nothing_on_the_terminal(room: LogRoom, answer: Answers) -> None:
+    ring = json.loads(room.ring.path.read_text())
+    ring["keys"][0]["logs"] = ["\x1b[2J\x9b31m\u202ea"]
+    room.ring.path.write_text(json.dumps(ring))
+    for form in ([], ["--json"]):
+        listed = answer("list", *form, code=0)
+        assert all(each.isprintable() or each == "\n" for each in listed)
+        assert "[2J" in listed

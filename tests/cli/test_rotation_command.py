@@ -161,21 +161,56 @@ def test_a_bar_and_colour_are_for_terminals_only(
 def test_the_plan_names_the_command_for_each_in_the_order_they_fall_due(root: Path, answer: Answers) -> None:
     assert "nothing falls due in the next 30 days" in answer("plan")
     document = answer.document("plan", "--days", "90")
-    assert [(step["key"], step["purpose"], step["command"]) for step in document["steps"]] == [
-        ("core-oem", "metrics-token", "stage4 rotation mark core-oem metrics-token --reason …"),
-        ("core-oem", "tls_ca", "stage4 rotation rotate --bundle core-oem"),
-        ("core-oem", "tls_client", "stage4 rotation rotate --bundle core-oem"),
-        ("core-oem", "tls_server", "stage4 rotation rotate --bundle core-oem"),
-        ("live-router", "decision-log", "stage4 rotation mark live-router decision-log --reason …"),
+    assert [(step["command"], [row["purpose"] for row in step["rotations"]]) for step in document["steps"]] == [
+        ("stage4 rotation mark core-oem metrics-token --reason …", ["metrics-token"]),
+        ("stage4 rotation rotate --bundle core-oem", ["tls_ca", "tls_client", "tls_server"]),
+        ("stage4 rotation mark live-router decision-log --reason …", ["decision-log"]),
     ]
     assert "replace the key, then: stage4 rotation mark live-router" in answer("plan", "--days", "90")
+
+
+def test_the_plan_says_a_command_that_settles_several_rows_once(root: Path, answer: Answers) -> None:
+    edit(root, TLS, lambda rows: {row: at for row, at in rows.items() if row != "core-oem::tls_client"})
+
+    said = answer("plan", "--days", "90").splitlines()
+
+    assert said[0] == "-  core-oem::tls_client, core-oem::tls_ca, core-oem::tls_server  missing"
+    assert sum("rotation rotate" in line for line in said) == 1
+
+
+def test_the_plan_does_not_call_empty_what_could_not_be_read(root: Path, answer: Answers) -> None:
+    (root / TLS).unlink()
+
+    said = answer("plan", code=3)
+
+    assert "nothing falls due" not in said
+    lines = [line for line in said.splitlines() if line.startswith("cannot tell")]
+    assert lines == [
+        f"cannot tell  core-oem::{purpose}  {TLS} cannot be read" for purpose in ("tls_ca", "tls_client", "tls_server")
+    ]
+    assert f"error: file {TLS} does not exist" in said
+    assert len(answer.document("plan", code=3)["unread"]) == 3
+    edit(root, KEYS, lambda rows: rows | {"live-router::decision-log": "2020-01-01T00:00:00Z"})
+    assert "stage4 rotation mark live-router" in answer("plan", code=3)
+
+
+def test_paths_are_named_as_the_audit_names_them(root: Path, answer: Answers) -> None:
+    assert str(root) not in answer("rotate", "--dry-run") + answer("mark", "core-oem", "tls_ca", *REASON)
+    assert [each["path"] for each in answer.document("list")["registries"]] == [TLS, KEYS]
+    edit(root, TLS, lambda rows: rows | {"x": 1})
+    (root / KEYS).write_text("[]")
+    said = answer("list", code=1)
+    assert str(root) not in said
+    assert f"{TLS}: row x:" in said
 
 
 def test_in_production_the_plan_leaves_certificates_to_people(root: Path, answer: Answers) -> None:
     core = root / "config/core.yaml"
     core.write_text(core.read_text().replace("installation: demo", "installation: production"))
     assert {step["by_hand"] for step in answer.document("plan", "--days", "90")["steps"]} == {True}
-    assert "a production installation does not use demo certificates" in answer("rotate", "--dry-run", code=4)
+    said = answer("plan", "--days", "90")
+    assert "install a new certificate with a new key, then: stage4 rotation mark core-oem tls_server" in said
+    assert "where PURPOSE is tls_ca, tls_server and tls_client in turn" in answer("rotate", "--dry-run", code=4)
 
 
 def test_a_token_is_recorded_by_hand(root: Path, answer: Answers) -> None:
@@ -277,7 +312,7 @@ def test_a_bundle_is_renewed_and_the_log_says_which(root: Path, answer: Answers)
     for key in (root / "secrets/mtls").glob("*-key.pem"):
         assert key.read_text().splitlines()[1] not in json.dumps([entry, document])
     said = answer("rotate", "--lang", "pl")
-    assert "powstało całkiem nowe CA" in said
+    assert "każda rotacja tworzy całkiem nowe CA" in said
     assert "Niczego nie trzeba uruchamiać ponownie" in said
 
 

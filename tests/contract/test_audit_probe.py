@@ -23,7 +23,7 @@ from stage4.audit.collect_live import Target
 from stage4.audit.controls.live import CONTROLS
 from stage4.audit.evidence_live import Live
 from stage4.audit.finding import Outcome
-from stage4.audit.report import worst
+from stage4.audit.report import NOT_WELL
 from stage4.clock import SystemClock
 from stage4.config import Installation
 from support import probe_servers as servers
@@ -78,7 +78,8 @@ def probe(
     evidence = dataclasses.replace(EMPTY, bundle=bundle, live=live)
     findings = {control.id: control.judge(evidence, POLICY, NOW) for control in CONTROLS}
     outcomes = {
-        name: str(worst(f for f in said if f.outcome is not Outcome.SKIPPED)) for name, said in findings.items()
+        name: str(min({f.outcome for f in said} - {Outcome.SKIPPED}, key=(*NOT_WELL, Outcome.PASS).index))
+        for name, said in findings.items()
     }
     return Probed(live, outcomes, frozenset(f.code for said in findings.values() for f in said), spent)
 

@@ -10,11 +10,11 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stage4.clock import SystemClock
+from stage4.security.certificate_chain import Purpose
 from stage4.security.certificate_judgement import judge
-from stage4.security.certificates import Purpose
 from support.certificates import CLIENT, SERVER, Made, ec_key, key_pem, make, pem, rsa_key
 
 DAY = timedelta(days=1)
@@ -22,6 +22,9 @@ NOW = SystemClock().now().replace(microsecond=0)
 WITHIN = {"begins": NOW - DAY, "ends": NOW + 30 * DAY}
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
 ELSEWHERE = x509.NameConstraints([x509.DNSName("elsewhere.example")], None)
+NOBODYS = x509.AuthorityKeyIdentifier(b"\x02" * 20, None, None)
+NOBODY = [x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")]))]
+POLICY = x509.PolicyConstraints(0, None)
 # What is changed in the leaf, and whether the certificate is accepted here.
 LEAVES: Mapping[str, tuple[dict[str, object], bool]] = {
     "right": ({}, True),
@@ -39,6 +42,11 @@ LEAVES: Mapping[str, tuple[dict[str, object], bool]] = {
     "not yet valid": ({"begins": NOW + DAY}, False),
     "another purpose": ({"eku": (ExtendedKeyUsageOID.CODE_SIGNING,)}, False),
     "no purpose": ({"eku": ()}, False),
+    "the key identifier of nobody": ({"aki": NOBODYS}, False),
+    "the serial number of nobody's issuer": ({"aki": x509.AuthorityKeyIdentifier(None, NOBODY, 4711)}, False),
+    "a critical AKI": ({"aki_critical": True}, False),
+    "a critical SKI": ({"ski_critical": True}, False),
+    "policy constraints": ({"extensions": [(POLICY, False)]}, False),
     "serial of twenty octets": ({"serial": (1 << 159) - 1}, True),
 }
 AUTHORITIES: Mapping[str, tuple[dict[str, object], bool]] = {
@@ -52,6 +60,11 @@ AUTHORITIES: Mapping[str, tuple[dict[str, object], bool]] = {
     "for other names": ({"extensions": [(ELSEWHERE, True)]}, False),
     "for other names, not critical": ({"extensions": [(ELSEWHERE, False)]}, False),
     "expired": ({"begins": NOW - 3 * DAY, "ends": NOW - DAY}, False),
+    "any purpose": ({"eku": (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)}, False),
+    "both purposes": ({"eku": (*SERVER, *CLIENT)}, True),
+    "the key identifier of nobody": ({"aki": NOBODYS}, False),
+    "a critical AKI": ({"aki_critical": True}, False),
+    "a critical SKI": ({"ski_critical": True}, False),
 }
 
 
@@ -122,3 +135,12 @@ def test_leaves_of_an_authority_that_is_accepted_connect(between: bool, wrong: s
     assert accepted(server, "server", anchor, beside, NOW) is expected
     assert accepted(client, "client", anchor, beside, NOW) is expected
     assert connects(anchor, server, client, beside) or not expected
+
+
+def test_an_anchor_that_is_no_root_is_accepted_and_connects() -> None:
+    middle = authority(authority())
+    server, client = leaf("server", middle), leaf("client", middle)
+
+    assert accepted(server, "server", middle, (), NOW)
+    assert accepted(client, "client", middle, (), NOW)
+    assert connects(middle, server, client)

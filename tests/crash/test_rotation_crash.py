@@ -22,6 +22,7 @@ from stage4.decisionlog.entry import ROTATION, Entry
 from stage4.decisionlog.reading import entries
 from stage4.errors import Stage4Error
 from stage4.security import certificates
+from stage4.security.certificate_facts import facts_of
 from stage4.security.rotating import Outcome, Renewal
 from stage4.security.rotation import RotationRegistry
 from stage4.security.rotation_journal import Phase, journal_path, read_journal
@@ -56,10 +57,7 @@ class Room:
         return self.root / f"secrets/mtls/{BUNDLE}-{role}.pem"
 
     def fingerprints(self) -> dict[str, str]:
-        return {
-            role: certificates.facts_of(certificates.load_certificates(self.file(role))[0]).fingerprint
-            for role in ROLES
-        }
+        return {role: facts_of(certificates.load_certificates(self.file(role))[0]).fingerprint for role in ROLES}
 
     def entries(self) -> list[Entry]:
         log = load(self.root).decision_log_path

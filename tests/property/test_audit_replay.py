@@ -86,6 +86,16 @@ def test_a_replay_of_any_tokens_gives_the_findings_of_the_audit(
     assert evidence_codec.encoded(stored(again(evidence, path))) == path.read_bytes()
 
 
+def test_a_secret_that_two_tokens_have_as_a_hash_names_the_same_one_again(tmp_path: Path) -> None:
+    tokens = tuple(
+        audits.token("metrics_service", name, "metrics.read", secret=None, hash_tag=f"digest-{tag}")
+        for name, tag in (("b", "two"), ("a", "one"))
+    )
+    router = Secret(200.0, False, "plain", frozenset({"digest-one", "digest-two"}))
+
+    assert same(replace(audits.log(router_secret=router), tokens=tokens), tmp_path / "evidence.json", POLICY, NOW)
+
+
 @given(tokens=st.lists(TOKENS, min_size=1, max_size=6))
 def test_neither_tag_nor_strength_of_a_secret_is_stored(tokens: list[TokenFacts]) -> None:
     content = evidence_codec.encoded(stored(audits.tokens(*tokens))).decode()
@@ -170,3 +180,33 @@ def test_a_secret_field_that_the_codec_does_not_know_is_never_written() -> None:
 
     with pytest.raises(TypeError, match="Unheard.value is secret"):
         evidence_codec.encoded(stored(replace(GOOD, installation=Unheard("hidden"))))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("place", "member", "value"),
+    [
+        (("bundle", "chains", 0), "reason", "odd"),
+        (("bundle", "chains", 0, "revocation"), "state", "odd"),
+        (("log",), "problem", {"code": "no.such", "params": {}, "undecided": False}),
+        (("log",), "problem", {"code": "files.bad_json", "params": {}, "undecided": False}),
+        (("log",), "doubts", [{"code": "audit.log_unknown", "params": {"path": "p"}, "undecided": False}]),
+        ((), "waivers_problem", {"code": "", "params": {}, "undecided": True}),
+        (("earlier_report",), "results", [{"control": "FS-01", "subject": "s", "outcome": "odd", "message": "m"}]),
+        (("earlier_report",), "results", [{"control": "FS", "subject": "s", "outcome": "fail", "message": "m"}]),
+        (("log",), "router_secret", {"strong": 1e400, "placeholder": False, "group": 1}),
+        ((), "collected_at", "10000-01-01T00:00:00Z"),
+    ],
+)
+def test_evidence_with_words_that_no_audit_writes_is_refused(
+    tmp_path: Path, place: tuple[str | int, ...], member: str, value: object
+) -> None:
+    document = json.loads(evidence_codec.encoded(stored(GOOD)))
+    held = document["evidence"]
+    for name in place:
+        held = held[name]
+    held[member] = value
+    path = tmp_path / "evidence.json"
+    path.write_text(json.dumps(document))
+
+    with pytest.raises(UsageError):
+        evidence_codec.load(path)

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stage4.errors import Refused
 from stage4.runtime import enable
-from stage4.runtime.latch import GATE_FILE
-from stage4.runtime.stop import Scope, ScopeKind, request_stop
+from stage4.runtime.latch import GATE_FILE, UNPLACED, latch_stop
+from stage4.runtime.stop import ALL, Scope, ScopeKind, request_stop
 from support.gates import EWA_AND_JAN, ask, make_site, people, signers
 
 SCHEDULES = ("s1", "s2")
@@ -55,6 +55,18 @@ class GateMachine(RuleBasedStateMachine):
     def stop_one(self, schedule: str) -> None:
         request_stop(self.root, scope=Scope(ScopeKind.SCHEDULE, schedule), reason="r", clock=self.site.clock)
         self.parts.add(schedule)
+
+    @rule()
+    def stop_without_a_file(self) -> None:
+        latch_stop(self.root / GATE_FILE, ALL.file_name, "", UNPLACED, self.site.clock)
+        self.gate.refresh()
+        self.stopped = True
+
+    @rule()
+    def miss_something_and_look(self) -> None:
+        self.gate.distrust()
+        assert not ask(self.gate).open
+        self.gate.refresh()
 
     @rule(content=st.sampled_from([b"", b"{", b"\xff", b"{}"]) | st.binary(max_size=8))
     def write_garbage(self, content: bytes) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from stage4.audit import store
+from stage4.audit.report_signature import SIGNATURE, signature
+from stage4.clock import format_instant
 from stage4.incidents.incident import StepState
 from stage4.incidents.wording import outcome_text
 from support.world import World
@@ -23,10 +25,13 @@ def results(*faults: str) -> dict[str, object]:
     return {"status": "warn" if faults else "ok", "warnings": [], "results": listed, "checked_at": SINCE}
 
 
-def kept(w: World, at: timedelta, number: int) -> None:
+def kept(w: World, at: timedelta, number: int, *, signed: bool = True) -> None:
     """A report that somebody's audit left `at` from now."""
     started = w.clock.now() + at
     document = {"schema": "stage4.audit/1", **results(), "checked_at": f"report {number}"}
+    document |= {"started_at": format_instant(started)}
+    if signed:
+        document |= {SIGNATURE: signature(document, w.log.room.ring, "desk")}
     command = store.Command(["audit"], 0, started, started, ())
     store.save(store.open_run(w.folder, started), store.COMPLIANCE, json.dumps(document).encode(), command)
 
@@ -82,7 +87,7 @@ def test_the_earlier_report_is_this_incidents_l1_2_report(tmp_path: Path) -> Non
         assert record.state is StepState.ACCEPTED
         assert since(w, incident) == SINCE
         said = outcome_text(str(record.outcome), record.params, "en")
-        assert said.startswith(f"since {SINCE}: 0 new fails, 1 fixed, 0 not evaluated")
+        assert said.startswith("since 2020-01-01 01:00:00 +01:00 (00:00:00Z): 0 new fails, 1 fixed, 0 not evaluated")
 
 
 @pytest.mark.playbook("L2.1", accepted=True)
@@ -91,18 +96,20 @@ def test_without_it_the_earlier_report_is_the_newest_from_before_onset_and_never
     tmp_path: Path, document: dict[str, object] | None
 ) -> None:
     with World(tmp_path) as w:
+        second = format_instant(w.clock.now() - timedelta(hours=1))
         kept(w, timedelta(hours=-2), 1)
         kept(w, timedelta(hours=-1), 2)
+        kept(w, timedelta(minutes=-30), 3, signed=False)
         w.commands.answers["audit_stage4_compliance.py"] = (2, document)
         incident = w.opened()
         w.expect_notice("l2", "l2_called_audit_fail")
         w.expect_notice("incident_manager", "manager_called_audit_fail")
-        kept(w, timedelta(minutes=1), 3)
+        kept(w, timedelta(minutes=1), 4)
         w.commands.answers["audit_stage4_compliance.py"] = (0, results() | {"checked_at": "fresh"})
         w.engine.confirm_escalation(incident, "l2-marek")
         w.settle()
 
-        assert since(w, incident) == "report 2"
+        assert since(w, incident) == second
 
 
 @pytest.mark.playbook("L2.1", accepted=True)

@@ -114,6 +114,7 @@ def test_l2_2_is_accepted_when_latency_and_jitter_are_within_their_limits(tmp_pa
         assert [each.role for each in kept] == ["output", "file", "command_log"]
         log = json.loads(w.engine.evidence.read(kept[2].sha256))
         assert log["argv"][1] == "scripts/load_test_scheduler.py"
+        assert log["argv"][-1] == "--attach", "in an incident the running scheduler is judged too"
         assert (log["exit_code"], log["stderr"]) == (0, "progress\n")
 
 

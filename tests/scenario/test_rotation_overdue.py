@@ -86,8 +86,8 @@ def test_an_overdue_rotation_is_found_planned_done_and_accepted(desk: Desk) -> N
     assert desk.command("stage4 rotation list", code=1)["rotations"][0]["state"] == "overdue"
 
     steps = desk.command("stage4 rotation plan --days 7")["steps"]
-    assert [step["purpose"] for step in steps] == list(TLS)
-    (line,) = {step["command"] for step in steps}
+    assert [row["purpose"] for step in steps for row in step["rotations"]] == list(TLS)
+    (line,) = [step["command"] for step in steps]
     assert line == "stage4 rotation rotate --bundle core-oem"
     assert desk.command(line)["outcome"] == "rotated"
 

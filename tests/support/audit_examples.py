@@ -131,12 +131,8 @@ EXAMPLES = (
         UNKNOWN,
         "exposure.authority_unlooked",
     ),
-    Example(
-        "FS-04", "a key under version control", audits.files(in_repository=True, tracked=("k",)), FAIL, "audit.tracked"
-    ),
-    Example(
-        "FS-04", "git does not answer", audits.files(in_repository=True, tracked=None), UNKNOWN, "audit.git_unknown"
-    ),
+    Example("FS-04", "a key under version control", audits.files(tracked=("k",)), FAIL, "audit.tracked"),
+    Example("FS-04", "git does not answer", audits.files(tracked=None), UNKNOWN, "audit.git_unknown"),
     Example("FS-04", "production below /tmp", audits.files(world_writable_home=True), FAIL, "audit.temporary_home"),
     Example(
         "FS-05",
@@ -149,7 +145,7 @@ EXAMPLES = (
     Example("TLS-01", "no TLS", metrics(tls_enabled=False), FAIL, "audit.tls_off"),
     Example("TLS-01", "no client certificate", metrics(require_client_auth=False), FAIL, "audit.client_auth_off"),
     Example("TLS-01", "no certificate of its own", metrics(furnished=False), FAIL, "exposure.tls_unfurnished"),
-    Example("TLS-02", "text beside the CA", text_beside_the_ca(), FAIL, "audit.stray_text"),
+    Example("TLS-02", "text beside the CA", text_beside_the_ca(), FAIL, "cert.stray_text"),
     Example("TLS-02", "a CA that issued nothing", idle_authority(), FAIL, "exposure.authority_idle"),
     Example(
         "TLS-02",
@@ -170,7 +166,7 @@ EXAMPLES = (
         "more than PEM in it",
         audits.bundle(client_ca=replace(audits.BUNDLE.certificates[0], stray_text=True)),
         FAIL,
-        "audit.stray_text",
+        "cert.stray_text",
     ),
     Example(
         "TLS-02",
@@ -338,7 +334,7 @@ EXAMPLES = (
         "a row that is no instant",
         audits.registry("keys", bad_rows=(("a::b", "security.registry_row_instant"),)),
         FAIL,
-        "audit.registry_row",
+        "rotation.row_instant",
     ),
     Example(
         "ROT-01",
@@ -354,14 +350,14 @@ EXAMPLES = (
         "overdue",
         audits.registry("keys", rows={("live-router", "decision-log"): NOW - 91 * DAY}),
         FAIL,
-        "audit.rotation_overdue",
+        "rotation.overdue_key",
     ),
     Example(
         "ROT-03",
         "due in ten days",
         audits.registry("keys", rows={("live-router", "decision-log"): NOW - 80 * DAY}),
         WARN,
-        "audit.rotation_due",
+        "rotation.due_key",
     ),
     Example(
         "ROT-03",
@@ -444,6 +440,20 @@ EXAMPLES = (
         replace(GOOD, earlier_report=Summary("2026-11-22T09:42:00Z", (), config="1" * 64)),
         WARN,
         "audit_report.settings_changed",
+    ),
+    Example(
+        "AUD-02",
+        "a kept report that nobody signed",
+        replace(GOOD, doubted_reports=("var/audit/acceptance/20991231T000000Z/stage4_support/compliance.json",)),
+        WARN,
+        "audit_report.kept_doubted",
+    ),
+    Example(
+        "AUD-02",
+        "kept reports and no ring",
+        replace(GOOD, unchecked_reports=True),
+        Outcome.SKIPPED,
+        "audit_report.kept_unchecked",
     ),
     Example(
         "AUD-03",

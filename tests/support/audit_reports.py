@@ -13,12 +13,12 @@ from pathlib import Path
 
 from stage4.audit.comparison import Result, Summary
 from stage4.audit.controls import CONTROLS
-from stage4.audit.evidence import Pair
+from stage4.audit.evidence import Chain, Evidence, Pair
 from stage4.audit.formats import FORMATS
 from stage4.audit.report import Report, demands, judge
 from stage4.audit.report_document import Origin, document
 from stage4.words import Language
-from support import audits
+from support import audits, live
 from support.audits import BUNDLE, GOOD, NOW, POLICY, certificate_file, waiver
 
 GOLDEN = Path(__file__).parent.parent / "vectors" / "audit_report"
@@ -57,18 +57,39 @@ SPOILT = replace(
 )
 
 
+# An expired client and a target on which nobody listens: what follows from each stands in one line.
+DEAD = replace(
+    audits.bundle(
+        certificates=(*BUNDLE.certificates[:2], certificate_file("client", not_after=NOW - timedelta(hours=6))),
+        chains=(BUNDLE.chains[0], Chain("client", "client", None, "expired")),
+    ),
+    live=live.without_control("refused"),
+    earlier_report=None,
+)
+
+
 def report() -> Report:
     """The report of the spoilt evidence."""
     return judge([control for control in CONTROLS if control.id in JUDGED], SPOILT, POLICY, NOW)
 
 
-def written(judged: Report) -> dict[str, object]:
+def written(judged: Report, evidence: Evidence = SPOILT) -> dict[str, object]:
     """Its document, with the version of another day."""
     origin = Origin(Path("/srv/stage4"), Path("/srv/stage4/config/core.yaml"), "desk-1")
-    made = document(judged, SPOILT, POLICY, origin, schema="stage4.audit/1", now=NOW)
+    made = document(judged, evidence, POLICY, origin, schema="stage4.audit/1", now=NOW)
     tool = made["tool"]
     assert isinstance(tool, dict)
-    return made | {"tool": tool | {"version": "9.9.9"}}
+    again = ["python", "scripts/audit_stage4_compliance.py", "--mtls-bundle-name", "core-oem"]
+    return made | {"tool": tool | {"version": "9.9.9"}, "again": again}
+
+
+def probed() -> tuple[Report, dict[str, object]]:
+    """The report of the dead target with its document."""
+    judged = judge(CONTROLS, DEAD, POLICY, NOW)
+    made = written(judged, DEAD)
+    assert DEAD.live is not None
+    assert isinstance(made["again"], list)
+    return judged, made | {"probe": DEAD.live.document(), "again": [*made["again"], "--probe", DEAD.live.target]}
 
 
 def files() -> Mapping[str, bytes]:
@@ -81,7 +102,9 @@ def files() -> Mapping[str, bytes]:
         ("compliance.sarif", "sarif", "en"),
         ("compliance.junit.xml", "junit", "en"),
     )
-    return {name: FORMATS[form].render(judged, made, lang) for name, form, lang in cases}
+    langs: tuple[Language, ...] = ("pl", "en")
+    dead = {f"probed.{lang}.md": FORMATS["markdown"].render(*probed(), lang) for lang in langs}
+    return {name: FORMATS[form].render(judged, made, lang) for name, form, lang in cases} | dead
 
 
 if __name__ == "__main__":

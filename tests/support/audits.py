@@ -32,7 +32,7 @@ from stage4.audit.evidence import (
 )
 from stage4.audit.policy import Policy, RequiredRotation
 from stage4.audit.waivers import Waiver
-from stage4.security.certificates import CertificateFacts
+from stage4.security.certificate_facts import CertificateFacts
 from stage4.testing.clock import ManualClock
 from support.live import LIVE
 
@@ -104,7 +104,7 @@ BUNDLE = Bundle(
         Chain("server", "server", "localhost", "valid", revocation=NOT_REVOKED, path=("b" * 64, "a" * 64)),
         Chain("client", "client", None, "valid", revocation=NOT_REVOKED, path=("c" * 64, "a" * 64)),
     ),
-    revocation_files=(RevocationFile("secrets/mtls/core-oem.crl", issuers=("CN=ca",)),),
+    revocation_files=(RevocationFile("secrets/mtls/core-oem.crl"),),
     client_ca=replace(certificate_file("ca"), role="client_ca"),
 )
 FILES = Files(
@@ -148,7 +148,7 @@ GOOD = Evidence(
     log=LOG,
     inputs=(Input("config/core.yaml", "0" * 64),),
     earlier_report=Summary("2026-11-22T09:42:00Z", (), config="0" * 64),
-    earlier=tuple(
+    earlier_certificates=tuple(
         EarlierCertificate(
             role,
             "var/audit/acceptance/20261101T000000Z/stage4_support/compliance.json",

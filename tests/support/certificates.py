@@ -68,8 +68,15 @@ def make(
     constraints_critical: bool = True,
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
     subject: x509.Name | None = None,
+    aki: x509.AuthorityKeyIdentifier | None = None,
+    aki_critical: bool = False,
+    ski_critical: bool = False,
 ) -> Made:
-    """A certificate signed by `issuer`, or by itself; `usages` in place of the right ones, none for no key usage."""
+    """
+    A certificate signed by `issuer`, or by itself; `usages` and `aki` in place of the right ones.
+
+    No `usages` mean no key usage, and without `identifiers` there are none.
+    """
     own = key or ec_key()
     signer = issuer.key if issuer else own
     subject = subject if subject is not None else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -94,8 +101,10 @@ def make(
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(s) for s in sans]), critical=False)
     if identifiers:
         builder = builder.add_extension(
-            x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False
-        ).add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=ski_critical
+        ).add_extension(
+            aki or x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=aki_critical
+        )
     return Made(builder.sign(signer, _hash_for(signer)), own)
 
 

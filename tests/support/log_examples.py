@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from stage4.audit.evidence import LogVerdict, Problem, Secret, SigningKey
@@ -64,6 +65,13 @@ LOG_EXAMPLES = (
         "audit.log_place_missing",
     ),
     Example("DLOG-03", "fewer entries than before", audits.log(entries_before=8), FAIL, "audit.log_shrunk"),
+    Example(
+        "DLOG-03",
+        "another log than before",
+        audits.log(log_id="log-two", other_log="log-one"),
+        WARN,
+        "audit.log_other",
+    ),
     Example("DLOG-03", "not verified", audits.log(verdict=None), UNKNOWN, "audit.log_unverified"),
     Example(
         "DLOG-03",
@@ -78,6 +86,14 @@ LOG_EXAMPLES = (
     ),
     Example(
         "DLOG-04", "in use for long", audits.log(active=SigningKey("ops", NOW - 100 * DAY)), WARN, "audit.log_key_old"
+    ),
+    Example(
+        "DLOG-04",
+        "a window as long as the interval",
+        audits.log(active=SigningKey("ops", NOW)),
+        WARN,
+        "audit.log_key_always_due",
+        replace(audits.POLICY, rotation_warn_days=90.0),
     ),
     Example("DLOG-04", "dated to come", audits.log(active=SigningKey("ops", NOW + DAY)), FAIL, "audit.log_key_future"),
 )

@@ -6,11 +6,13 @@ A notice to a person that the story does not expect fails the test at the end.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from stage4.audit.kept_reports import KeptReports
 from stage4.clock import format_instant
 from stage4.decisionlog.entry import Draft, Entry, Receipt
 from stage4.decisionlog.reading import entries
@@ -94,10 +96,15 @@ class World:
                 render=lambda record, lang: f"# {lang}\n{json.dumps(record, sort_keys=True)}\n",
                 playbook=load_playbook(PLAYBOOK),
                 rules=self.rules,
+                kept_audit=self._kept_audit,
             )
         )
         self.engine.start()
         return self.engine
+
+    def _kept_audit(self, before: datetime) -> Mapping[str, object] | None:
+        found = KeptReports(self.folder, self.log.room.ring, "desk", self.clock.now()).newest(before, what_if=False)
+        return found.document if found else None
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from stage4.audit.evidence import Chain, Evidence, KeyFile, Pair, Problem, RevocationFile
 from stage4.audit.finding import Outcome
-from stage4.security.certificates import CertificateFacts
+from stage4.security.certificate_facts import CertificateFacts
 from support import audits
 from support.audit_example import Example
 from support.audits import BUNDLE, NOW, ROTATED, certificate_file, facts
@@ -44,7 +44,7 @@ X509_EXAMPLES = (
         "a file has more in it than PEM",
         audits.bundle(keys=(KeyFile("server_key", "k", stray_text=True),)),
         FAIL,
-        "audit.stray_text",
+        "cert.stray_text",
     ),
     Example("X509-02", "a file is missing", audits.bundle(keys=BUNDLE.keys[:1]), FAIL, "audit.bundle_incomplete"),
     Example(
@@ -120,6 +120,7 @@ X509_EXAMPLES = (
         FAIL,
         "audit.demo_certificate",
     ),
+    Example("X509-12", "no root", audits.certificate("ca", issuer="CN=root"), WARN, "cert.anchor_not_root"),
     Example("X509-12", "no CA", audits.certificate("ca", is_ca=False), FAIL, "cert.ca_is_no_ca"),
     Example("X509-12", "may not sign", audits.certificate("ca", key_usage=("cRLSign",)), FAIL, "cert.ca_may_not_sign"),
     Example(

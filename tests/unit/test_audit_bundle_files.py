@@ -104,9 +104,9 @@ def a_list(path: Path) -> None:
         (written(b"cert"), "fail", "security.certificate_missing"),
         (written(b"x" * (1 << 19)), "unknown", "files.too_large"),
         (Path.unlink, "fail", "files.missing"),
-        (appended(b"garbage"), "fail", "audit.stray_text"),
-        (lambda path: path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes()), "fail", "audit.stray_text"),
-        (a_list, "fail", "audit.stray_text"),
+        (appended(b"garbage"), "fail", "cert.stray_text"),
+        (lambda path: path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes()), "fail", "cert.stray_text"),
+        (a_list, "fail", "cert.stray_text"),
         (lambda path: path.write_bytes(path.read_bytes()[:-40]), "fail", "security.certificate_missing"),
         (twice, "warn", "cert.stands_twice"),
         (with_client, "fail", "cert.second_leaf"),
@@ -168,8 +168,8 @@ def ca() -> Made:
     return make("ca", ca=True, ends=NOW + timedelta(days=365))
 
 
-def install(root: Path, ca: Made, *crls: x509.CertificateRevocationList) -> tuple[Made, Made]:
-    server = make("server", ca, eku=SERVER, sans=("localhost",))
+def install(root: Path, ca: Made, *, aki: x509.AuthorityKeyIdentifier | None = None) -> tuple[Made, Made]:
+    server = make("server", ca, eku=SERVER, sans=("localhost",), aki=aki)
     client = make("client", ca, eku=CLIENT, sans=("client",))
     for role, made in (("ca", ca), ("server", server), ("client", client)):
         (root / f"secrets/mtls/core-oem-{role}.pem").write_bytes(pem(made.certificate))
@@ -200,6 +200,18 @@ def test_a_list_in_the_settings_is_judged_also_in_a_demonstration(
     path.write_bytes(crl_pem(revocation_list(make("ca", ca=True))))
     untrusted = "security.revocation_untrusted"
     assert said(root, environ, "X509-14") == {("server", "fail", untrusted), ("client", "fail", untrusted)}
+    good, newer = crl_pem(revocation_list(ca)), crl_pem(revocation_list(ca, server))
+    path.write_bytes(good + newer.replace(b"-----END X509 CRL-----", b"-----END X509 CRL----"))
+    assert (CRL, "fail", "security.list_stray") in said(root, environ, "X509-14")
+
+
+def test_a_server_whose_key_identifier_leads_elsewhere_fails_the_whole_audit(
+    root: Path, environ: dict[str, str], ca: Made
+) -> None:
+    install(root, ca, aki=x509.AuthorityKeyIdentifier(b"\x02" * 20, None, None))
+    (root / CRL).write_bytes(crl_pem(revocation_list(ca)))
+
+    assert said(root, environ, "X509-04") == {("server@localhost", "fail", "security.chain_wrong_identifiers")}
 
 
 def test_a_list_that_cannot_be_read_leaves_the_question_open(root: Path, environ: dict[str, str], ca: Made) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,13 @@ from stage4.audit.controls import CONTROLS
 from stage4.audit.finding import Finding, Outcome
 from stage4.audit.policy import Policy
 from stage4.audit.report import judge, message
+from stage4.audit.report_signature import SIGNATURE, signature
+from stage4.clock import format_instant
 from stage4.config import load
 from stage4.decisionlog import key_changes
 from stage4.decisionlog.checkpoints import notary
 from stage4.decisionlog.open import load_keyring, open_log
-from stage4.security.keyring import KeyState
+from stage4.security.keyring import KeyRing, KeyState
 from stage4.testing.clock import ManualClock
 from support.audits import NOW, demo_installation
 from support.certificates import CLIENT, SERVER, Made, ec_key, key_pem, make, pem, rsa_key
@@ -240,21 +243,21 @@ REGISTRIES: dict[str, tuple[bytes, dict[str, str]]] = {
         b'{"live-router::decision-log": "2026-11-23T10:42:00+01:00", "core-oem::metrics-token": "2026-11-23 09:42Z"}',
         {},
     ),
-    "two spellings": (f'{{"a::b": "{AT}", "A::b": "{AT}"}}'.encode(), {"#A::b": "audit.registry_row"}),
-    "no zone": (b'{"a::b": "2026-11-23T09:42:00"}', {"#a::b": "audit.registry_row"}),
-    "a day": (b'{"a::b": "2026-11-23"}', {"#a::b": "audit.registry_row"}),
-    "no calendar day": (b'{"a::b": "2026-02-30T00:00:00Z"}', {"#a::b": "audit.registry_row"}),
-    "a number": (b'{"a::b": 1764000000}', {"#a::b": "audit.registry_row"}),
-    "no separator": (f'{{"a": "{AT}"}}'.encode(), {"#a": "audit.registry_row"}),
-    "an escape": (f'{{"\\u001b[2J::b": "{AT}"}}'.encode(), {"#\ufffd[2J::b": "audit.registry_row"}),
-    "half a pair": (f'{{"\\ud800::b": "{AT}"}}'.encode(), {"#\ufffd::b": "audit.registry_row"}),
+    "two spellings": (f'{{"a::b": "{AT}", "A::b": "{AT}"}}'.encode(), {"#A::b": "rotation.row_twice"}),
+    "no zone": (b'{"a::b": "2026-11-23T09:42:00"}', {"#a::b": "rotation.row_instant"}),
+    "a day": (b'{"a::b": "2026-11-23"}', {"#a::b": "rotation.row_instant"}),
+    "no calendar day": (b'{"a::b": "2026-02-30T00:00:00Z"}', {"#a::b": "rotation.row_instant"}),
+    "a number": (b'{"a::b": 1764000000}', {"#a::b": "rotation.row_instant"}),
+    "no separator": (f'{{"a": "{AT}"}}'.encode(), {"#a": "rotation.row_name"}),
+    "an escape": (f'{{"\\u001b[2J::b": "{AT}"}}'.encode(), {"#\ufffd[2J::b": "rotation.row_name"}),
+    "half a pair": (f'{{"\\ud800::b": "{AT}"}}'.encode(), {"#\ufffd::b": "rotation.row_name"}),
     "a second ahead": (b'{"a::b": "2026-11-23T09:42:01Z"}', {"#a::b": "audit.rotation_future"}),
     "the last year": (b'{"a::b": "9999-12-31T23:59:59Z"}', {"#a::b": "audit.rotation_future"}),
     "the last year of a key under rotation": (
         b'{"live-router::decision-log": "9999-12-31T23:59:59Z"}',
         {"#live-router::decision-log": "audit.rotation_future"},
     ),
-    "beyond the last year": (b'{"a::b": "9999-12-31T23:59:59-01:00"}', {"#a::b": "audit.registry_row"}),
+    "beyond the last year": (b'{"a::b": "9999-12-31T23:59:59-01:00"}', {"#a::b": "rotation.row_instant"}),
 }
 
 
@@ -286,8 +289,12 @@ def test_what_is_no_file_cannot_be_told_and_keeps_nobody_waiting(
     assert found == dict.fromkeys(("ROT-01", "ROT-02", "ROT-03", "ROT-04", "ROT-05"), Outcome.UNKNOWN)
 
 
-def kept(root: Path, stamp: str, document: object) -> None:
-    """A report that began at `stamp`."""
+def kept(root: Path, stamp: str, document: dict[str, object]) -> None:
+    """A signed report that began at `stamp`."""
+    ring = KeyRing.load(root / "secrets/decision_log/keyring.json", {})
+    began = datetime.strptime(stamp + "+0000", "%Y%m%dT%H%M%SZ%z")
+    document = document | {"started_at": format_instant(began)}
+    document |= {SIGNATURE: signature(document, ring, "audited")}
     path = root / f"var/audit/acceptance/{stamp}/stage4_support/compliance.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(document))
@@ -320,6 +327,14 @@ def test_the_newest_report_of_the_bundle_from_before_the_rotation_is_compared(
     assert compared(root, environ) == "20261102T"
 
 
+def test_a_report_that_the_installation_did_not_sign_proves_no_rotation(root: Path, environ: dict[str, str]) -> None:
+    kept(root, "20261101T000000Z", report("a" * 64))
+    path = root / "var/audit/acceptance/20261101T000000Z/stage4_support/compliance.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {SIGNATURE: None}))
+
+    assert compared(root, environ) == ""
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -332,6 +347,8 @@ def test_the_newest_report_of_the_bundle_from_before_the_rotation_is_compared(
         report("a" * 64, policy=None),
     ],
 )
-def test_a_report_that_no_audit_wrote_proves_nothing(document: object, root: Path, environ: dict[str, str]) -> None:
+def test_a_report_that_no_audit_wrote_proves_nothing(
+    document: dict[str, object], root: Path, environ: dict[str, str]
+) -> None:
     kept(root, "20261101T000000Z", document)
     assert compared(root, environ) == ""

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from stage4 import words
 from stage4.audit import collect_files
 from stage4.audit.controls import CONTROLS
-from stage4.audit.evidence import DirectoryFacts
+from stage4.audit.evidence import DirectoryFacts, Evidence
 from stage4.audit.finding import Outcome
 from stage4.audit.reading import is_there
 from stage4.errors import ExitCode
 from support import audits
+from support.audit_examples import file
 from support.audit_rooms import Room, copied
 from support.audits import NOW, POLICY, demo_installation
 
@@ -197,6 +199,25 @@ def test_a_directory_is_judged_by_who_may_rename_what_is_in_it(
     findings = RULES["FS-02"].judge(audits.files(directories=(facts,)), POLICY, NOW)
 
     assert [(finding.outcome, finding.code) for finding in findings] == [(outcome, code)]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "control", "command"),
+    [
+        (file(path="secrets/my key", mode=0o644), "FS-01", "chmod 600 'secrets/my key'"),
+        (file(path="secrets/key", owner=1001), "FS-01", "chown --reference=. secrets/key"),
+        (file(path="ops/x.yaml", secret=False, mode=0o666), "FS-02", "chmod go-w ops/x.yaml"),
+        (audits.files(directories=(DirectoryFacts("ops", 0o777),)), "FS-02", "chmod o-w ops"),
+        (audits.files(directories=(DirectoryFacts("ops", 0o755, owner=1001),)), "FS-02", "chown --reference=. ops"),
+        (audits.files(directories=(DirectoryFacts("/srv", 0o755, True, 1001),)), "FS-02", "chown root /srv"),
+        (audits.files(tracked=("secrets/-k",)), "FS-04", "git rm --cached -- secrets/-k"),
+        (audits.files(world_writable_home=True), "FS-04", "move the whole installation"),
+    ],
+)
+def test_the_next_step_is_a_command_for_that_very_file(evidence: Evidence, control: str, command: str) -> None:
+    findings = [f for f in RULES[control].judge(evidence, POLICY, NOW) if f.outcome is Outcome.FAIL]
+
+    assert any(command in str(words.hint(f.code, "en", **f.params)) for f in findings)
 
 
 def test_of_the_directories_above_the_worst_is_told() -> None:

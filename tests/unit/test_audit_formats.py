@@ -16,7 +16,7 @@ from stage4.audit.formats import FORMATS
 from stage4.audit.report import Report, judge
 from stage4.words import Language
 from support import audits
-from support.audit_reports import GOLDEN, JUDGED, files, report, written
+from support.audit_reports import GOLDEN, JUDGED, files, probed, report, written
 from support.audits import GOOD, NOW, POLICY
 
 ODD = audits.files(owner=7, facts=(replace(audits.FILES.facts[0], path="secrets/\x00\udc80`*|<b>.pem", owner=8),))
@@ -58,16 +58,37 @@ def test_a_report_without_a_fault_says_that_there_is_nothing_to_mend() -> None:
     assert "## Co nie jest w porządku" not in lines
 
 
-def test_the_gravest_finding_comes_first_then_the_worse_outcome() -> None:
+def test_the_worst_outcome_comes_first_then_the_gravest_control_and_the_sum_of_it_behind_its_parts() -> None:
     found = [f for f in report().by_weight if f.outcome in (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN)]
 
-    assert [(f.control, str(f.outcome)) for f in found[:2]] == [("X509-03", "fail"), ("X509-03", "unknown")]
+    assert [(f.control, str(f.outcome)) for f in found[:5]] == [
+        ("X509-03", "fail"),
+        ("AUD-01", "fail"),
+        ("X509-03", "unknown"),
+        ("AUD-01", "unknown"),
+        ("ROT-03", "warn"),
+    ]
     assert [f.control for f in found[-3:]] == ["AUD-02"] * 3
 
 
-def test_the_command_of_a_baseline_is_its_own() -> None:
-    lines = rendered("markdown", judged(GOOD), schema="stage4.security_baseline/1").decode().split("\n")
+def test_the_report_of_a_probe_begins_with_the_cause_and_leads_to_the_same_target() -> None:
+    judged, made = probed()
 
+    lines = FORMATS["markdown"].render(judged, made, "en").decode().split("\n")
+
+    assert lines[1].startswith("1. Begin with `X509-07` `client`: ")
+    assert lines[3].endswith("--mtls-bundle-name core-oem --probe 127.0.0.1:8741`")
+    assert [line.split("`")[1] for line in lines if line.startswith(("- **FAIL", "- **CANNOT"))] == [
+        "X509-07",
+        "LIVE-01",
+        "AUD-01",
+    ]
+
+
+def test_the_command_of_a_baseline_is_its_own() -> None:
+    lines = rendered("markdown", report(), schema="stage4.security_baseline/1", again=None).decode().split("\n")
+
+    assert "scripts/audit_security_baseline.py --explain" in lines[2]
     assert "scripts/audit_security_baseline.py" in lines[3]
 
 

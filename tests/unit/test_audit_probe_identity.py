@@ -8,14 +8,9 @@ import pytest
 from cryptography import x509
 
 from stage4.audit.probe_identity import foreign_pair
-from stage4.security.certificates import (
-    ChainReason,
-    facts_of,
-    key_matches,
-    load_certificates,
-    load_private_key,
-    verify_chain,
-)
+from stage4.security.certificate_chain import ChainReason, verify_chain
+from stage4.security.certificate_facts import facts_of
+from stage4.security.certificates import key_matches, load_certificates, load_private_key
 from support.certificates import CLIENT, NOW, Made, make
 
 CA = make("ca", ca=True)

@@ -92,3 +92,20 @@ def test_an_installation_may_be_called_anything(ring: KeyRing) -> None:
     report = {**DOCUMENT, SIGNATURE: signature(DOCUMENT, ring, "biuro łódź")}
 
     assert checked(report, ring, "biuro łódź").exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("nan")])
+def test_what_json_cannot_hold_was_never_signed(ring: KeyRing, odd: object) -> None:
+    answer = checked(signed(ring) | {"odd": odd}, ring, "desk-1")
+
+    assert (answer.exit_code, answer.code) == (ExitCode.NO, "audit_report.signature_differs")
+
+
+def test_what_is_nested_too_deep_was_never_signed(ring: KeyRing) -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    answer = checked(signed(ring) | {"odd": deep}, ring, "desk-1")
+
+    assert (answer.exit_code, answer.code) == (ExitCode.NO, "audit_report.signature_differs")

@@ -27,38 +27,6 @@ def test_two_audits_in_one_second_have_directories_of_their_own(tmp_path: Path) 
     assert names == ["20261123T094200Z", "20261123T094200Z-2", "20261123T094200Z-3"]
 
 
-def test_the_newest_report_counts_also_among_those_of_one_second(tmp_path: Path) -> None:
-    for number in range(1, 12):
-        keep(tmp_path, 0, {"results": [], "number": number})
-
-    newest = store.newest(tmp_path)
-
-    assert newest is not None
-    assert newest[1]["number"] == 11
-
-
-def test_a_report_of_an_audit_that_failed_to_run_is_passed_over(tmp_path: Path) -> None:
-    keep(tmp_path, 0, {"results": []})
-    keep(tmp_path, 1, {"error": {}})
-    (keep(tmp_path, 2, {}) / store.COMPLIANCE).write_bytes(b"{")
-
-    newest = store.newest(tmp_path)
-
-    assert newest is not None
-    assert newest[0].parts[-3] == "20261123T094200Z"
-
-
-def test_only_reports_from_before_an_instant_are_asked_for(tmp_path: Path) -> None:
-    keep(tmp_path, 0, {"results": []})
-    keep(tmp_path, 5, {"results": []})
-
-    newest = store.newest(tmp_path, before=NOW + timedelta(minutes=5))
-
-    assert newest is not None
-    assert newest[0].parts[-3] == "20261123T094200Z"
-    assert store.newest(tmp_path, before=NOW) is None
-
-
 def test_the_store_does_not_follow_a_link_out_of_the_installation(tmp_path: Path) -> None:
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     root.mkdir()

@@ -337,7 +337,7 @@ def test_a_name_cannot_write_a_line_of_its_own_into_the_report(room: Room) -> No
 
     assert answer.code == 1
     begins = {line.partition(" ")[0] for line in answer.err.splitlines()}
-    assert begins <= {"audit:", "FAIL", "warn", "CANNOT", "", "kept", "since"}
+    assert begins <= {"audit:", "1.", "2.", "3.", "FAIL", "warn", "CANNOT", "", "kept", "since"}
     assert "audit: ok" not in answer.err.splitlines()
     assert ("FS-01", "secrets/decision_log/\\udcff\\nok.key", "audit.mode_open") in answer.results("fail")
 

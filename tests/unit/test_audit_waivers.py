@@ -11,8 +11,9 @@ import pytest
 from stage4.audit.controls import BASELINE, CONTROLS
 from stage4.audit.evidence import DirectoryFacts, Evidence, FileFacts, Pair, Problem, Revocation
 from stage4.audit.finding import Finding, Outcome
-from stage4.audit.report import Report, judge, lines
-from stage4.audit.waivers import Waiver, waivers_of
+from stage4.audit.report import Report, judge
+from stage4.audit.spoken import lines
+from stage4.audit.waivers import MOST, Waiver, waivers_of
 from stage4.config import parse_yaml
 from stage4.errors import ExitCode, UsageError
 from support import audits
@@ -103,6 +104,16 @@ def test_what_is_no_list_of_waivers_is_malformed(text: str) -> None:
         waivers_of(parse_yaml(text.encode(), Path("ops/waivers.yaml")))
 
 
+def test_more_waivers_than_anybody_answers_for_are_none() -> None:
+    assert len(parsed(*[ENTRY] * MOST)) == MOST
+
+    with pytest.raises(UsageError, match="waivers_too_many") as refused:
+        parsed(*[ENTRY] * (MOST + 1))
+
+    # Each entry has a line for each of its fields, below the first line of the file.
+    assert (refused.value.params["line"], refused.value.params["count"]) == (2 + MOST * len(ENTRY), MOST + 1)
+
+
 def test_a_file_without_waivers_is_well_formed() -> None:
     assert waivers_of(parse_yaml(b"waivers: []", Path("w"))) == waivers_of(parse_yaml(b"waivers:", Path("w"))) == ()
 
@@ -113,7 +124,7 @@ def test_a_warning_that_is_waived_is_counted_shown_and_decides_nothing() -> None
     assert report.status == "ok"
     assert report.counts[Outcome.WAIVED] == 1
     assert ("server", "waived", "cert.no_key_identifiers") in said(report, "X509-13")
-    shown = "\n".join(lines(report, "en"))
+    shown = "\n".join(lines(report, {"schema": "stage4.audit/1"}, "en"))
     assert all(word in shown for word in ("waived: 1", "l2-marek", "po-jan", "OPS-1812", "December", "2026-12-23"))
 
 

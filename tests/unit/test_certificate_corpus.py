@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import re
 import sys
 from functools import cache
 from importlib.metadata import version
@@ -11,8 +13,9 @@ from types import ModuleType
 
 import pytest
 
+from stage4.security import certificate_lints
+from stage4.security.certificate_chain import ChainReason
 from stage4.security.certificate_lints import Level
-from stage4.security.certificates import ChainReason
 from stage4.security.revocation import RevocationState
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -138,12 +141,18 @@ def test_no_file_of_pyca_crashes_and_none_is_accepted_in_silence() -> None:
         ("custom/pc_require.pem", "unknown_extension"),
         ("custom/dsa_selfsigned_ca.pem", "weak_key"),
         ("verisign_md2_root.pem", "weak_key"),
-        ("custom/san_empty_hostname.pem", "bad_host"),
         ("cryptography.io.chain.pem", "both_purposes"),
     ],
 )
 def test_a_file_of_pyca_is_refused_for_its_own_fault(name: str, answer: str) -> None:
     assert {judged.name: judged.answer for judged in corpus().pyca()}[name] == answer
+
+
+def test_the_page_lists_every_lint() -> None:
+    spoken = set(re.findall(r"\"(?:cert|security)\.([a-z_]+)\"", inspect.getsource(certificate_lints)))
+
+    assert spoken
+    assert spoken == set(re.findall(r"^\| `([a-z_]+)` \| `(?:fail|warn)`", corpus().page("en"), re.MULTILINE))
 
 
 def test_the_page_of_the_documentation_is_in_step() -> None:

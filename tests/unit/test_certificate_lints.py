@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from stage4.security.certificate_chain import ChainReason, Purpose
+from stage4.security.certificate_facts import facts_of
 from stage4.security.certificate_judgement import Judgement, judge
 from stage4.security.certificate_lints import LEAF_LIFETIME_DAYS, of_leaf, same_serials
-from stage4.security.certificates import ChainReason, Purpose, facts_of, load_certificates
+from stage4.security.certificates import load_certificates
 from stage4.security.known_keys import known_keys
 from support.certificates import CLIENT, NOW, SERVER, Made, ec_key, make, rsa_key
 
@@ -205,6 +207,18 @@ def test_one_serial_number_of_one_issuer_for_two_is_found(ca: Made) -> None:
     assert not same_serials([("server", first), ("metrics_service", first)])
     elsewhere = facts_of(make("client", make("another", ca=True), serial=7).certificate)
     assert not same_serials([("server", first), ("client", elsewhere)])
+
+
+def test_an_anchor_that_another_authority_issued_is_warned_of_unless_that_one_is_trusted_too(ca: Made) -> None:
+    middle = make("middle", ca, ca=True)
+    leaf = make("leaf", middle, eku=SERVER, sans=("localhost",))
+    alone = judged(leaf, middle)
+    both = [middle.certificate, ca.certificate]
+    together = judge(leaf.certificate, [], both, [], purpose="server", host="localhost", now=NOW)
+
+    assert [(subject, lint.code) for subject, lint in alone.lints] == [("CN=middle", "cert.anchor_not_root")]
+    assert (alone.failed, alone.chain.reason) == (False, ChainReason.VALID)
+    assert (together.failed, together.lints) == (False, ())
 
 
 def test_a_crowd_of_intermediates_is_refused_before_it_takes_for_ever(ca: Made) -> None:

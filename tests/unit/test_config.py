@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 
 from stage4 import config
+from stage4.config.settings import Section, Settings
 from stage4.errors import Stage4Error, Unavailable, UsageError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,6 +49,42 @@ def test_a_wrong_value_below_a_named_entry_names_that_entry(tmp_path: Path) -> N
     text = "risk_profiles:\n  good: {max_position_pct: 5}\n  bad:\n    max_position_pct: 500\n"
     error = refused(tmp_path, text)
     assert (error.params["key"], error.params["line"]) == ("risk_profiles.bad.max_position_pct", 4)
+
+
+DAYS = ("default_interval_days", "default_warn_within_days", "entries.0.interval_days", "entries.0.warn_within_days")
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "-.inf", "1.0e+308", "36501", "0"])
+@pytest.mark.parametrize("key", DAYS)
+def test_days_are_more_than_none_and_end_within_a_century(tmp_path: Path, key: str, value: str) -> None:
+    own = f"      {key.rpartition('.')[2]}: {value}\n"
+    entry = "    entries:\n    - key: a\n      purpose: b\n"
+    text = "observability:\n  key_rotation:\n" + (entry + own if "." in key else own.replace("      ", "    "))
+    error = refused(tmp_path, text)
+    assert (error.code, error.params["line"]) == ("config.wrong_value", text.count("\n"))
+    assert error.params["key"] == f"observability.key_rotation.{key}"
+
+
+def every_number(kind: Any, at: str) -> Iterator[tuple[str, Any]]:
+    """The places in the settings where a fraction stands, with their types."""
+    for part in typing.get_args(kind):
+        yield from every_number(part, at) if typing.get_origin(kind) is not Annotated else ()
+    if kind is float or (typing.get_origin(kind) is Annotated and typing.get_args(kind)[0] is float):
+        yield at, kind
+    if isinstance(kind, type) and issubclass(kind, Section):
+        for name, of in typing.get_type_hints(kind, include_extras=True).items():
+            yield from every_number(of, f"{at}.{name}")
+
+
+NUMBERS = dict(every_number(Settings, "settings"))
+
+
+@pytest.mark.parametrize("at", NUMBERS)
+def test_no_number_of_the_settings_is_without_end(at: str) -> None:
+    assert len(NUMBERS) > 20
+    for value in (float("inf"), float("-inf"), float("nan")):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(value, NUMBERS[at])
 
 
 def test_a_schedule_must_name_a_strategy_that_exists(tmp_path: Path) -> None:

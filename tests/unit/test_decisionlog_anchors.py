@@ -14,7 +14,9 @@ from stage4.app.incident_ports import VerifiedLog
 from stage4.audit import collect_log
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.controls import decision_log
+from stage4.audit.evidence import LogFacts
 from stage4.audit.finding import Outcome
+from stage4.audit.kept_reports import KeptReports
 from stage4.cli.verify_decision_log import main
 from stage4.config import Installation, load
 from stage4.decisionlog import archive, key_changes
@@ -77,8 +79,15 @@ def closing_passes(_room: LogRoom) -> bool:
     return VerifiedLog(here(), ManualClock(), os.environ).verify().intact
 
 
+def audited() -> LogFacts:
+    """What an audit sees of the log."""
+    clock = ManualClock()
+    kept = KeptReports.of(here(), os.environ, clock.now())
+    return collect_log.collect(here(), os.environ, Marker(b"p" * 32), clock, kept)
+
+
 def audit_passes(_room: LogRoom) -> bool:
-    facts = collect_log.collect(here(), os.environ, Marker(b"p" * 32), ManualClock())
+    facts = audited()
     return facts.verdict is not None and facts.verdict.exit_code == 0
 
 
@@ -143,7 +152,7 @@ def test_a_note_that_cannot_be_read_is_said_and_lets_nothing_close(
     verdict = VerifiedLog(here(), ManualClock(), os.environ).verify()
     assert (verdict.intact, len(verdict.findings)) == (False, 1)
     assert verdict.findings[0].startswith(f"files.unreadable (path={beside}, ")
-    facts = collect_log.collect(here(), os.environ, Marker(b"p" * 32), ManualClock())
+    facts = audited()
     assert (facts.verdict, facts.problem and facts.problem.code) == (None, "files.unreadable")
 
 
@@ -265,7 +274,7 @@ def place_at(folder: Path) -> None:
 def log_findings() -> list[tuple[str, str, str]]:
     """What control DLOG-03 says but a pass: outcome, code and subject."""
     evidence = audits.log()
-    facts = collect_log.collect(here(), os.environ, Marker(b"p" * 32), ManualClock())
+    facts = audited()
     said = decision_log.verifies(replace(evidence, log=facts), audits.POLICY, audits.NOW)
     return [(each.outcome.value, each.code, each.subject) for each in said if each.outcome is not Outcome.PASS]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stage4.decisionlog.canonical import MAX_LINE, MIN_LINE
 from stage4.decisionlog.chain import Sealer
 from stage4.decisionlog.entry import Draft
 from stage4.decisionlog.verification.examine import Examiner
+from stage4.decisionlog.verification.pending import Pending
 from stage4.decisionlog.verification.verdict import Fault
 from stage4.errors import ExitCode, Unavailable, UsageError
 from stage4.security.keyring import KeyRing, create_keyring
@@ -294,3 +296,61 @@ def test_an_entry_that_is_too_long_is_one_fault_whoever_judges_it(room: LogRoom)
     text = b"x" * MAX_LINE
     room.put([*room.lines(), room.sealed(payload.replace(b'"note":"', b'"note":"' + text))])
     assert [(found.fault, found.code) for found in room.verify().findings] == [(Fault.FORMAT, "log.format_long")]
+
+
+def floods(lines: list[bytes], chance: random.Random) -> list[bytes]:
+    """The lines with rubbish, blank lines, edits and holes of any length among them."""
+    edited = lines[50].replace(b"incident_note", b"incident_nota")
+    found: list[bytes] = []
+    index = 0
+    while index < len(lines):
+        kind = chance.random()
+        if kind < 0.2:
+            found += [b"junk"] * chance.randint(1, 3000)
+        elif kind < 0.3:
+            found += [b""] * chance.randint(1, 2500)
+        elif kind < 0.35:
+            found += [b"", b"junk"] * chance.randint(1, 1500)
+        elif kind < 0.4:
+            found += [edited] * chance.randint(1, 1500)
+        elif kind < 0.5:
+            index += chance.randint(1, 900)
+        else:
+            count = chance.randint(1, 400)
+            found += lines[index : index + count]
+            index += count
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_flood_that_is_passed_over_is_counted_as_one_that_is_judged_line_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    room = LogRoom.create(tmp_path, 3000)
+    room.put(floods(room.lines(), random.Random(seed)))
+    passed_over = room.verify()
+    with monkeypatch.context() as slow:
+        slow.setattr(Pending, "is_full", False)
+        one_by_one = room.verify()
+    assert passed_over == one_by_one
+
+
+@pytest.mark.parametrize(
+    ("flood", "faults"),
+    [
+        # 2001 entries are gone, and so many lines or more stand there.
+        ([b"junk"] * 2001, {Fault.FORMAT: 2001}),
+        ([b"junk"] * 5000, {Fault.FORMAT: 5000}),
+        # A blank line stands for no entry.
+        ([b""] * 5000, {Fault.FORMAT: 5000, Fault.DELETION: 1}),
+        ([b"", b"junk"] * 2001, {Fault.FORMAT: 4002}),
+        ([b"", b"junk"] * 2000, {Fault.FORMAT: 4000, Fault.DELETION: 1}),
+    ],
+)
+def test_only_lines_that_may_have_been_entries_hide_that_entries_are_gone(
+    tmp_path: Path, flood: list[bytes], faults: dict[Fault, int]
+) -> None:
+    room = LogRoom.create(tmp_path, 2500)
+    lines = room.lines()
+    room.put(lines[:100] + flood + lines[2101:])
+    assert dict(room.verify().faults) == faults

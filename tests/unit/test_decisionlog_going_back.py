@@ -13,7 +13,7 @@ from stage4.decisionlog.checkpoints import notary
 from stage4.decisionlog.checkpoints.keys import KeyStore
 from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.writer import DecisionLog
-from stage4.errors import ExitCode, Unavailable
+from stage4.errors import ExitCode, Unavailable, UsageError
 from support import v2_logs
 from support.decision_logs import LogRoom, draft
 
@@ -253,3 +253,185 @@ def test_a_last_line_longer_than_any_entry_is_none(room: LogRoom) -> None:
     with room.path.open("ab") as file:
         file.write(b" " * (200_000 - len(entry)) + entry + b"\n")
     assert refusal(room.log()) == "log.head_broken"
+
+
+def cut_last(room: LogRoom) -> None:
+    room.put(room.lines()[:-1])
+
+
+def test_a_living_writer_notices_another_entry_of_the_same_length_in_place_of_its_own(room: LogRoom) -> None:
+    log = room.log()
+    for number in range(5):
+        log.append(draft(number))
+    whole = room.path.read_bytes()
+    cut_last(room)
+    room.log().append(draft(9))
+    assert room.path.stat().st_size == len(whole)
+    forged = room.path.read_bytes()
+    assert refusal(log) == "log.went_back"
+    assert room.path.read_bytes() == forged
+
+
+def test_another_entry_of_the_same_length_as_one_that_somebody_else_made_is_looked_at_anew(room: LogRoom) -> None:
+    log, other = room.log(), room.log()
+    log.append(draft(1))
+    other.append(draft(2))
+    with log.held():
+        pass
+    cut_last(room)
+    room.log().append(draft(3))
+    assert log.append(draft(4)).seq == 3
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+@pytest.mark.parametrize("archives", [1, 2])
+def test_no_archive_makes_a_living_writer_forget_what_it_acknowledged(
+    room: LogRoom, noticed: bool, archives: int
+) -> None:
+    log = room.log()
+    for number in range(5):
+        log.append(draft(number))
+    cut_last(room)
+    for number in range(3):
+        room.log().append(draft(number, stage="L1.4"))
+    if noticed:
+        assert refusal(log) == "log.went_back"
+    for _ in range(archives):
+        archive.rotate(room.log())
+        room.log().append(draft(7))
+    assert refusal(log) == "log.went_back"
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+def test_a_living_writer_that_missed_its_entry_stays_away_though_the_archive_is_gone(room: LogRoom) -> None:
+    log = room.log()
+    log.append_many([draft(number) for number in range(5)])
+    cut_last(room)
+    room.log().append_many([draft(number) for number in range(6, 9)])
+    assert refusal(log) == "log.went_back"
+    archive.rotate(room.log())
+    for path in room.path.parent.glob("runtime-*"):
+        path.unlink()
+    assert refusal(log) == "log.went_back"
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_archive_that_was_put_away_or_cannot_be_read_stops_no_living_writer(room: LogRoom, gone: bool) -> None:
+    log, other = room.log(), room.log()
+    log.append_many([draft(1), draft(2)])
+    archive.rotate(other)
+    other.append(draft(3))
+    for path in room.path.parent.glob("runtime-*"):
+        path.unlink() if gone else path.write_bytes(b"\x28\xb5\x2f\xfd damaged")
+    assert log.append(draft(4)).seq == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["runtime-0000000099.jsonl", "runtime-0000000099.jsonl.gz", "other-2026112600.log", "a-0123456789012345"]
+)
+def test_no_log_has_the_name_of_an_archive(room: LogRoom, name: str) -> None:
+    room.log().append(draft())
+    other = LogRoom(room.path.with_name(name), room.ring, room.clock)
+    with pytest.raises(UsageError, match=r"log\.archive_name"):
+        other.log()
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+@pytest.mark.parametrize("name", ["runtime-2026.jsonl", "runtime-123456789.jsonl", "runtime-00000000001234567.jsonl"])
+def test_a_log_whose_name_only_resembles_that_of_an_archive_begins(room: LogRoom, name: str) -> None:
+    other = LogRoom(room.path.with_name(name), room.ring, room.clock)
+    assert other.log().append(draft()).seq == 1
+
+
+def test_the_manifest_of_a_log_of_another_suffix_is_no_trace(room: LogRoom) -> None:
+    room.log().append_many([draft(1), draft(2)])
+    archive.rotate(room.log())
+    other = LogRoom(room.path.with_name("runtime.log"), room.ring, room.clock)
+    assert other.log().append_many([draft(1), draft(2)])[-1].seq == 2
+    archive.rotate(other.log())
+    room.path.with_name("runtime-0000000000.log.zst").unlink()
+    other.path.unlink()
+    assert refusal(other.log()) == "log.vanished"
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+def test_a_new_process_goes_on_with_no_log_that_ends_before_its_checkpoint(room: LogRoom) -> None:
+    room.log().append_many([draft(1), draft(2), draft(3)])
+    notary.make(room.log(), room.ring, room.clock)
+    whole = room.path.read_bytes()
+    assert room.log().append(draft(4)).seq == 5
+    for keep in (1, 3, 4):
+        room.path.write_bytes(b"".join(line + b"\n" for line in whole.splitlines()[:keep]))
+        cut = room.path.read_bytes()
+        for call in (room.log().append, room.log().rehearse):
+            with pytest.raises(Unavailable) as refused:
+                call(draft())
+            assert (refused.value.code, refused.value.exit_code) == ("log.behind_note", ExitCode.CANNOT_TELL)
+            assert refused.value.params == {
+                "path": room.path,
+                "seq": keep - 1,
+                "trace": checkpoint_path(room.path),
+                "size": 5,
+            }
+        with pytest.raises(Unavailable, match=r"log\.behind_note"):
+            key_changes.standing(room.log(), room.ring)
+        assert room.path.read_bytes() == cut
+    room.path.write_bytes(whole)
+    assert room.log().append(draft(5)).seq == 5
+
+
+def test_a_log_cut_in_the_middle_of_its_checkpoint_gets_no_entry(room: LogRoom) -> None:
+    room.log().append_many([draft(1), draft(2)])
+    notary.make(room.log(), room.ring, room.clock)
+    cut = room.path.read_bytes()[:-30]
+    room.path.write_bytes(cut)
+    assert refusal(room.log()) == "log.behind_note"
+    assert room.path.read_bytes() == cut
+    assert not room.path.with_name("runtime.jsonl.torn").exists()
+
+
+@pytest.mark.parametrize(
+    "note",
+    [b"", b"\n", b"stage4-log/{log}", b"stage4-log/{log}\nmany\n", b"stage4-log/other\n99\n", b"\xff\n99\n", None],
+)
+def test_a_note_that_is_missing_unreadable_or_another_logs_changes_nothing(room: LogRoom, note: bytes | None) -> None:
+    room.log().append(draft(1))
+    if note is None:
+        checkpoint_path(room.path).mkdir()
+    else:
+        checkpoint_path(room.path).write_bytes(note.replace(b"{log}", room.log_id().encode()))
+    assert room.log().append(draft(2)).seq == 2
+
+
+@pytest.mark.parametrize("rotations", [1, 2])
+def test_a_new_process_goes_on_with_no_older_copy_of_the_live_file(room: LogRoom, rotations: int) -> None:
+    copies = []
+    for number in range(rotations):
+        room.log().append_many([draft(number), draft(number)])
+        copies.append(room.path.read_bytes())
+        archive.rotate(room.log())
+    newest = room.path.read_bytes()
+    for copy in copies:
+        room.path.write_bytes(copy)
+        assert refusal(room.log()) == "log.behind_archive"
+        with pytest.raises(Unavailable, match=r"log\.behind_archive"):
+            room.log().rehearse(draft())
+    room.path.write_bytes(newest)
+    assert room.log().append(draft()).seq == 3 * rotations + 1
+
+
+def test_an_archiving_that_was_killed_before_the_new_file_took_the_name_stops_nobody(room: LogRoom) -> None:
+    room.log().append(draft(1))
+    room.path.with_name("runtime-0000000000.jsonl").hardlink_to(room.path)
+    assert room.log().append(draft(2)).seq == 2
+    archive.rotate(room.log())
+    assert room.verify().exit_code is ExitCode.DONE
+
+
+def test_a_live_file_whose_first_line_is_damaged_is_not_taken_for_an_older_copy(room: LogRoom) -> None:
+    room.log().append_many([draft(1), draft(2)])
+    archive.rotate(room.log())
+    room.log().append_many([draft(3), draft(4)])
+    room.put([b"x" + room.lines()[0][1:], *room.lines()[1:]])
+    assert room.log().append(draft(5)).seq == 6

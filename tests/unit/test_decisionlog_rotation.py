@@ -428,3 +428,37 @@ def test_a_rotation_between_loading_the_ring_and_reading_the_log_is_no_false_ala
     assert (verdict.exit_code, verdict.entries) == (ExitCode.DONE, 6)
     room.ring.path.unlink()
     assert {finding.code for finding in room.verify(before).findings} == {"log.rotation_unlisted", "log.key_unlisted"}
+
+
+@pytest.mark.parametrize("rotated", [True, False])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_revocation_between_loading_the_ring_and_reading_the_log_counts(
+    room: LogRoom, rotated: bool, workers: int
+) -> None:
+    if rotated:
+        # Then the revocation brings no key that the older ring does not list.
+        rotate(room)
+    before = now(room)
+    revoke(room, FIRST, checkpoint=False)
+    room.log().append(draft(5))
+    verdict = verify(room.path, before, room.clock, workers=workers)
+    assert verdict.exit_code is ExitCode.NO
+    assert {finding.code for finding in verdict.findings} == {"completeness.revoked_uncovered"}
+    assert verdict.findings == room.verify(now(room)).findings
+
+
+def test_a_revocation_that_the_log_was_not_read_to_is_no_false_alarm(room: LogRoom) -> None:
+    before = now(room)
+    revoke(room, FIRST, checkpoint=False)
+    # As the log stood when the ring on the disk called the key revoked, and the entry was still to come.
+    room.put(room.lines()[:-1])
+    assert room.verify(before).exit_code is ExitCode.DONE
+    assert {finding.code for finding in room.verify(now(room)).findings} == {"completeness.revoked_unlogged"}
+
+
+def test_a_ring_that_is_gone_after_a_revocation_leaves_the_one_that_was_loaded(room: LogRoom) -> None:
+    rotate(room)
+    before = now(room)
+    revoke(room, FIRST, checkpoint=False)
+    room.ring.path.unlink()
+    assert room.verify(before).exit_code is ExitCode.DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import stat
@@ -62,7 +63,9 @@ def test_reading_says_what_is_wrong_and_where(tmp_path: Path) -> None:
         files.read_limited(tmp_path / "large", 10)
 
 
-@pytest.mark.parametrize("content", [b'{"a": 1, "a": 2}', b"[NaN]", b"\xff", b"{", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b'{"a": 1, "a": 2}', b"[NaN]", b"[1e999]", b"[-1e999]", b"\xff", b"{", b"[" * 100_000]
+)
 def test_json_is_read_strictly(content: bytes) -> None:
     with pytest.raises(UsageError, match="files.bad_json"):
         files.parse_json(content, "here")
@@ -97,3 +100,20 @@ def test_the_digest_of_something_without_an_end_is_not_waited_for(tmp_path: Path
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(Unavailable, match=r"files\.unreadable"):
             files.sha256_file(path)
+
+
+def test_json_escapes_what_a_terminal_would_act_on_and_keeps_its_value() -> None:
+    told = "żółć \x1b\x7f\x9b2J \u202e\u2028 \U000e0001 \udcff \u00a0 \U0001f4a5\n\t"
+    written = files.json_bytes({told: [told]}).decode("utf-8")
+    assert json.loads(written) == {told: [told]}
+    assert all(each.isprintable() or each == "\n" for each in written)
+    assert "żółć \\u001b\\u007f\\u009b2J \\u202e\\u2028 \\udb40\\udc01 \\udcff \\u00a0 \U0001f4a5\\n\\t" in written
+    assert files.json_text({"ż": 1}) == '{"ż": 1}'
+
+
+def test_the_beginning_of_a_file_is_as_long_as_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "long").write_bytes(b"abcdef")
+    assert files.beginning(tmp_path / "long", 4) == b"abcd"
+    assert files.beginning(tmp_path / "long", 9) == b"abcdef"
+    with pytest.raises(Unavailable, match=r"files\.missing"):
+        files.beginning(tmp_path / "absent", 4)

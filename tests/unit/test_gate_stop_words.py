@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +17,7 @@ import pytest
 
 from stage4.clock import SystemClock
 from stage4.errors import Unavailable, UsageError
+from stage4.runtime import enable
 from stage4.runtime.latch import GATE_FILE
 from stage4.runtime.state import STATE_FILE, RuntimeState, SchedulerState, process_started, read_state, write_state
 from stage4.runtime.stop import (
@@ -26,7 +31,7 @@ from stage4.runtime.stop import (
     wait_until_enabled,
 )
 from support.answering import state_of
-from support.gates import INSTALLATION, Site, ask, make_site
+from support.gates import EWA_AND_JAN, INSTALLATION, Site, ask, make_site, people, signers
 
 
 @pytest.fixture
@@ -90,8 +95,57 @@ def test_stopping_needs_neither_memory_nor_directory(site: Site) -> None:
 def test_where_no_file_can_be_made_the_stop_says_so(site: Site) -> None:
     site.overrides.rmdir()
     site.overrides.write_text("a file where the directory should be")
+    (site.root / GATE_FILE).unlink()
     with pytest.raises(Unavailable, match=r"stop\.cannot_write"):
         request_stop(site.root, reason="r", clock=site.clock)
+
+
+def test_where_no_file_can_be_made_the_memory_stops_a_running_gate_and_the_next_one(site: Site) -> None:
+    gate = site.gate()
+    with no_names_in(site.overrides):
+        receipt = request_stop(site.root, reason="r", clock=site.clock)
+    assert (receipt.placed, receipt.latched, receipt.facts.fault) == (False, True, "gate.stop_unplaced")
+    assert not site.wide_file.exists()
+    gate.refresh()
+    verdict = ask(gate)
+    assert (verdict.open, verdict.reason_code) == (False, "gate.stop_unplaced")
+    assert gate.alarms == ("gate.stop_unplaced",)
+    state = state_of(site.root, gate)
+    assert judge_word(state, receipt.facts) == "disabled"
+    gate.close()
+    again = site.gate()
+    assert not ask(again).open
+    enable.request_enable(site.root, signers=signers(*EWA_AND_JAN), clock=site.clock)
+    assert [result.outcome for result in again.apply_orders(people())] == ["accepted"]
+    assert ask(again).open
+
+
+def test_a_part_without_a_file_stops_its_part_alone(site: Site) -> None:
+    gate = site.gate()
+    with no_names_in(site.overrides):
+        request_stop(site.root, scope=Scope(ScopeKind.SCHEDULE, "s1"), reason="r", clock=site.clock)
+    gate.refresh()
+    assert not ask(gate, schedule="s1").open
+    assert ask(gate, schedule="s2").open
+
+
+@contextmanager
+def no_names_in(directory: Path) -> Iterator[None]:
+    """No name can be made in `directory`, as where a file system has no inode left; the rest of the disk has some."""
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if not active or event not in ("open", "os.link"):
+            return
+        path, flags = (arguments[1], os.O_CREAT) if event == "os.link" else (arguments[0], arguments[2])
+        if isinstance(flags, int) and flags & os.O_CREAT and str(path).startswith(f"{directory}/"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    active = [True]
+    sys.addaudithook(hook)  # it cannot be taken away again, only be told that it is over
+    try:
+        yield
+    finally:
+        active.clear()
 
 
 def test_on_a_full_disk_an_empty_file_stops(site: Site) -> None:

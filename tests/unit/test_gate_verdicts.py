@@ -180,6 +180,26 @@ def test_a_linked_directory_stops_all(site: Site) -> None:
     assert ask(site.gate()).reason_code == "gate.directory_missing"
 
 
+def test_what_may_have_been_missed_closes_the_gate_until_it_has_looked(site: Site) -> None:
+    gate = site.gate()
+    gate.distrust()
+    assert ask(gate).reason_code == "gate.unseen"
+    gate.refresh()
+    assert ask(gate).open
+    assert gate.stops == {}, "nothing is remembered of it"
+
+
+def test_the_moment_of_closing_is_kept_as_long_as_the_stop_is_in_force(site: Site) -> None:
+    gate = site.gate()
+    request_stop(site.root, reason="r", clock=site.clock)
+    assert not ask(gate).open
+    closed = dict(gate.closed_at)
+    assert closed == {ALL.file_name: site.clock.now()}
+    site.clock.sleep(5)
+    gate.refresh()
+    assert gate.closed_at == closed
+
+
 def test_an_ended_gate_lets_nothing_through_and_remembers_nothing(site: Site) -> None:
     gate = site.gate()
     gate.close()

@@ -26,3 +26,9 @@ def test_the_states_of_panels_are_said_in_words() -> None:
     params = {"panels": "avg_abs_zscore: red, secondary_delay_ms: no_data, other: unheard"}
     told = outcome_text("step.panels_good", params, "pl")
     assert "avg_abs_zscore: czerwony, secondary_delay_ms: brak danych, other: unheard" in told
+
+
+def test_a_code_that_nobody_knows_draws_nothing_on_the_terminal() -> None:
+    assert outcome_text("step.\x1b[2J\u202e", {}, "en") == "step.\\x1b[2J\\u202e"
+    assert event_text("\x9bJ", {}, "en") == "\\x9bJ"
+    assert "\x1b" not in outcome_text("step.panels_read", {"panels": "pnl: \x1b[2J"}, "en")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,13 +13,18 @@ from hypothesis import strategies as st
 from stage4 import words
 from stage4.cli.load_test_scheduler import EXIT_CODES
 from stage4.config.settings import Limits, ResourceLimits
-from stage4.runtime.loadtest import LoadPlan, LoadResult, ScheduleRecord
+from stage4.runtime.loadtest_figures import distribution
 from stage4.runtime.loadtest_hiccup import Stall, attributed_ns
-from stage4.runtime.loadtest_report import distribution, document, judge_sla, verdict_of
+from stage4.runtime.loadtest_report import Phase, document, sentences, verdict_code, verdicts_of
 from stage4.runtime.loadtest_resources import NOTHING, ResourceUse, judge_resources
+from stage4.runtime.loadtest_run import LoadPlan, LoadResult, ProbeResult, ScheduleRecord
+from stage4.runtime.loadtest_running import Running
+from stage4.runtime.loadtest_sla import SlaRow, judge_sla, verdict_of, worst
+from stage4.runtime.scheduler import SuspensionReason
 
 MS = 1_000_000
 USE = ResourceUse(10, 20.0, 100.0, 1.0, 1.0, 100, 1, 0.0, 30.0)
+KILLED = ProbeResult(written_ms=2.0, closed_ms=1.0, submitted_before=3, asked_after=3, signals_after=0)
 
 
 def record(latency: Sequence[int], lateness: Sequence[int] | None = None, profile: str = "balanced") -> ScheduleRecord:
@@ -26,6 +32,7 @@ def record(latency: Sequence[int], lateness: Sequence[int] | None = None, profil
     return ScheduleRecord(
         "s1",
         profile,
+        slots=list(range(5, 5 + len(latency))),
         intended=[100 * MS * slot for slot in range(len(latency))],
         lateness=late,
         service=[total - part for total, part in zip(latency, late, strict=True)],
@@ -35,9 +42,16 @@ def record(latency: Sequence[int], lateness: Sequence[int] | None = None, profil
     )
 
 
-def result(*records: ScheduleRecord, stalls: tuple[Stall, ...] = (), iterations: int = 30) -> LoadResult:
-    plan = LoadPlan(iterations=iterations, schedules=len(records), cadence_seconds=0.1, seed=1)
-    return LoadResult(plan, records, 7, USE, stalls, 3.0, 0)
+def result(
+    *records: ScheduleRecord, stalls: tuple[Stall, ...] | None = (), iterations: int = 0, probe: ProbeResult = KILLED
+) -> LoadResult:
+    counted = iterations or max(1, *(record.dispatched for record in records), 1)
+    plan = LoadPlan(iterations=counted, schedules=len(records), cadence_seconds=0.1, seed=1)
+    return LoadResult(plan, records, 7, USE, stalls, 3.0, 0, probe)
+
+
+def said(found: LoadResult, running: Running | None = None) -> dict[str, Mapping[str, object]]:
+    return {each.code: each.params for each in sentences([Phase("private", found)], running, {})}
 
 
 @pytest.mark.parametrize(
@@ -65,8 +79,8 @@ def test_jitter_below_a_thousand_samples_is_max_minus_p50(late_ms: int, verdict:
 def test_with_a_thousand_samples_one_outlier_is_no_breach() -> None:
     spans = [MS] * 1999 + [900 * MS]
     (latency, jitter) = judge_sla(result(record(spans, spans)), {})
-    assert (latency.statistic, latency.observed_ms, latency.level) == ("p99", 1.0, "ok")
-    assert (jitter.statistic, jitter.observed_ms, jitter.level) == ("p99 - p50 of lateness", 0.0, "ok")
+    assert (latency.statistic, latency.observed, latency.level) == ("p99", 1.0, "ok")
+    assert (jitter.statistic, jitter.observed, jitter.level) == ("p99 - p50 of lateness", 0.0, "ok")
 
 
 def test_the_installation_may_set_its_own_limits() -> None:
@@ -115,11 +129,104 @@ def test_lateness_is_the_hosts_where_a_stall_covers_it() -> None:
     assert attributed_ns(100 * MS, 20 * MS, []) == 0
 
 
-def test_the_worst_lateness_names_the_hosts_part() -> None:
+def test_what_the_host_took_is_shown_apart_and_changes_no_verdict() -> None:
     lateness = [0] * 29 + [60 * MS]
     stall = Stall(2900 * MS, 2950 * MS)
-    (_, jitter) = judge_sla(result(record([80 * MS] * 30, lateness), stalls=(stall,)), {})
-    assert (jitter.level, jitter.observed_ms, jitter.host_attributed_ms) == ("warning", 60.0, 50.0)
+    found = result(record([80 * MS] * 30, lateness), stalls=(stall,))
+    (_, jitter) = judge_sla(found, {})
+    assert (jitter.level, jitter.observed, jitter.without_host, jitter.level_without_host) == (
+        "warning",
+        60.0,
+        10.0,
+        "ok",
+    )
+    assert said(found)["loadtest.host_explains"] == {"stalls": 1, "longest": 50.0, "cpu": 20}
+    busy = replace(found, resources=replace(USE, cpu_percent=51.0))
+    assert said(busy)["loadtest.host_or_own_load"] == {"stalls": 1, "longest": 50.0, "cpu": 51}
+
+
+def test_a_stall_elsewhere_explains_nothing_and_no_meter_says_so() -> None:
+    slow = record([MS] * 29 + [900 * MS])
+    assert "loadtest.host_does_not_explain" in said(result(slow, stalls=(Stall(0, 20 * MS),)))
+    unmeasured = result(slow, stalls=None)
+    assert "loadtest.host_unmeasured" in said(unmeasured)
+    assert judge_sla(unmeasured, {})[0].without_host is None
+
+
+def test_ninety_samples_support_no_p99_and_the_words_say_what_they_do_support() -> None:
+    few = said(result(*(record([MS] * 30) for _ in range(3))))["loadtest.few_samples"]
+    # 1 - 0.05 ** (1 / 90), in per cent
+    assert few == {"samples": 90, "needed": 1000, "bound": 299, "share": 3.3}
+    assert "loadtest.few_samples" not in said(result(record([MS] * 1000)))
+
+
+def test_a_bound_says_how_many_slots_may_lie_beyond_the_limit() -> None:
+    (latency, _) = judge_sla(result(record([MS] * 29 + [300 * MS])), {})
+    # Clopper and Pearson: one of thirty leaves up to 14.9 % possible.
+    assert (latency.beyond, latency.share_beyond_95) == (1, pytest.approx(0.1486, abs=0.0005))
+
+
+@pytest.mark.parametrize(
+    ("dispatched", "level"), [(100, None), (97, None), (96, "warning"), (85, "warning"), (83, "critical")]
+)
+def test_a_rate_that_was_not_driven_is_no_pass(dispatched: int, level: str | None) -> None:
+    rows = judge_sla(result(record([MS] * dispatched), iterations=100), {})
+    assert [row.level for row in rows if row.metric == "slots_missed"] == ([] if level is None else [level])
+
+
+def test_a_suspended_schedule_is_not_within_its_limits() -> None:
+    slow = record([MS] * 30)
+    slow.suspended = SuspensionReason.FAILURES
+    assert verdict_of(judge_sla(result(slow), {})) == "fail"
+
+
+def test_the_worse_part_counts_and_a_breach_outweighs_what_cannot_be_told() -> None:
+    good, bad = Phase("private", result(record([MS] * 30))), Phase("peak", result(record([900 * MS] * 30)))
+    assert verdicts_of([good], None, {}) == {"private": "pass", "kill_switch": "pass"}
+    unreached = Running(problem="telemetry.no_answer")
+    assert worst(verdicts_of([good], unreached, {}).values()) == "cannot_tell"
+    assert worst(verdicts_of([good, bad], unreached, {}).values()) == "fail"
+    assert worst(["pass", "warn"]) == "warn"
+    assert worst([]) == "cannot_tell"
+
+
+def test_the_words_name_the_worst_of_the_running_scheduler() -> None:
+    quick = SlaRow("one", "balanced", "latency_ms", "worst of the window", 600, 20.0, 150.0, 220.0, "ok", beyond=0)
+    slow = replace(quick, schedule="two", observed=300.0, level="critical", beyond=3, worst_at="2026-11-23T08:59:58Z")
+    told = said(result(record([MS] * 30)), Running((quick, slow), covered_seconds=599.6))["loadtest.running_fail"]
+    assert told == {
+        "seconds": 600,
+        "schedule": "two",
+        "figure": "latency_ms",
+        "value": 300.0,
+        "at": "2026-11-23T08:59:58Z",
+        "beyond": 3,
+    }
+    assert said(result(record([MS] * 30)), Running((quick,)))["loadtest.running_pass"]["schedule"] == "one"
+    assert not [code for code in said(result(record([MS] * 30)), Running(problem="x")) if "running" in code]
+
+
+def test_worse_than_before_is_not_called_a_missed_limit() -> None:
+    assert verdict_code({"private": "pass", "comparison": "fail"}) == "loadtest.verdict_worse"
+    assert verdict_code({"private": "fail", "comparison": "fail"}) == "loadtest.verdict_fail"
+    assert verdict_code({"private": "warn", "comparison": "cannot_tell"}) == "loadtest.verdict_cannot_tell"
+
+
+@pytest.mark.parametrize(
+    ("probe", "verdict"),
+    [
+        (KILLED, "pass"),
+        (ProbeResult(2.0, 1.0, 3, 3, 1), "fail"),
+        (ProbeResult(2.0, None, 3, 3, 0), "fail"),
+        (ProbeResult(2.0, 1.0, 0, 3, 0), "cannot_tell"),
+        (ProbeResult(2.0, 1.0, 3, 0, 0), "cannot_tell"),
+        (ProbeResult(None, None, 0, 0, 0), "cannot_tell"),
+    ],
+)
+def test_a_kill_switch_that_nobody_tried_has_not_passed(probe: ProbeResult, verdict: str) -> None:
+    found = result(record([MS] * 30), probe=probe)
+    assert verdicts_of([Phase("private", found)], None, {})["kill_switch"] == verdict
+    assert f"loadtest.kill_{verdict}" in said(found)
 
 
 @pytest.mark.parametrize(
@@ -130,11 +237,11 @@ def test_resources_are_judged_by_limit_and_headroom(cpu: float, status: str, rea
     use = ResourceUse(10, cpu, 100.0, 1.0, 1.0, 100, 1, 0.0, 30.0)
     verdict = judge_resources(use, ResourceLimits())
     assert (verdict.status, verdict.reasons) == (status, reasons)
-    assert judge_resources(NOTHING, ResourceLimits()).status == "ok"
+    assert judge_resources(NOTHING, ResourceLimits()).reasons == ("not_measured",)
 
 
 def test_the_document_keeps_the_keys_of_the_field_and_counts_what_was_missed() -> None:
-    report = document(result(record([2 * MS] * 28)), {}, ResourceLimits(), {})
+    report = document([Phase("private", result(record([2 * MS] * 28), iterations=30))], None, {}, ResourceLimits(), {})
     peer = ("schedules", "iterations", "avg_latency_ms", "max_latency_ms", "jitter_ms", "signals_emitted")
     assert list(report)[:9] == ["schema", *peer, "resource_status", "settings"]
     assert (report["avg_latency_ms"], report["max_latency_ms"], report["signals_emitted"]) == (2.0, 2.0, 28)
@@ -146,4 +253,4 @@ def test_the_document_keeps_the_keys_of_the_field_and_counts_what_was_missed() -
 
 def test_every_verdict_has_words_and_an_exit_code() -> None:
     for verdict in EXIT_CODES:
-        assert words.text(f"loadtest.verdict_{verdict}", "pl", latency=1, jitter=1)
+        assert words.text(f"loadtest.verdict_{verdict}", "pl", latency=1, jitter=1, parts="x")

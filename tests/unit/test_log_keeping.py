@@ -139,7 +139,7 @@ def test_a_log_that_became_shorter_than_its_checkpoint_is_said(
     room.put(room.lines()[:2])
     look(keeper, clock, minutes=1)
     keeper.close()
-    assert told == ["checkpoint.made", "checkpoint.log_went_back"]
+    assert told == ["checkpoint.made", "log.behind_note"]
 
 
 def test_no_log_is_no_failure(room: LogRoom, clock: ManualClock, told: list[str]) -> None:

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from stage4.errors import Unavailable, UsageError
-from stage4.security.certificates import verify_chain
+from stage4.security.certificate_chain import verify_chain
 from stage4.security.revocation import RevocationList, RevocationState, RevocationVerdict, judge_path, load_lists
 from support.certificates import CLIENT, NOW, SERVER, Made, crl_pem, make, revocation_list, rsa_key
 
@@ -100,6 +100,57 @@ def test_who_is_on_a_list_that_is_old_or_partial_is_revoked_all_the_same(ca: Mad
     assert said(leaf, ca, revocation_list(ca), delta).state is RevocationState.REVOKED
 
 
+REVOKED_FOR_GOOD = (x509.CRLReason(x509.ReasonFlags.key_compromise), False)
+NO_LONGER_HELD = (x509.CRLReason(x509.ReasonFlags.remove_from_crl), False)
+
+
+def issued_by(name: x509.Name, *, critical: bool = False) -> tuple[x509.ExtensionType, bool]:
+    return x509.CertificateIssuer([x509.DirectoryName(name)]), critical
+
+
+def with_entries(
+    issuer: Made, leaf: Made, *entries: tuple[tuple[x509.ExtensionType, bool], ...]
+) -> x509.CertificateRevocationList:
+    """A list with an entry of the leaf's serial number for each tuple of extensions."""
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
+    builder = builder.last_update(NOW - HOUR).next_update(NOW + HOUR)
+    for extensions in entries:
+        entry = x509.RevokedCertificateBuilder().serial_number(leaf.certificate.serial_number).revocation_date(NOW)
+        for extension, critical in extensions:
+            entry = entry.add_extension(extension, critical)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(issuer.key, hashes.SHA256())
+
+
+def test_of_several_entries_for_one_certificate_the_strictest_counts(ca: Made, leaf: Made) -> None:
+    assert said(leaf, ca, with_entries(ca, leaf, (NO_LONGER_HELD,))).state is RevocationState.GOOD
+    for entries in (((NO_LONGER_HELD,), (REVOKED_FOR_GOOD,)), ((REVOKED_FOR_GOOD,), (NO_LONGER_HELD,))):
+        verdict = said(leaf, ca, with_entries(ca, leaf, *entries))
+        assert (verdict.state, verdict.reason) == (RevocationState.REVOKED, "keyCompromise")
+
+
+def test_an_entry_that_names_its_issuer_revokes_where_it_is_the_issuer_of_the_list(ca: Made, leaf: Made) -> None:
+    own, other = ca.certificate.subject, make("other", ca=True).certificate.subject
+
+    for critical in (False, True):
+        assert said(leaf, ca, with_entries(ca, leaf, (issued_by(own, critical=critical),))).state is (
+            RevocationState.REVOKED
+        )
+        assert said(leaf, ca, with_entries(ca, leaf, (issued_by(other, critical=critical),))).state is (
+            RevocationState.UNSUPPORTED
+        )
+
+
+def test_a_list_with_entries_of_another_issuer_proves_nothing_good(ca: Made, leaf: Made) -> None:
+    elsewhere = make("elsewhere", ca)
+    foreign = with_entries(ca, elsewhere, (issued_by(elsewhere.certificate.subject),))
+
+    assert said(leaf, ca, foreign).state is RevocationState.UNSUPPORTED
+    assert said(leaf, ca, with_entries(ca, elsewhere, (issued_by(ca.certificate.subject),))).state is (
+        RevocationState.GOOD
+    )
+
+
 def test_a_list_of_a_namesake_says_nothing(ca: Made, leaf: Made) -> None:
     impostor = make("ca", ca=True)
 
@@ -157,8 +208,29 @@ def test_lists_are_read_from_pem_and_der(ca: Made, tmp_path: Path) -> None:
     crl, path = revocation_list(ca, make("x", ca, eku=SERVER)), tmp_path / "list"
     path.write_bytes(crl.public_bytes(serialization.Encoding.DER))
     assert [(each.name, each.entries) for each in load_lists(path)] == [("CN=ca", 1)]
-    path.write_bytes(b"some words\r\n" + crl_pem(crl) + crl_pem(crl))
+    path.write_bytes(b"\r\n" + crl_pem(crl) + b"\r\n" + crl_pem(crl))
     assert len(load_lists(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("right", "torn"),
+    [
+        (b"-----END X509 CRL-----", b"-----END X509 CRL----"),
+        (b"X509 CRL", b"x509 CRL"),
+        (b"X509 CRL", b"CRL"),
+        (b"X509 CRL", b"CERTIFICATE"),
+        (b"-----BEGIN X509 CRL-----", b"some words"),
+    ],
+)
+def test_a_list_that_is_torn_or_has_another_label_is_not_passed_over(
+    ca: Made, leaf: Made, tmp_path: Path, right: bytes, torn: bytes
+) -> None:
+    good, path = crl_pem(revocation_list(ca)), tmp_path / "list"
+    newer = crl_pem(revocation_list(ca, leaf)).replace(right, torn)
+    for content in (good + newer, newer + good):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"security\.list_stray"):
+            load_lists(path)
 
 
 def test_what_is_no_list_is_said_to_be_none(ca: Made, tmp_path: Path) -> None:
@@ -167,8 +239,7 @@ def test_what_is_no_list_is_said_to_be_none(ca: Made, tmp_path: Path) -> None:
     cases = {
         b"": "security.list_missing",
         b"list": "security.list_missing",
-        crl[:-30]: "security.list_malformed",
-        crl + crl[:-30]: "security.list_malformed",
+        crl[:-30]: "security.list_missing",
         crl.replace(b"MI", b"M!", 1): "security.list_malformed",
         b"\x30\x82\x00\x01": "security.list_malformed",
     }

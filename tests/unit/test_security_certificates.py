@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import dsa, ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stage4 import words
 from stage4.errors import Stage4Error, Unavailable, UsageError
+from stage4.security.certificate_chain import ChainReason, Purpose, verify_chain
+from stage4.security.certificate_facts import facts_of, names_host
 from stage4.security.certificates import (
-    ChainReason,
-    Purpose,
-    facts_of,
     has_stray_text,
     key_matches,
     load_certificates,
     load_private_key,
-    names_host,
     parse_certificates,
+    parse_either,
+    parse_private_key,
     pem_labels,
-    verify_chain,
 )
 from support.certificates import CLIENT, NOW, SERVER, Made, ec_key, key_pem, make, pem, rsa_key
 
@@ -146,6 +148,126 @@ def test_a_path_longer_than_the_ca_allows_is_refused() -> None:
     assert judge(server(middle), short, above=(middle,)) is ChainReason.PATH_TOO_LONG
 
 
+NOBODY = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")])
+CONSTRAINTS = (x509.PolicyConstraints(0, None), False)
+
+
+def key_identifier(made: Made) -> bytes:
+    return x509.SubjectKeyIdentifier.from_public_key(made.key.public_key()).digest
+
+
+@pytest.mark.parametrize(
+    "aki",
+    [
+        x509.AuthorityKeyIdentifier(b"\x02" * 20, None, None),
+        x509.AuthorityKeyIdentifier(b"", None, None),
+        x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(NOBODY)], 4711),
+    ],
+)
+def test_a_peer_follows_the_key_identifier_of_the_authority(ca: Made, aki: x509.AuthorityKeyIdentifier) -> None:
+    middle = make("middle", ca, ca=True)
+    astray = make("middle", ca, ca=True, aki=aki)
+    assert judge(server(ca, aki=aki), ca) is ChainReason.WRONG_IDENTIFIERS
+    assert judge(server(middle, aki=aki), ca, above=(middle,)) is ChainReason.WRONG_IDENTIFIERS
+    assert judge(server(astray), ca, above=(astray,)) is ChainReason.WRONG_IDENTIFIERS
+    root = make("ca", ca=True, aki=aki)
+    assert judge(server(root), root) is ChainReason.WRONG_IDENTIFIERS
+
+
+def test_the_issuer_and_serial_number_in_a_key_identifier_are_those_of_the_authority(ca: Made) -> None:
+    middle = make("middle", ca, ca=True)
+    issuer = [x509.DirectoryName(ca.certificate.subject)]
+    for serial, issuers, reason in (
+        (middle.certificate.serial_number, issuer, ChainReason.VALID),
+        (middle.certificate.serial_number + 1, issuer, ChainReason.WRONG_IDENTIFIERS),
+        (middle.certificate.serial_number, [x509.DirectoryName(NOBODY)], ChainReason.WRONG_IDENTIFIERS),
+    ):
+        aki = x509.AuthorityKeyIdentifier(key_identifier(middle), issuers, serial)
+        assert judge(server(middle, aki=aki), ca, above=(middle,)) is reason
+
+
+def test_critical_key_identifiers_are_refused_wherever_they_stand(ca: Made) -> None:
+    for critical in ({"aki_critical": True}, {"ski_critical": True}):
+        middle = make("middle", ca, ca=True, **critical)  # type: ignore[arg-type]
+        root = make("ca", ca=True, **critical)  # type: ignore[arg-type]
+        assert judge(server(ca, **critical), ca) is ChainReason.UNKNOWN_EXTENSION
+        assert judge(server(middle), ca, above=(middle,)) is ChainReason.UNKNOWN_EXTENSION
+        assert judge(server(root), root) is ChainReason.UNKNOWN_EXTENSION
+
+
+@pytest.mark.parametrize("purposes", [(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,), CLIENT, ()])
+def test_an_authority_that_says_its_purposes_says_the_one_that_is_asked(ca: Made, purposes: tuple[Any, ...]) -> None:
+    middle = make("middle", ca, ca=True, eku=purposes)
+    root = make("ca", ca=True, eku=purposes)
+    reason = ChainReason.WRONG_PURPOSE if purposes else ChainReason.VALID
+    assert judge(server(middle), ca, above=(middle,)) is reason
+    assert judge(server(root), root) is reason
+
+
+def test_policy_constraints_are_refused_below_the_anchor(ca: Made) -> None:
+    middle = make("middle", ca, ca=True, extensions=[CONSTRAINTS])
+    root = make("ca", ca=True, extensions=[CONSTRAINTS])
+    assert judge(server(middle), ca, above=(middle,)) is ChainReason.POLICY
+    assert judge(server(ca, extensions=[CONSTRAINTS]), ca) is ChainReason.POLICY
+    assert judge(server(root), root) is ChainReason.VALID
+
+
+def test_of_namesakes_without_key_identifiers_a_peer_may_take_the_wrong_one(ca: Made) -> None:
+    one, other = (make("ca", ca=True, identifiers=False) for _ in range(2))
+    middle = make("middle", one, ca=True, identifiers=False)
+    decoy = make("middle", ca, ca=True, identifiers=False)
+    leaf = server(middle, identifiers=False)
+    assert judge(server(one, identifiers=False), one, other) is ChainReason.AMBIGUOUS_ISSUER
+    assert judge(leaf, one, above=(middle, decoy)) is ChainReason.VALID
+    assert judge(leaf, one, above=(decoy, middle)) is ChainReason.AMBIGUOUS_ISSUER
+    assert judge(leaf, other, one, above=(middle,)) is ChainReason.AMBIGUOUS_ISSUER
+
+
+def test_an_old_and_a_new_root_stand_together_where_identifiers_tell_them_apart(ca: Made) -> None:
+    renewed = make("ca", ca=True, key=ca.key, ends=NOW + timedelta(days=700))
+    gone = make("ca", ca=True, key=ca.key, ends=NOW - timedelta(hours=1))
+    other = make("ca", ca=True)
+    for anchors in ((ca, other), (other, ca), (ca, renewed), (gone, ca), (ca, gone, other)):
+        assert judge(server(ca), *anchors) is ChainReason.VALID
+
+
+def test_a_certificate_that_looks_self_signed_ends_the_search_of_a_peer(ca: Made) -> None:
+    middle = make("ca", ca, ca=True, identifiers=False)
+    assert judge(server(middle), ca, above=(middle,)) is ChainReason.AMBIGUOUS_ISSUER
+    astray = make("ca", ca=True, key=ca.key, aki=x509.AuthorityKeyIdentifier(b"\x02" * 20, None, None))
+    assert judge(server(ca), ca, astray) is ChainReason.AMBIGUOUS_ISSUER
+    told_apart = make("ca", ca, ca=True)
+    assert judge(server(told_apart), ca, above=(told_apart,)) is ChainReason.VALID
+
+
+@pytest.mark.parametrize(
+    ("tree", "subject", "reason"),
+    [
+        (x509.DNSName("desk.example"), "a.desk.example", ChainReason.VALID),
+        (x509.DNSName("desk.example"), "a.evil.example", ChainReason.NAME_CONSTRAINTS),
+        (x509.DNSName("desk.example"), "core-oem client", ChainReason.VALID),
+        (x509.DNSName("desk.example"), "client", ChainReason.VALID),
+        (x509.DirectoryName(NOBODY), "client", ChainReason.NAME_CONSTRAINTS),
+        (x509.RFC822Name("desk.example"), "client", ChainReason.VALID),
+    ],
+)
+def test_name_constraints_are_about_the_subject_of_a_client_without_san(
+    ca: Made, tree: x509.GeneralName, subject: str, reason: ChainReason
+) -> None:
+    for critical in (False, True):
+        middle = make("middle", ca, ca=True, extensions=[(x509.NameConstraints([tree], None), critical)])
+        client = make(subject, middle, eku=CLIENT)
+        assert judge(client, ca, purpose="client", above=(middle,)) is reason
+
+
+def test_a_constraint_on_addresses_is_about_an_address_in_the_subject(ca: Made) -> None:
+    constraint = x509.NameConstraints([x509.RFC822Name("desk.example")], None)
+    middle = make("middle", ca, ca=True, extensions=[(constraint, True)])
+    subject = x509.Name([x509.NameAttribute(NameOID.EMAIL_ADDRESS, "x@evil.example")])
+    client = make("client", middle, eku=CLIENT, subject=subject)
+    assert judge(client, ca, purpose="client", above=(middle,)) is ChainReason.NAME_CONSTRAINTS
+
+
 def test_only_a_ca_is_an_anchor_even_if_it_is_the_leaf_itself(ca: Made) -> None:
     leaf = server(ca)
     assert judge(leaf, leaf) is ChainReason.ANCHOR_NOT_CA
@@ -171,6 +293,63 @@ def test_a_key_belongs_to_its_certificate_only(ca: Made) -> None:
     assert not key_matches(leaf.certificate, ca.key)
     assert not key_matches(leaf.certificate, strong.key)
     assert not key_matches(strong.certificate, rsa_key(2048))
+
+
+def large_rsa_key(modulus: int, wrong: int = 0) -> bytes:
+    """A key file of this modulus that was never a key; the other numbers have `wrong` bits, or about its size."""
+    number = (1 << (wrong or modulus.bit_length() - 1)) + 1
+    integers = b"".join(asn1(0x02, each.to_bytes(each.bit_length() // 8 + 1)) for each in (0, modulus, 65537))
+    integers += asn1(0x02, number.to_bytes(number.bit_length() // 8 + 1)) * 6
+    body = base64.encodebytes(asn1(0x30, integers))
+    return b"-----BEGIN RSA PRIVATE KEY-----\n" + body + b"-----END RSA PRIVATE KEY-----\n"
+
+
+def asn1(tag: int, content: bytes) -> bytes:
+    """Tag, length and content (X.690 8.1)."""
+    size = len(content).to_bytes((len(content).bit_length() + 7) // 8)
+    length = bytes([len(content)]) if len(content) < 128 else bytes([0x80 | len(size)]) + size
+    return bytes([tag]) + length + content
+
+
+def test_an_rsa_key_that_is_too_large_is_refused_before_anybody_reckons_with_it(ca: Made) -> None:
+    modulus = (1 << 40_000) + 1
+    public = rsa.RSAPublicNumbers(65537, modulus).public_key()
+    with pytest.raises(UsageError, match=r"security\.key_too_large"):
+        parse_private_key(large_rsa_key(modulus), "key")
+    name = ca.certificate.subject
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(public).serial_number(1)
+    large = builder.not_valid_before(NOW).not_valid_after(NOW).sign(ca.key, hashes.SHA256())
+    with pytest.raises(UsageError, match=r"security\.key_too_large"):
+        parse_certificates(pem(large), "certificate")
+    with pytest.raises(UsageError, match=r"security\.key_too_large"):
+        parse_either(large.public_bytes(serialization.Encoding.DER), "certificate")
+
+
+def test_a_key_of_another_certificate_or_of_endless_numbers_does_not_sign(ca: Made) -> None:
+    strong = server(ca, key=rsa_key(2048))
+    public = strong.certificate.public_key()
+    assert isinstance(public, rsa.RSAPublicKey)
+    modulus = public.public_numbers().n
+    # Each would be busy for minutes: a large modulus that is another one, and the right one with an endless exponent.
+    other = parse_private_key(large_rsa_key((1 << 16_383) + 1), "key")
+    endless = parse_private_key(large_rsa_key(modulus, wrong=200_000), "key")
+    assert not key_matches(strong.certificate, other)
+    assert not key_matches(strong.certificate, endless)
+
+
+def test_an_rsa_key_one_of_whose_numbers_is_another_does_not_belong(ca: Made) -> None:
+    strong = server(ca, key=rsa_key(2048))
+    assert isinstance(strong.key, rsa.RSAPrivateKey)
+    right = strong.key.private_numbers()
+    names = ("p", "q", "d", "dmp1", "dmq1", "iqmp")
+    values = {name: getattr(right, name) for name in names}
+    for name in names:
+        numbers = rsa.RSAPrivateNumbers(**{**values, name: values[name] + 2}, public_numbers=right.public_numbers)
+        try:
+            wrong = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+        except ValueError:
+            continue  # a number that the library itself refuses
+        assert not key_matches(strong.certificate, wrong), name
 
 
 def test_an_unusual_kind_of_key_belongs_to_nothing(ca: Made) -> None:

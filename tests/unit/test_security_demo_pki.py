@@ -9,15 +9,9 @@ from pathlib import Path
 import pytest
 
 from stage4.errors import Conflict
-from stage4.security.certificates import (
-    ChainReason,
-    Purpose,
-    facts_of,
-    key_matches,
-    load_certificates,
-    load_private_key,
-    verify_chain,
-)
+from stage4.security.certificate_chain import ChainReason, Purpose, verify_chain
+from stage4.security.certificate_facts import facts_of
+from stage4.security.certificates import key_matches, load_certificates, load_private_key
 from stage4.security.demo_pki import CreatedBundle, bundle_paths, create_bundle, is_demo
 from support.certificates import NOW, make
 

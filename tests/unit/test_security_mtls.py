@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from stage4.errors import Unavailable, UsageError
-from stage4.security.certificates import facts_of, load_certificates
+from stage4.security.certificate_facts import facts_of
+from stage4.security.certificates import load_certificates
 from stage4.security.demo_pki import CreatedBundle, create_bundle
 from stage4.security.mtls import ClientIdentity, ServerIdentity, peer_names
 from support.certificates import NOW

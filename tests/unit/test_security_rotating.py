@@ -12,6 +12,7 @@ from cryptography import x509
 
 from stage4.errors import Conflict, Refused, Stage4Error, Unavailable, UsageError
 from stage4.security import certificates, rotating
+from stage4.security.certificate_facts import facts_of
 from stage4.security.demo_pki import bundle_paths, create_bundle, make_bundle
 from stage4.security.rotating import Bundle, Outcome, Renewal
 from stage4.security.rotation import RotationRegistry
@@ -71,11 +72,11 @@ def refused(bundle: Bundle, kind: type[Stage4Error], code: str) -> None:
 
 
 def test_every_key_is_new_and_every_name_is_kept(bundle: Bundle) -> None:
-    before = {role: certificates.facts_of(leaf(bundle.paths[role])) for role in ("ca", "server", "client")}
+    before = {role: facts_of(leaf(bundle.paths[role])) for role in ("ca", "server", "client")}
 
     done, told = renew(bundle)
 
-    after = {role: certificates.facts_of(leaf(bundle.paths[role])) for role in ("ca", "server", "client")}
+    after = {role: facts_of(leaf(bundle.paths[role])) for role in ("ca", "server", "client")}
     assert not {facts.spki_sha256 for facts in before.values()} & {facts.spki_sha256 for facts in after.values()}
     assert after["server"].sans == ("DNS:metrics.desk", "IP:10.0.0.7")
     assert after["client"].sans == ("DNS:desk-client",)
@@ -261,7 +262,7 @@ def test_a_name_of_any_kind_is_carried_over(
         refused(bundle, Refused, "rotation.no_names")
     else:
         renew(bundle)
-        assert certificates.facts_of(leaf(bundle.paths["server"])).sans == expected
+        assert facts_of(leaf(bundle.paths["server"])).sans == expected
 
 
 def test_where_neither_bundle_can_be_had_it_is_said_and_everything_is_left(bundle: Bundle) -> None:

@@ -31,7 +31,6 @@ BUILT = (
     "audit_report.next_",
     "audit_report.severity_",
     "audit_report.waiver_state_",
-    "cert.corpus_",
     "cert.label_",
     "cert.role_",
     "cert.verdict_",
@@ -49,6 +48,12 @@ BUILT = (
     "installing.",
     "keyring.column_",
     "keyring.state_",
+    "kill.",
+    "loadtest.chart_",
+    "loadtest.compared_",
+    "loadtest.kill_",
+    "loadtest.part_",
+    "loadtest.running_",
     "loadtest.verdict_",
     "log.format_",
     "logview.explain_answer_",
@@ -63,17 +68,25 @@ BUILT = (
     "notice.manager_called_",
     "notify.",
     "oncall.rung_",
+    "override.orders_",
+    "override.scheduler_",
+    "override.scope_",
     "panels.",
     "reference.",
     "rotation.column_",
+    "rotation.due_",
     "rotation.outcome_",
+    "rotation.overdue_",
+    "rotation.plan_",
     "rotation.state_",
+    "role.",
     "runbook.tier_",
     "security.chain_",
     "security.revocation_",
     "setting.",
     "step.scheduler_",
     "stop.word_",
+    "watchdog.",
 )
 # Areas that one function speaks for, so that the source says the name without the area.
 SHORT = ("audit_report", "console", "demo", "document", "event")
@@ -152,6 +165,8 @@ def test_an_instant_always_shows_its_offset_and_utc() -> None:
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     assert words.instant(first) == "2026-10-25 02:30:00 +02:00 (00:30:00Z)"
     assert words.instant(first + timedelta(hours=1)) == "2026-10-25 02:30:00 +01:00 (01:30:00Z)"
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert words.instant(last) == "9999-12-31 23:59:59 +00:00 (23:59:59Z)"
 
 
 def test_numbers_and_spans_are_written_for_their_readers() -> None:
@@ -170,3 +185,18 @@ def test_what_a_text_is_told_cannot_act_on_a_terminal_or_begin_a_line() -> None:
     said = words.text("log.key_unlisted", "en", key_id="\x1b[2J\rINTACT\nINTACT – runtime.jsonl\u202e")
     assert said == "the key ring does not list key '\\x1b[2J\\rINTACT\n    INTACT – runtime.jsonl\\u202e'"
     assert len(words.text("log.key_unlisted", "en", key_id="k" * 70_000)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("role", "said"),
+    [
+        ("server", "klucz nie pasuje do certyfikatu serwera (server)"),
+        ("client#1", "klucz nie pasuje do certyfikatu klienta (client#1)"),
+        ("desk", "klucz nie pasuje do certyfikatu usługi desk"),
+        ("a{b}", "klucz nie pasuje do certyfikatu usługi a{b}"),
+        ("server\x1b[2J", "klucz nie pasuje do certyfikatu usługi server\\x1b[2J"),
+    ],
+)
+def test_the_role_of_a_certificate_is_a_word_in_a_sentence(role: str, said: str) -> None:
+    assert words.text("audit.key_differs", "pl", role=role) == said
+    assert words.text("audit.key_differs", "en", role="server") == "the key does not belong to certificate server"

@@ -28,6 +28,8 @@ from stage4.telemetry.sample import PipeSink, Sample
 
 if TYPE_CHECKING:
     from stage4.runtime.gate import OrderOutcome
+    from stage4.runtime.state import StopProgress
+    from stage4.runtime.stop_progress import Stage
 
 _START_SECONDS = 30.0
 _RESTART_SECONDS = 1.0
@@ -148,6 +150,23 @@ def _order_draft(outcome: OrderOutcome, category: str, clock: Clock) -> Draft:
     )
 
 
+def _stop_draft(file_name: str, stage: Stage, progress: StopProgress, category: str, clock: Clock) -> Draft:
+    """What the scheduler itself says of a stop: acknowledged (gate closed), orders cancelled, verified (nothing in
+    flight); who asked for it stands in `scheduler_stop_requested`."""
+    orders = progress.orders
+    return Draft(
+        kind=f"scheduler_{stage}" if stage == "orders_cancelled" else f"scheduler_stop_{stage}",
+        category=category,
+        stage="stop",
+        status="cancelled" if stage == "orders_cancelled" else stage,
+        artefacts={"override": file_name, "stop_digest": progress.digest},
+        runtime_flags={"gate_closed": True, "orders_settled": orders.settled},
+        metadata={"orders_found": orders.found, "orders_working": orders.working, "orders_fault": orders.fault},
+        tags=("kill_switch",),
+        timestamp=clock.now(),
+    )
+
+
 def run_environment(
     installation: Installation,
     clock: Clock,
@@ -177,6 +196,7 @@ def run_environment(
                 sink=telemetry,
                 events=tell,
                 orders=lambda outcome: log.put(_order_draft(outcome, category, clock)),
+                stops=lambda name, stage, progress: log.put(_stop_draft(name, stage, progress, category, clock)),
             )
             ready()
             run_until_signalled(environment)

@@ -1,4 +1,4 @@
-"""What an installation does about its rotations: the table of them, one recorded by hand, a bundle renewed."""
+"""What an installation does about its rotations: one recorded by hand, a bundle renewed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from stage4.app.rotation_table import registry_paths
 from stage4.audit.collect_bundle import configured_paths
 from stage4.audit.policy import TLS_PURPOSES, Policy
-from stage4.audit.rotation_rows import Row, rows
 from stage4.clock import Clock, format_instant
 from stage4.config import Installation
 from stage4.decisionlog import reading, traces
 from stage4.decisionlog.entry import ROTATION, SECURITY_CATEGORY, Draft
 from stage4.decisionlog.open import load_keyring, open_log
 from stage4.decisionlog.writer import DecisionLog
-from stage4.errors import Refused, Stage4Error, Unavailable, UsageError
+from stage4.errors import Refused, Unavailable, UsageError
 from stage4.security import certificates, demo_pki, rotating
+from stage4.security.certificate_facts import facts_of
 from stage4.security.keyring import KeyRing
 from stage4.security.rotating import Bundle, Outcome, Plan, Renewal
 from stage4.security.rotation import SEPARATOR, RotationRegistry
@@ -27,15 +28,6 @@ from stage4.security.rotation_journal import locked, read_journal, require_bundl
 
 _STAGE: Final = "rotation"
 _DAY: Final = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Registry:
-    """A registry as it was read; `error` says why it could not be."""
-
-    path: Path
-    content: RotationRegistry | None
-    error: Stage4Error | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,43 +48,6 @@ class Followup:
 
     code: str
     params: Mapping[str, object]
-
-
-def registry_paths(installation: Installation) -> dict[str, Path]:
-    """The two registries: `tls` for certificates, `keys` for everything else."""
-    settings = installation.settings
-    return {
-        "tls": installation.path(settings.execution.mtls.rotation_registry),
-        "keys": installation.path(settings.observability.key_rotation.registry_path),
-    }
-
-
-def registries(installation: Installation) -> dict[str, Registry]:
-    """Both registries; what cannot be read is said in the result."""
-    found = {}
-    for name, path in registry_paths(installation).items():
-        try:
-            found[name] = Registry(path, RotationRegistry.load(path))
-        except Stage4Error as error:
-            found[name] = Registry(path, None, error)
-    return found
-
-
-def table(installation: Installation, bundle: str, read: Mapping[str, Registry], now: datetime) -> tuple[Row, ...]:
-    """Every rotation that is required or on record, the worst first."""
-    policy = Policy.of(installation.settings, bundle=bundle)
-    return rows(policy, {name: registry.content for name, registry in read.items()}, now)
-
-
-def is_own(installation: Installation, bundle: str) -> bool:
-    """Whether `renew` can replace the bundle: its CA is the project's own, and this is no production installation."""
-    if not installation.is_rehearsal:
-        return False
-    try:
-        found = certificates.load_certificates(configured_paths(installation, bundle)["ca"])
-    except Stage4Error:
-        return False
-    return demo_pki.is_demo(found[0])
 
 
 def plan(installation: Installation, bundle: str) -> tuple[Bundle, Plan]:
@@ -273,7 +228,7 @@ def _require_agreement(installation: Installation, bundle: str, purpose: str, at
     if read_journal(installation.root, bundle) is not None:
         raise Refused("rotation.unfinished", bundle=bundle, path=f"var/security/rotation.{bundle}.json")
     path = configured_paths(installation, bundle)[purpose.removeprefix("tls_")]
-    begins = certificates.facts_of(certificates.load_certificates(path)[0]).not_before
+    begins = facts_of(certificates.load_certificates(path)[0]).not_before
     policy = Policy.of(installation.settings, bundle=bundle)
     params = {"path": path, "not_before": format_instant(begins), "at": format_instant(at)}
     if at - begins > policy.deployment_days * _DAY:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from stage4.app.incident_ports import AlertmanagerAlerts, Panels, PeopleRegister, RosterFile, Switch, VerifiedLog
@@ -75,6 +75,12 @@ def build_engine(
     def render(record: Mapping[str, object], lang: Language) -> str:
         return render_incident(record, playbook, lang)
 
+    def kept_audit(before: datetime) -> Mapping[str, object] | None:
+        from stage4.audit.kept_reports import KeptReports
+
+        found = KeptReports.of(installation, environ, clock.now()).newest(before, what_if=False)
+        return found.document if found else None
+
     return assemble(
         Parts(
             root=installation.root,
@@ -98,6 +104,7 @@ def build_engine(
             scheduler=next(iter(installation.settings.runtime.multi_strategy_schedulers), ""),
             spawn=spawn,
             deliver=deliver,
+            kept_audit=kept_audit,
         )
     )
 

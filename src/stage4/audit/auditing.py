@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from stage4 import files, ids
-from stage4.audit import baseline, report, report_document, report_signature, store
+from stage4.audit import baseline, report, report_document, schemas, store
 from stage4.audit.collect import collect
 from stage4.audit.comparison import Summary
 from stage4.audit.controls import BASELINE, CONTROLS
@@ -17,13 +17,13 @@ from stage4.audit.evidence import Evidence
 from stage4.audit.evidence_codec import StoredEvidence
 from stage4.audit.evidence_live import Live
 from stage4.audit.finding import Control
+from stage4.audit.kept_reports import KeptReports
 from stage4.audit.policy import Policy
 from stage4.audit.report import Report
 from stage4.audit.report_document import Origin
 from stage4.clock import Clock
 from stage4.config import CORE, Installation
-from stage4.errors import ExitCode, Stage4Error, UsageError
-from stage4.security.keyring import KeyRing
+from stage4.errors import UsageError
 
 Sections = Callable[[Report, Evidence, Policy], dict[str, object]]
 
@@ -37,14 +37,9 @@ class Audit:
     controls: tuple[Control, ...]
     sections: Sections | None = None
 
-    @property
-    def compared(self) -> bool:
-        """Whether its reports are compared with one another."""
-        return self.file_name == store.COMPLIANCE
 
-
-COMPLIANCE: Final = Audit(report_document.SCHEMA, store.COMPLIANCE, CONTROLS)
-SECURITY_BASELINE: Final = Audit(baseline.SCHEMA, baseline.DOCUMENT, BASELINE, baseline.sections)
+COMPLIANCE: Final = Audit(schemas.COMPLIANCE, store.COMPLIANCE, CONTROLS)
+SECURITY_BASELINE: Final = Audit(schemas.BASELINE, baseline.DOCUMENT, BASELINE, baseline.sections)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +61,7 @@ def audited(
     clock: Clock,
     at: datetime | None = None,
     earlier: Summary | None = None,
+    kept: KeptReports | None = None,
     fail_on_warn: bool = False,
     live: Live | None = None,
 ) -> Run:
@@ -83,6 +79,7 @@ def audited(
         pepper=ids.random_bytes(32),
         config=config,
         earlier=earlier,
+        kept=kept,
     )
     evidence = replace(evidence, live=live)
     settings = str(config or installation.root / CORE)
@@ -143,31 +140,18 @@ def _judged(
     return Run(judged, document, stored)
 
 
-def newest_report(installation: Installation, environ: Mapping[str, str], *, what_if: bool) -> Summary | None:
-    """The newest kept report of the same sort, or None; one that is no report to compare with does not count."""
-    found = store.newest(installation.root, what_if=what_if)
+def newest_report(kept: KeptReports, policy: Policy, *, what_if: bool) -> Summary | None:
+    """The newest kept report of the same sort and bundle that may be believed, or None."""
+    found = kept.newest(what_if=what_if, bundle=policy.bundle)
     if found is None:
         return None
-    path, kept = found
     try:
-        summary = Summary.of(kept, str(path.relative_to(installation.root)))
+        return Summary.of(found.document, str(found.path.relative_to(kept.root)))
     except UsageError:
         return None
-    return replace(summary, forged=_forged(kept, installation, environ))
 
 
-def _forged(document: Mapping[str, object], installation: Installation, environ: Mapping[str, str]) -> bool:
-    """Whether a report that is signed is another than the installation signed; False where that cannot be told."""
-    operations = installation.settings.operations
-    try:
-        ring = KeyRing.load(installation.path(operations.decision_log.keyring), environ)
-    except Stage4Error:
-        return False
-    answer = report_signature.checked(document, ring, operations.installation_id)
-    return answer.exit_code is ExitCode.NO and answer.code != report_signature.UNSIGNED
-
-
-def named_report(path: Path, schema: str, installation: Installation, environ: Mapping[str, str]) -> Summary:
+def named_report(path: Path, schema: str, kept: KeptReports) -> Summary:
     """
     The report of the same audit (`schema`) in `path`.
 
@@ -179,4 +163,7 @@ def named_report(path: Path, schema: str, installation: Installation, environ: M
     content = files.read_json(path, store.REPORT_LIMIT)
     if not isinstance(content, dict) or content.get("schema") != schema:
         raise UsageError("audit.not_a_report", schema=content.get("schema") if isinstance(content, dict) else None)
-    return replace(Summary.of(content, str(path)), forged=_forged(content, installation, environ))
+    forged = kept.can_tell and not kept.signed(content)
+    named = content.get("installation")
+    foreign = isinstance(named, dict) and named.get("id") != kept.installation_id
+    return replace(Summary.of(content, str(path)), forged=forged, foreign=foreign)

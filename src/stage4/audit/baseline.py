@@ -17,7 +17,6 @@ from stage4.audit.policy import Policy
 from stage4.audit.report import Report, message
 from stage4.clock import format_instant
 
-SCHEMA: Final = "stage4.security_baseline/1"
 DOCUMENT: Final = "security_baseline.json"
 _DAY: Final = timedelta(days=1)
 _FINE: Final = (Outcome.PASS, Outcome.SKIPPED)
@@ -29,7 +28,7 @@ def sections(report: Report, evidence: Evidence, policy: Policy) -> dict[str, ob
     for token in evidence.tokens:
         tokens.setdefault(token.service, []).append(token)
     found = _by_service(report, evidence, policy)
-    wrong = [finding for finding in report.to_name if finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN)]
+    wrong = [finding for finding in report.by_weight if finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN)]
     certificates = [finding for finding in report.findings if _group(finding) in ("X509", "FS")]
     return {
         "generated_at": format_instant(evidence.collected_at),

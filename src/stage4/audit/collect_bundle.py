@@ -17,15 +17,17 @@ from stage4.audit.collect_keys import spki_sha256
 from stage4.audit.evidence import Bundle, CertificateFile, Chain, KeyFile, Pair, Revocation, RevocationFile
 from stage4.audit.reading import Place, printable, problem_of
 from stage4.config import Installation
+from stage4.config.addresses import is_anywhere
 from stage4.config.settings import MetricsService
 from stage4.errors import Stage4Error
 from stage4.security import certificates, revocation
+from stage4.security.certificate_chain import Purpose, signers, verify_chain
+from stage4.security.certificate_facts import facts_of
 from stage4.security.demo_pki import bundle_paths, is_demo
 from stage4.security.revocation import RevocationList
 from stage4.security.rotation_journal import read_journal
 
 _NAMED: Final = re.compile(r"(.+)-(?:ca|server|server-key|client|client-key)\.pem")
-_ANYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]", ""})
 
 Certificates = Mapping[str, list[x509.Certificate]]
 
@@ -105,7 +107,7 @@ def _certificate_file(
     try:
         pem = files.read_limited(path, certificates.PEM_LIMIT)
         found = certificates.parse_certificates(pem, path)
-        facts = tuple(certificates.facts_of(certificate) for certificate in found)
+        facts = tuple(facts_of(certificate) for certificate in found)
     except Stage4Error as error:
         return CertificateFile(role, shown, problem_of(error, place))
     loaded[role] = found
@@ -125,8 +127,7 @@ def _revocation_file(place: Place, path: Path, lists: list[RevocationList]) -> R
     except Stage4Error as error:
         return RevocationFile(shown, problem_of(error, place))
     lists += found
-    issuers = tuple(each.name for each in found)
-    return RevocationFile(shown, issuers=issuers, entries=sum(each.entries for each in found))
+    return RevocationFile(shown, entries=sum(each.entries for each in found))
 
 
 def _key_file(place: Place, role: str, path: Path, keys: dict[str, PrivateKeyTypes]) -> KeyFile:
@@ -147,7 +148,7 @@ def _matches(chain: list[x509.Certificate] | None, key: PrivateKeyTypes | None) 
 
 def _host(bound: str) -> str:
     # A service that listens everywhere is reached by name; this is the one that every host answers to.
-    return "localhost" if bound in _ANYWHERE else printable(bound)
+    return "localhost" if is_anywhere(bound) else printable(bound)
 
 
 def _hosts(services: Mapping[str, MetricsService], roles: Sequence[str]) -> dict[str, list[str]]:
@@ -169,21 +170,21 @@ def _chains(
 ) -> Iterator[Chain]:
     anchors = loaded.get("ca", [])
     for role, named in ((each, host) for each in roles for host in hosts.get(each, (None,))):
-        purpose: certificates.Purpose = "client" if role == "client" else "server"
+        purpose: Purpose = "client" if role == "client" else "server"
         chain = loaded.get(role)
         if not chain or not anchors:
             yield Chain(role, purpose, named, None)
             continue
         try:
-            verdict = certificates.verify_chain(chain[0], chain[1:], anchors, purpose=purpose, host=named, now=now)
+            verdict = verify_chain(chain[0], chain[1:], anchors, purpose=purpose, host=named, now=now)
         except Stage4Error as error:
             yield Chain(role, purpose, named, None, str(error))
         else:
             answer = None
             path: tuple[str, ...] = ()
             if verdict.ok:
-                found = dict.fromkeys((*verdict.path, *certificates.signers(verdict.path[-1], anchors)))
-                path = tuple(certificates.facts_of(each).fingerprint for each in found)
+                found = dict.fromkeys((*verdict.path, *signers(verdict.path[-1], anchors)))
+                path = tuple(facts_of(each).fingerprint for each in found)
                 said = revocation.judge_path(verdict.path, lists, intermediates=chain[1:], anchors=anchors, now=now)
                 ended = (said.revoked_at, said.reason, said.next_update)
                 answer = Revocation(said.state.value, said.subject, said.issuer, *ended)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from stage4 import files
+from stage4.audit import store
 from stage4.audit.evidence import DirectoryFacts, FileFacts, Files, Problem
 from stage4.audit.reading import Place, is_there
 from stage4.config import Installation
@@ -42,8 +43,10 @@ def collect(
     return Files(
         owner=owner,
         facts=tuple(_facts(root, owner, path, real[path], secret=path in secret) for path in wanted),
-        directories=tuple(_directories(root, owner, wanted, real, {path.parent for path in secret})),
-        in_repository=bool(repositories),
+        # Whoever may write where the reports are kept takes away what earlier audits found.
+        directories=tuple(
+            _directories(root, owner, [*wanted, root / store.ACCEPTANCE / "-"], real, {path.parent for path in secret})
+        ),
         tracked=_tracked(root, repositories, environ),
         world_writable_home=_is_temporary(root),
         referred=tuple(

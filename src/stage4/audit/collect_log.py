@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from stage4 import files
-from stage4.audit import store
 from stage4.audit.collect_tokens import Marker
 from stage4.audit.evidence import LogFacts, LogVerdict, OtherSecret, Problem, Secret, SigningKey
+from stage4.audit.kept_reports import LOOKED_AT, KeptReports
 from stage4.audit.reading import Place, is_there, printable, problem_of, shown_name
 from stage4.clock import Clock
 from stage4.config import Installation
@@ -17,7 +18,7 @@ from stage4.decisionlog import archives
 from stage4.decisionlog.verification.anchors import Remark, anchors_of, left_of
 from stage4.decisionlog.verification.verifier import verify
 from stage4.errors import Stage4Error, Unavailable
-from stage4.security.keyring import LIMIT, SECRET_BYTES, KeyRing
+from stage4.security.keyring import SECRET_BYTES, KeyRing
 
 _SECRET_LIMIT = 4096
 _DOUBTS = {"verify.other_logs": "audit.log_unknown", "verify.place_missing": "audit.log_place_missing"}
@@ -33,7 +34,9 @@ class _RouterKey:
     missing_variable: bool = False
 
 
-def collect(installation: Installation, environ: Mapping[str, str], marker: Marker, clock: Clock) -> LogFacts:
+def collect(
+    installation: Installation, environ: Mapping[str, str], marker: Marker, clock: Clock, kept: KeptReports
+) -> LogFacts:
     """The log at the configured path, its ring, and the live router's own key; `clock` is for the log's lock."""
     place = Place(installation.root)
     path = installation.decision_log_path
@@ -44,14 +47,17 @@ def collect(installation: Installation, environ: Mapping[str, str], marker: Mark
         verdict = _left(installation, environ, place)
     elif ring is not None:
         verdict = _verified(installation, environ, ring, place, clock)
+    remembered = _remembered(kept, place.shown(path), verdict.log_id)
     key = _router_key(installation, environ, marker)
     return LogFacts(
         path=place.shown(path),
         present=is_there(path),
-        entries_before=max(_entries_before(installation.root, place.shown(path)), _archived(path)),
+        entries_before=max(remembered.entries, _archived(path)),
+        log_id=remembered.log_id,
+        other_log=remembered.other,
         ring_problem=ring_problem,
         active=None if ring is None else _signing_key(ring, place),
-        ring_secrets=() if ring is None else tuple(_ring_secrets(ring.path, environ, marker)),
+        ring_secrets=() if ring is None else tuple(_ring_secrets(ring, marker)),
         verdict=verdict.verdict,
         problem=verdict.problem,
         trace=verdict.trace,
@@ -95,23 +101,18 @@ def _signing_key(ring: KeyRing, place: Place) -> SigningKey:
     return SigningKey(active.id, active.created, problem, missing)
 
 
-def _ring_secrets(path: Path, environ: Mapping[str, str], marker: Marker) -> Iterator[OtherSecret]:
-    """The secrets that the ring names, as they are written, called by key id; one that cannot be read is left out."""
-    try:
-        ring = files.read_json(path, LIMIT)
-    except Stage4Error:
-        return
-    listed = ring.get("keys") if isinstance(ring, dict) else None
-    for key in listed if isinstance(listed, list) else []:
-        text = environ.get(str(key.get("secret_env")))
-        if "secret_file" in key:
+def _ring_secrets(ring: KeyRing, marker: Marker) -> Iterator[OtherSecret]:
+    """The secrets of the ring, as they are written, called by key id; one that cannot be read is left out."""
+    for key in ring.keys.values():
+        if isinstance(key.source, Path):
             try:
-                content = files.read_limited(path.parent / str(key["secret_file"]), _SECRET_LIMIT)
+                text = files.read_limited(key.source, _SECRET_LIMIT).decode("utf-8", "surrogateescape")
             except Stage4Error:
                 continue
-            text = content.decode("utf-8", "surrogateescape")
-        if text and text.strip():
-            yield OtherSecret(str(key.get("id")), marker.secret(text.strip()))
+        else:
+            text = ring.environ.get(key.source, "")
+        if text.strip():
+            yield OtherSecret(key.id, marker.secret(text.strip()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ class _Verified:
     problem: Problem | None = None
     trace: str = ""
     doubts: tuple[Problem, ...] = ()
+    log_id: str | None = None
 
 
 def _left(installation: Installation, environ: Mapping[str, str], place: Place) -> _Verified:
@@ -169,7 +171,11 @@ def _verified(
         )
     # Counted over the archives too: the live file alone becomes shorter with every rotation.
     count = 0 if verdict.last_seq is None else verdict.last_seq + 1
-    return _Verified(LogVerdict(count, int(verdict.exit_code), first, verdict.findings_total), doubts=doubts)
+    return _Verified(
+        LogVerdict(count, int(verdict.exit_code), first, verdict.findings_total),
+        doubts=doubts,
+        log_id=None if verdict.log_id is None else printable(verdict.log_id),
+    )
 
 
 def _archived(path: Path) -> int:
@@ -180,16 +186,44 @@ def _archived(path: Path) -> int:
         return 0
 
 
-def _entries_before(root: Path, shown: str) -> int:
-    """How many entries the log had when it was last audited; 0 where no kept report says."""
-    earlier = store.newest(root)
-    results = earlier[1].get("results") if earlier else None
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    entries: int
+    log_id: str | None
+    other: str | None
+
+
+def _remembered(kept: KeptReports, shown: str, log_id: str | None) -> _Remembered:
+    """
+    The most entries that an audit which may be believed found in the log, or knew it to have had.
+
+    A log begun anew has another id and begins from 0. A log that does not say its id is taken for the one that was
+    last seen at its path. What an audit knew it repeats whatever it found, so that looking back a little is enough,
+    and no audit in between makes a log that was cut well again. One that judged another instant read the same log.
+    """
+    words = [word for report in islice(kept.believed(), LOOKED_AT) if (word := _word(report.document)) is not None]
+    here = log_id or next((known for known, path, _ in words if path == shown and known), None)
+    of_it = [(known, path, count) for known, path, count in words if known == here or (not known and path == shown)]
+    others = (known for known, path, _ in words if path == shown and known and known != here)
+    return _Remembered(max((count for _, _, count in of_it), default=0), here, next(others, None))
+
+
+def _word(report: Mapping[str, object]) -> tuple[str | None, str, int] | None:
+    """Of which log, by id and path, a report says how many entries it has or had."""
+    results = report.get("results")
     for result in results if isinstance(results, list) else []:
-        if isinstance(result, dict) and result.get("code") == "audit.log_verifies" and result.get("subject") == shown:
-            params = result.get("params")
-            count = params.get("count") if isinstance(params, dict) else None
-            return count if isinstance(count, int) else 0
-    return 0
+        if not isinstance(result, dict) or result.get("control") != "DLOG-03":
+            continue
+        params = result.get("params")
+        if isinstance(params, dict) and ("count" in params or "before" in params):
+            counts = [params.get(name) for name in ("count", "before")]
+            known = params.get("log_id")
+            return (
+                known if isinstance(known, str) else None,
+                str(result.get("subject")),
+                max((count for count in counts if isinstance(count, int)), default=0),
+            )
+    return None
 
 
 def _router_key(installation: Installation, environ: Mapping[str, str], marker: Marker) -> _RouterKey:

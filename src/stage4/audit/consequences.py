@@ -15,12 +15,17 @@ from stage4.audit.finding import Finding, Outcome
 _NAMED: Final = frozenset({Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN})
 _BUNDLE: Final = ("X509-01", "X509-02")
 _TOKENS: Final = ("RBAC-01", "RBAC-02", "RBAC-03", "RBAC-05")
+_TIME: Final = ("X509-07",)
+_PROBE: Final = ("LIVE-01",)
 _MISSING: Final = "files.missing"
 _OF_FILES: Final = "FS-"
 # The code of a finding, and the controls that name its cause.
 _FOLLOWS: Final[Mapping[str, tuple[str, ...]]] = {
     "audit.pair_unreadable": _BUNDLE,
     "audit.chain_unreadable": _BUNDLE,
+    "security.chain_expired": _TIME,
+    "security.chain_not_yet_valid": _TIME,
+    "security.chain_issuer_expired": _TIME,
     "audit.believes_unread": _BUNDLE,
     "audit.pin_unproven": _BUNDLE,
     "audit.registry_unread": ("ROT-01",),
@@ -29,6 +34,8 @@ _FOLLOWS: Final[Mapping[str, tuple[str, ...]]] = {
     "audit.scope_blocked": _TOKENS,
     "audit.scope_waits": _TOKENS,
     "audit.log_unverified": ("DLOG-01", "DLOG-02"),
+    "probe.no_control": _PROBE,
+    "probe.no_token_control": _PROBE,
 }
 # The same for a control of that group that found nothing to look at.
 _NOTHING: Final = "audit.no_evidence"

@@ -17,7 +17,7 @@ from stage4.audit.waivers import Waiver
 
 if TYPE_CHECKING:
     from stage4.audit.evidence_live import Live
-    from stage4.security.certificates import CertificateFacts
+    from stage4.security.certificate_facts import CertificateFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class RevocationFile:
-    """A file that should hold certificate revocation lists; `issuers` are those it has lists of."""
+    """A file that should hold certificate revocation lists."""
 
     path: str
     problem: Problem | None = None
-    issuers: tuple[str, ...] = ()
     entries: int = 0
 
 
@@ -176,7 +175,6 @@ class Files:
     owner: int  # of the installation's root
     facts: tuple[FileFacts, ...] = ()
     directories: tuple[DirectoryFacts, ...] = ()
-    in_repository: bool = False
     tracked: tuple[str, ...] | None = ()
     world_writable_home: bool = False  # the installation lies below a temporary directory
     referred: tuple[FileFacts, ...] = ()  # every path the settings name
@@ -289,7 +287,9 @@ class LogFacts:
 
     path: str
     present: bool
-    entries_before: int = 0  # that the newest kept report of this log counted, or its archives show
+    entries_before: int = 0  # at least so many it had: kept reports counted them, or its archives show it
+    log_id: str | None = None  # of the log that is here or, where it does not say, that was here
+    other_log: str | None = None  # another log that an earlier audit found in its place
     ring_problem: Problem | None = None
     active: SigningKey | None = None
     ring_secrets: tuple[OtherSecret, ...] = ()
@@ -345,9 +345,11 @@ class Evidence:
     waivers: tuple[Waiver, ...] = ()
     waivers_problem: Problem | None = None  # why none of the file's waivers holds
     earlier_report: Summary | None = None  # the report that this audit is compared with
+    doubted_reports: tuple[str, ...] = ()  # kept ones, the newest first, that this installation did not sign
+    unchecked_reports: bool = False  # there are kept ones, and no key to tell which to believe
     other_secrets: tuple[OtherSecret, ...] = ()
     inline_secrets: tuple[str, ...] = ()  # keys that stage4 knows and whose value has a secret in it
-    earlier: tuple[EarlierCertificate, ...] = ()
+    earlier_certificates: tuple[EarlierCertificate, ...] = ()
     unfinished: str | None = None  # the journal of a rotation of the bundle that was interrupted
     live: Live | None = None  # None: the running service was not probed
 

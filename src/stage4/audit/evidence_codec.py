@@ -8,6 +8,10 @@ Evidence as a file, from which the audit can be judged again: `evidence.json`, s
 here. Of a secret the file holds what judging needs and no more: whether it is strong by the policy of that audit
 (`strong`), and which others are the same (`group`, small numbers in order of appearance). A field that its dataclass
 keeps out of `repr` and that is not named below is refused, because it would be written as it is.
+
+Not by msgspec, which writes a dataclass member by member too: it has no hook for one field of a type, so the hidden
+members would need a second set of classes beside the evidence, and a fact that was added to one set only would be lost
+or, worse, written as it is.
 """
 
 from __future__ import annotations
@@ -24,9 +28,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from stage4 import __version__, files
-from stage4.audit.comparison import Summary
-from stage4.audit.evidence import Evidence
+from stage4 import __version__, files, words
+from stage4.audit.comparison import Result, Summary
+from stage4.audit.evidence import Chain, Evidence, LogFacts, Problem, Revocation
 from stage4.clock import format_instant, parse_instant
 from stage4.errors import Stage4Error, UsageError
 
@@ -183,7 +187,30 @@ def _read_members(kind: Any, value: Any) -> Any:
         if name in value:
             held = value[name]
             members[field.name] = _revealed(hidden[1], held) if hidden else _read(types_of(kind)[field.name], held)
-    return kind(**members)
+    made = kind(**members)
+    _require_known(made)
+    return made
+
+
+def _require_known(made: Any) -> None:
+    """Raise ValueError for a word that no collector writes: the controls make the code of a text of it."""
+    from stage4.security.certificate_chain import ChainReason
+    from stage4.security.revocation import RevocationState
+
+    known = True
+    if isinstance(made, Chain):
+        known = made.reason is None or made.reason in list(ChainReason)
+    elif isinstance(made, Revocation):
+        known = made.state in list(RevocationState)
+    elif isinstance(made, LogFacts):
+        known = all("place" in doubt.params for doubt in made.doubts)
+    elif isinstance(made, Problem):
+        # The controls add what it is about.
+        known = words.has(made.code) and bool(words.text(made.code, "en", **{"path": "", **made.params}))
+    elif isinstance(made, Result):
+        known = made.is_known
+    if not known:
+        raise ValueError(f"{type(made).__name__}: a word that no audit knows")
 
 
 def _revealed(kind: str, held: Any) -> Any:
@@ -227,6 +254,6 @@ def _list(value: Any) -> list[Any]:
 def types_of(kind: Any) -> Mapping[str, Any]:
     """The types of a dataclass's fields; facts that only type checkers import are looked up where they come from."""
     from stage4.audit import evidence, evidence_live
-    from stage4.security import certificates
+    from stage4.security import certificate_facts
 
-    return typing.get_type_hints(kind, localns={**vars(certificates), **vars(evidence_live), **vars(evidence)})
+    return typing.get_type_hints(kind, localns={**vars(certificate_facts), **vars(evidence_live), **vars(evidence)})

@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from stage4.audit.evidence import Evidence, Problem
 from stage4.audit.policy import Policy
 from stage4.audit.waivers import Waiver
+
+# How the codes end by which a control says that it has nothing to answer, where this is no change to ask after.
+NOT_ASKED: Final = "not_asked"  # the caller left it out, and sees it in the policy of the report
+ENDED: Final = "audit.ended"  # another control fails the same certificate
 
 
 class Outcome(StrEnum):

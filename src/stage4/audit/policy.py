@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stage4.config.settings import Settings
+from stage4.security.rotation import always_due
 from stage4.security.tokens import ALERTS_WRITE, METRICS_READ, RISK_READ, SCHEDULE_READ, SCHEDULE_WRITE
 
 DEFAULT_BUNDLE: Final = "core-oem"
@@ -29,11 +30,12 @@ class RequiredRotation:
     purpose: str
     interval_days: float
     warn_days: float
+    asked: bool = False  # by this audit's own options, not by the settings
 
     @property
     def always_due(self) -> bool:
         """Whether the warning window is not shorter than the interval, so that it warns from the first day on."""
-        return self.warn_days >= self.interval_days
+        return always_due(self.interval_days, self.warn_days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,9 @@ class Policy:
         rotation = settings.observability.key_rotation
         interval = rotation.default_interval_days if interval_days is None else interval_days
         warn = rotation.default_warn_within_days if warn_days is None else warn_days
+        asked = interval_days is not None or warn_days is not None
         required = {
-            (bundle.lower(), purpose): RequiredRotation("tls", bundle, purpose, interval, warn)
+            (bundle.lower(), purpose): RequiredRotation("tls", bundle, purpose, interval, warn, asked)
             for purpose in TLS_PURPOSES
         }
         entries: dict[tuple[str, str], RequiredRotation] = {}
@@ -89,6 +92,7 @@ class Policy:
                 entry.purpose,
                 _first(interval_days, entry.interval_days, interval),
                 _first(warn_days, entry.warn_within_days, warn),
+                asked,
             )
             # Of two entries for one key the stricter counts.
             if name not in entries or row.interval_days < entries[name].interval_days:

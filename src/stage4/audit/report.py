@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
@@ -26,13 +27,14 @@ from stage4.audit.finding import Control, Finding, Opinion, Outcome, Severity
 from stage4.audit.policy import Policy
 from stage4.audit.waivers import Waiver
 from stage4.audit.waiving import Use
-from stage4.clock import format_instant
-from stage4.errors import ExitCode
+from stage4.clock import format_instant, parse_instant
+from stage4.errors import ExitCode, UsageError
 from stage4.words import Language
 
 CANNOT_TELL = "cannot tell"
 # Who has to look first, when all cannot be shown at once.
-_RANK = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN, Outcome.WAIVED, Outcome.SKIPPED, Outcome.PASS)
+NOT_WELL = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN)
+_RANK = (*NOT_WELL, Outcome.WAIVED, Outcome.SKIPPED, Outcome.PASS)
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,24 @@ class Report:
         return ExitCode.NO if refused else ExitCode.DONE
 
     @cached_property
+    def following(self) -> tuple[Finding, ...]:
+        """What is not well and only follows from what is named; the counts have it."""
+        named = {id(finding) for finding in self.to_name}
+        return tuple(f for f in self.findings if f.outcome in NOT_WELL and id(f) not in named)
+
+    @cached_property
     def by_weight(self) -> tuple[Finding, ...]:
-        """What is named, by the severity of its control, then by outcome; the audit's own after the others."""
+        """
+        What is named, by outcome, then by the severity of its control, the audit's own after the others.
+
+        That some controls could not tell is no cause of anything, so it stands behind those controls.
+        """
         graver = list(Severity)
 
-        def weight(finding: Finding) -> tuple[int, int, bool, str, str]:
-            own = finding.control.startswith("AUD-")
+        def weight(finding: Finding) -> tuple[int, bool, int, bool, str, str]:
+            own, summed_up = finding.control.startswith("AUD-"), finding.code == self_audit.INCOMPLETE
             severity, outcome = graver.index(self.severity(finding)), _RANK.index(finding.outcome)
-            return severity, outcome, own, finding.control, finding.subject
+            return outcome, summed_up, severity, own, finding.control, finding.subject
 
         return tuple(sorted(self.to_name, key=weight))
 
@@ -128,14 +140,18 @@ def _own(control: str, opinions: Iterable[Opinion]) -> list[Finding]:
 def summary(findings: Iterable[Finding], evidence: Evidence, policy: Policy, now: datetime, digest: str) -> Summary:
     """What another report is compared with."""
     results = tuple(
-        Result(f.control, f.subject, str(f.outcome), message(f, "en")) for f in findings if f.control != CONTINUITY
+        Result(f.control, words.visible(f.subject), str(f.outcome), words.visible(message(f, "en")))
+        for f in findings
+        if f.control != CONTINUITY
     )
+    probed = None if evidence.live is None else evidence.live.target
     return Summary(
         format_instant(now),
         results,
         digest,
         evidence.config_sha256,
         demands(policy),
+        probed=probed,
         authorities=evidence.bundle.authorities,
     )
 
@@ -156,19 +172,36 @@ def _plain(value: object) -> object:
 
 def since(comparison: Comparison, lang: Language) -> str:
     """The changes in one line."""
-    return words.text("audit_report.since", lang, since=comparison.since, **comparison.counts)
+    counts = comparison.counts
+    line = words.text("audit_report.since", lang, **_readable({"since": comparison.since}, lang), **counts)
+    if counts["waived"]:
+        line += words.text("audit_report.since_waived", lang, waived=counts["waived"])
+    return line
 
 
 def message(finding: Finding, lang: Language) -> str:
     """What was found, in words."""
-    return words.text(finding.code, lang, **finding.params)
+    return words.text(finding.code, lang, **_readable(finding.params, lang))
+
+
+def _readable(params: Mapping[str, object], lang: Language) -> dict[str, object]:
+    """Numbers as the reader writes them, and the start of the earlier report as people read a time."""
+    told = dict(params)
+    for name, value in params.items():
+        if isinstance(value, float):
+            told[name] = words.number(value, lang, 0 if value.is_integer() else 1)
+        elif name == "since":
+            # It comes from a file, which may say anything.
+            with suppress(UsageError):
+                told[name] = words.instant(parse_instant(str(value)))
+    return told
 
 
 def remedy(finding: Finding, lang: Language) -> str | None:
     """The next step: the finding's own, else its control's; None for what needs none."""
     if finding.outcome in (Outcome.PASS, Outcome.SKIPPED, Outcome.WAIVED):
         return None
-    own = words.hint(finding.code, lang, **finding.params)
+    own = words.hint(finding.code, lang, **_readable(finding.params, lang))
     return own or words.hint(control_code(finding), lang)
 
 
@@ -188,21 +221,6 @@ def headline(report: Report, lang: Language) -> str:
     return line
 
 
-def lines(report: Report, lang: Language) -> Iterator[str]:
-    """What a person on call reads: verdict, changes, then everything that is not well, with its next step."""
-    yield headline(report, lang)
-    if report.comparison is not None:
-        yield since(report.comparison, lang)
-    for finding in report.to_name:
-        if finding.outcome in (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN, Outcome.WAIVED):
-            word = words.text(f"audit.outcome_{finding.outcome}", lang)
-            yield f"{word} {finding.control} {finding.subject}: {message(finding, lang)}"
-        if finding.waiver is not None:
-            yield f"  -> {answered_for(finding.waiver, lang)}"
-        elif step := remedy(finding, lang):
-            yield f"  -> {step}"
-
-
 def answered_for(waiver: Waiver, lang: Language) -> str:
     """Who answers for a waived finding, until when and why."""
     return words.text("audit_report.answered_for", lang, **waiver.document())
@@ -211,8 +229,3 @@ def answered_for(waiver: Waiver, lang: Language) -> str:
 def control_code(finding: Finding) -> str:
     """The text of the finding's control."""
     return "audit.control_" + finding.control.lower().replace("-", "_")
-
-
-def worst(findings: Iterable[Finding]) -> Outcome:
-    """The outcome of several findings taken together; unknown for none."""
-    return min((f.outcome for f in findings), key=_RANK.index, default=Outcome.UNKNOWN)

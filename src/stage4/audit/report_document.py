@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from stage4 import __version__, words
 from stage4.audit.evidence import Evidence
@@ -13,8 +12,6 @@ from stage4.audit.finding import Finding, Outcome
 from stage4.audit.policy import Policy
 from stage4.audit.report import CANNOT_TELL, Report, control_code, demands, message, remedy, since
 from stage4.clock import format_instant
-
-SCHEMA: Final = "stage4.audit/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +55,8 @@ def document(
         "tool": {"name": "stage4", "version": __version__, "catalogue_sha256": report.catalogue},
         "policy": demands(policy) | {"fail_on": "warn" if fail_on_warn else "fail"},
         "summary": {str(outcome): count for outcome, count in report.counts.items()},
-        "issues": [_short(f) for f in report.to_name if f.outcome in (Outcome.FAIL, Outcome.UNKNOWN)],
-        "warnings": [_short(f) for f in report.to_name if f.outcome is Outcome.WARN],
+        "issues": [_short(f) for f in report.by_weight if f.outcome in (Outcome.FAIL, Outcome.UNKNOWN)],
+        "warnings": [_short(f) for f in report.by_weight if f.outcome is Outcome.WARN],
         "waivers": [use.document() for use in report.waivers],
         "results": [_result(report, f) for f in report.findings],
         "certificates": certificates(evidence),

@@ -69,6 +69,9 @@ def checked(document: Mapping[str, object], ring: KeyRing, installation_id: str)
         expected = _digest(document, key, installation_id)
     except Stage4Error:
         return Checked(ExitCode.CANNOT_TELL, "audit_report.signing_key_absent", params)
+    except (ValueError, RecursionError):
+        # What cannot be written down was never signed: a number without end, or lists in lists too deep.
+        return Checked(ExitCode.NO, "audit_report.signature_differs", params)
     # Compared as bytes: what was given may hold any character.
     if not hmac.compare_digest(expected.hex().encode(), given["value"].encode("utf-8", "backslashreplace")):
         return Checked(ExitCode.NO, "audit_report.signature_differs", params)

@@ -1,14 +1,16 @@
-"""Every rotation that is required or on record, as one table, the worst first."""
+"""Every rotation that is required or on record as one table, the worst first; what is to be done, and by when."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from stage4.audit.policy import Policy
-from stage4.security.rotation import Rotation, RotationRegistry, RotationState, judge
+from stage4.clock import format_instant
+from stage4.security.rotation import Rotation, RotationRegistry, RotationState, always_due, judge
 
 # UNKNOWN has no state of its own: its registry could not be read.
 _RANK: Final = (
@@ -58,11 +60,73 @@ class Row:
     @property
     def always_due(self) -> bool:
         """Whether its warning window is not shorter than its interval."""
-        return self.warn_days >= self.interval_days
+        return always_due(self.interval_days, self.warn_days)
 
     def falls_due_within(self, now: datetime, span: timedelta) -> bool:
         """Whether something is to be done by `now + span`; what cannot be told counts."""
         return self.due_at is None or self.wrong or self.due_at - now <= span
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """
+    What a rotation takes.
+
+    `way` is `own` where `command` renews the whole bundle, else `certificate` or `key`: what people replace before
+    they record it by `command`.
+    """
+
+    way: str
+    command: str
+
+    @property
+    def by_hand(self) -> bool:
+        return self.way != "own"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do and the rows that it settles, by the instant at which each falls due."""
+
+    remedy: Remedy
+    rows: tuple[Row, ...]
+
+    @property
+    def due_at(self) -> datetime | None:
+        """The earliest instant; None where a row was never recorded."""
+        return self.rows[0].due_at
+
+    @property
+    def state(self) -> str:
+        """The worst of its rows."""
+        return min(self.rows, key=_worst_first).state
+
+
+def remedy(registry: str, key: str, purpose: str, *, bundle: str, own: bool) -> Remedy:
+    """What the rotation of one row takes; `own` says whether the project's own PKI can renew `bundle`."""
+    if own and registry == "tls" and key.lower() == bundle.lower():
+        return Remedy("own", shlex.join(["stage4", "rotation", "rotate", "--bundle", bundle]))
+    return Remedy("certificate" if registry == "tls" else "key", mark_command(key, purpose))
+
+
+def mark_command(key: str, purpose: str, at: datetime | None = None) -> str:
+    """The command that records a rotation done by hand; its reason is left to people."""
+    when = [] if at is None else ["--at", format_instant(at)]
+    return shlex.join(["stage4", "rotation", "mark", key, purpose, *when, "--reason"]) + " …"
+
+
+def steps(table: Iterable[Row], now: datetime, span: timedelta, *, bundle: str, own: bool) -> tuple[Step, ...]:
+    """What is to be done by `now + span`, in order, each command once; what cannot be told is in `unread`."""
+    due: dict[Remedy, list[Row]] = {}
+    for row in in_order(table):
+        if row.required and row.rotation is not None and row.falls_due_within(now, span):
+            due.setdefault(remedy(row.registry, row.key, row.purpose, bundle=bundle, own=own), []).append(row)
+    return tuple(Step(each, tuple(settled)) for each, settled in due.items())
+
+
+def unread(table: Iterable[Row]) -> tuple[Row, ...]:
+    """The rows under rotation whose registry could not be read."""
+    return tuple(row for row in in_order(table) if row.required and row.rotation is None)
 
 
 def rows(policy: Policy, registries: Mapping[str, RotationRegistry | None], now: datetime) -> tuple[Row, ...]:

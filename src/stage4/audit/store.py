@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Final
 
 from stage4 import __version__, files
 from stage4.clock import format_instant
-from stage4.errors import Stage4Error, Unavailable
+from stage4.errors import Unavailable
 
 ACCEPTANCE: Final = Path("var/audit/acceptance")
 SUPPORT: Final = "stage4_support"
@@ -86,34 +86,12 @@ def save(
     files.write_json(directory / log, document, 0o600)
 
 
-def newest(
-    root: Path, before: datetime | None = None, *, what_if: bool | None = None
-) -> tuple[Path, Mapping[str, object]] | None:
-    """
-    The newest report with results that was started earlier than `before`, with its path; None where there is none.
-
-    A report that cannot be read, that only says why its audit failed, or that was replayed from stored evidence is
-    passed over for the one before it. With `what_if` only reports that answer a what-if question count, or only those
-    that do not.
-    """
-    stamp = f"{before:%Y%m%dT%H%M%SZ}" if before else "9"
-    runs = [path for path in (root / ACCEPTANCE).glob(f"*/{SUPPORT}/{COMPLIANCE}") if path.parts[-3][:16] < stamp]
-    for path in sorted(runs, key=lambda run: _order(run.parts[-3]), reverse=True):
-        try:
-            report = files.read_json(path, REPORT_LIMIT)
-        except Stage4Error:
-            continue
-        if (
-            not isinstance(report, dict)
-            or not isinstance(report.get("results"), list)
-            or report.get("replayed") is True
-        ):
-            continue
-        if what_if is None or (report.get("what_if") is True) is what_if:
-            return path, report
-    return None
+def runs(root: Path) -> Iterator[Path]:
+    """The documents of all compliance audits that are kept, in no order."""
+    return (root / ACCEPTANCE).glob(f"*/{SUPPORT}/{COMPLIANCE}")
 
 
-def _order(name: str) -> tuple[str, int]:
+def order(name: str) -> tuple[str, int]:
+    """By which the directories of runs are sorted in time: `-10` of one second comes after `-2`."""
     stamp, _, number = name.partition("-")
     return stamp, int(number) if number.isdecimal() else 1

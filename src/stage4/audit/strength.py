@@ -4,7 +4,7 @@ How hard a secret is to guess, from its form alone.
 The estimate is an upper bound: the length of the shortest part that repeats, times the bits of the smallest
 alphabet that holds its characters, less where only few of them are in use, where they run in order or where a
 part has stood before. It recognises what people type, not what a generator with a flaw makes: it knows digests of the
-words that are tried first, words in CamelCase with a number, and nothing of other words, other languages' sentences,
+words that are tried first, words in CamelCase with a year, and nothing of other words, other languages' sentences,
 digits of rarer constants, keys of a keyboard, or a digest of anything else. What was published somewhere looks like
 chance to it.
 """
@@ -77,8 +77,8 @@ COMMON: Final = (
 )
 _DIGESTS: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b")
 _DIGEST_SIZES: Final = frozenset({32, 40, 56, 64, 96, 128})
-# `MyCompanyTradingDeskToken2026`: words that begin with a capital each, and a number; chance makes no such row.
-_WORDED: Final = re.compile(r"(?:[a-z]+|[A-Z][a-z]+)(?:[A-Z][a-z]+){2,}[ _.-]?\d{0,8}[!?.]?")
+# `MyCompanyTradingDeskToken2026`: words that begin with a capital each, and a year; chance makes no such row.
+_WORDED: Final = re.compile(r"(?:[a-z]+|[A-Z][a-z]+)(?:[A-Z][a-z]+){2,}[ _.-]?(?:19|20)\d\d[!?.]?")
 _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|\d+")
 _WORD_BITS: Final = 14.0
 _RUNNING: Final = 0.8

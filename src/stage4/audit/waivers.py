@@ -14,7 +14,8 @@ The waivers of `ops/waivers.yaml`: warnings and fails that somebody answers for 
 Every field is required and no other is known. `subject` is a pattern as of file names (`*`, `?`, `[...]`). A waiver
 holds from the beginning of `granted` to the end of `expires`, both UTC, at most 90 days. Owner and approver are two
 people of `ops/operators.yaml`, and the approver is an incident manager or product owner. One malformed waiver makes the
-whole file malformed, and then none holds: a slip of the pen must not decide what is accepted.
+whole file malformed, and then none holds: a slip of the pen must not decide what is accepted. So does one too many:
+nobody answers for hundreds of exceptions, and an audit in an incident compares each with every finding of its control.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 WAIVERS: Final = Path("ops/waivers.yaml")
 LONGEST: Final = timedelta(days=90)
+MOST: Final = 200  # waivers of a file
 _TEXTS: Final = ("control", "subject", "owner", "approver", "ticket", "justification")
 _DATES: Final = ("granted", "expires")
 _CONTROL: Final = re.compile(r"[A-Z0-9]+-\d\d")
@@ -92,7 +94,7 @@ class Waiver:
 
 
 def waivers_of(document: Document) -> tuple[Waiver, ...]:
-    """The waivers of the file; raises UsageError `audit_report.waiver_malformed` with file and line."""
+    """The waivers of the file; raises UsageError `audit_report.waiver_malformed` or `….waivers_too_many`, with line."""
     listed = document.values
     if not isinstance(listed, Mapping) or set(listed) != {"waivers"}:
         _refuse(document, 1, "waivers")
@@ -101,6 +103,9 @@ def waivers_of(document: Document) -> tuple[Waiver, ...]:
         return ()
     if not isinstance(entries, list):
         _refuse(document, document.line(("waivers",)), "waivers")
+    if len(entries) > MOST:
+        line = document.line(("waivers", str(MOST)))
+        raise UsageError("audit_report.waivers_too_many", path=document.path, line=line, count=len(entries), limit=MOST)
     return tuple(_waiver(document, entry, place) for place, entry in enumerate(entries))
 
 

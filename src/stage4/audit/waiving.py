@@ -48,14 +48,18 @@ def waived(
     """
     by_id = {control.id: control for control in controls}
     may_be = [each for each in waivers if (known := by_id.get(each.control)) and is_admitted(each, known)]
-    in_force = [each for each in may_be if each.state(now) is WaiverState.IN_FORCE]
+    in_force: dict[str, list[Waiver]] = {}
+    for each in may_be:
+        if each.state(now) is WaiverState.IN_FORCE:
+            in_force.setdefault(each.control, []).append(each)
     used: dict[Waiver, list[str]] = {waiver: [] for waiver in waivers}
     refused = set(waivers) - set(may_be)
     judged = []
     for finding in findings:
         waiver = None
         if finding.outcome in _WAIVED:
-            waiver = next((each for each in in_force if each.covers(finding.control, finding.subject)), None)
+            held = in_force.get(finding.control, ())
+            waiver = next((each for each in held if each.covers(finding.control, finding.subject)), None)
         if waiver is not None and _is_beyond(finding):
             refused.add(waiver)
         elif waiver is not None:

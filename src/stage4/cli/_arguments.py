@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ _USUAL = 80
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, except that a wrong call raises UsageError `arguments.malformed` after the usage on stderr."""
+    """argparse, except that a wrong call raises UsageError `arguments.malformed`, whose hint leads to the usage."""
 
     def __init__(self, **settings: Any) -> None:
         form = settings.pop("formatter_class", argparse.HelpFormatter)
@@ -25,8 +25,33 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**settings, formatter_class=partial(form, width=_width() - _MARGIN))
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
         raise UsageError("arguments.malformed", program=self.prog, reason=message)
+
+
+def amount(option: str, code: str, most: float) -> Callable[[str], float]:
+    """Reads the number of `option`, above 0 and up to `most`; for anything else it raises UsageError `code`."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = 0.0
+        if not 0 < number <= most:
+            raise UsageError(code, option=option, text=text, most=most)
+        return number
+
+    return read
+
+
+def choice(option: str, known: Sequence[str]) -> Callable[[str], str]:
+    """Reads one of the `known` values of `option`; for anything else it raises UsageError `arguments.bad_choice`."""
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise UsageError("arguments.bad_choice", option=option, text=text, known=", ".join(known))
+        return text
+
+    return read
 
 
 def _width() -> int:

@@ -1,28 +1,30 @@
-"""What the two audit commands share: their flags, and one run from evidence to document."""
+"""What the two audit commands share: one run from the call to the document."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from stage4 import words
+from stage4.cli import _audit_arguments, _audit_probe, _audit_scopes, _run
 from stage4.cli import _audit_keeping as keeping
-from stage4.cli import _audit_probe, _audit_scopes, _run
 from stage4.cli._audit_keeping import Conversation, Formatted, Outcome
-from stage4.clock import Clock, parse_instant
+from stage4.clock import Clock
 from stage4.errors import Stage4Error, UsageError
 from stage4.words import Language
 
 if TYPE_CHECKING:
-    from stage4.audit.auditing import Audit
+    from stage4.audit.auditing import Audit, Run
     from stage4.audit.comparison import Summary
+    from stage4.audit.evidence_codec import StoredEvidence
+    from stage4.audit.evidence_live import Live
+    from stage4.audit.kept_reports import KeptReports
+    from stage4.audit.policy import Policy
     from stage4.config import Installation
 
 
@@ -38,33 +40,129 @@ class Command:
     probes: bool = False
 
 
-def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
-    """Audit, keep, print; the exit code is the verdict, and 3 where an ok could not be kept as evidence."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    started_at = clock.now()
-    conversation = Conversation(_run.language())
+@dataclass(slots=True)
+class _Call:
+    """One call of an audit command, as far as it is understood.
+
+    `root` is the installation that keeps what comes of it, None while only the caller can be at fault.
+    """
+
+    command: Command
+    given: list[str]
+    clock: Clock
+    started_at: datetime
+    conversation: Conversation
     root: Path | None = None
     output: Path | None = None
-    formats: list[Formatted] = []
-    try:
-        arguments = _arguments(command, given)
-        output = arguments.output_json
-        if arguments.lang:
-            conversation.lang = arguments.lang
-        if arguments.explain is not None or arguments.verify_report is not None:
-            return _answered(arguments)
-        formats = [keeping.formatted(text) for text in arguments.format]
+    formats: list[Formatted] = field(default_factory=list)
+
+    def answer(self) -> int:
+        """Audit, keep, print; the exit code is the verdict, and 3 where an ok could not be kept as evidence."""
+        arguments: argparse.Namespace | None = None
+        try:
+            arguments = _audit_arguments.parse(self.command, self.given)
+            if arguments.lang:
+                self.conversation.lang = arguments.lang
+            if arguments.explain is not None or arguments.verify_report is not None:
+                return _answered(arguments)
+            outcome = self._audited(arguments)
+        except Stage4Error as error:
+            outcome = _failed(self.command, arguments, error, self.root, self.conversation)
+        self._keep(outcome)
+        _run.emit(outcome.document)
+        return int(str(outcome.document["exit_code"]))
+
+    def bugged(self, document: dict[str, object]) -> None:
+        """Make the document of a bug that of an audit: it fails, and is kept where there is an installation."""
+        document |= _NO_RESULT
+        self._keep(Outcome(document))
+
+    def _audited(self, arguments: argparse.Namespace) -> Outcome:
+        command, conversation = self.command, self.conversation
+        asked = [keeping.formatted(text) for text in arguments.format]
+        keeping.require_free(command.schema, arguments.output_json, asked)
+        self.output, self.formats = arguments.output_json, asked
+        scopes, stored = _audit_scopes.required(arguments), _stored(arguments)
         root = _root(arguments)
-        outcome = _audited(command.audit(), arguments, root, clock, conversation)
-    except Stage4Error as error:
-        failed = _run.error_document(command.schema, error) | {"status": "fail", "verdict": "cannot tell"}
-        outcome = Outcome(failed)
-        conversation.say_error(error)
-    keeping.started(outcome, started_at)
-    if root is not None:
-        called = [command.program, *given]
-        keeping.keep(command.audit(), outcome, root, clock, started_at, called, formats, conversation)
-    return keeping.finish(outcome, output, formats, conversation)
+        # A file of settings that was named and is not there is a wrong call.
+        self.root = root if arguments.config is None or arguments.config.exists() else None
+        installation = _installation(arguments, root, conversation)
+        policy = _policy(arguments, installation, scopes)
+        kept = _kept(installation, self.clock)
+        self.root = None
+        earlier = _earlier(command, arguments, kept, policy)
+        target = _audit_probe.target(arguments, installation)
+        self.root = root
+        if stored is not None:
+            run = _replayed(command, arguments, policy, stored, earlier)
+        else:
+            live = _audit_probe.probed(arguments, target, installation, self.clock)
+            run = _collected(command, arguments, policy, installation, self.clock, earlier, kept, live)
+        return _told(command, arguments, Outcome(run.document, run, installation), root, conversation)
+
+    def _keep(self, outcome: Outcome) -> None:
+        keeping.started(outcome, self.started_at)
+        theirs = (self.output, self.formats, self.conversation)
+        if self.root is None:
+            keeping.write_files(outcome, *theirs)
+            return
+        called = [self.command.program, *self.given]
+        keeping.keep(self.command.audit(), outcome, self.root, self.clock, self.started_at, called, *theirs)
+
+
+_NO_RESULT: Final = {"status": "fail", "verdict": "cannot tell"}
+
+
+def run(command: Command, argv: Sequence[str] | None, clock: Clock) -> int:
+    """
+    One call of an audit command; its exit code. A bug is exit 70 and a fail.
+
+    Whoever calls wrongly has audited nothing: that is printed and not kept, because what is kept calls people.
+    Settings that cannot be read are a fault of the installation, so they are kept.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    call = _Call(command, given, clock, clock.now(), Conversation(_run.language()))
+    return _run.guarded(command.schema, call.answer, bugged=call.bugged)
+
+
+def _kept(installation: Installation, clock: Clock) -> KeptReports:
+    from stage4.audit.kept_reports import KeptReports
+
+    return KeptReports.of(installation, os.environ, clock.now())
+
+
+def _told(
+    command: Command, arguments: argparse.Namespace, outcome: Outcome, root: Path, conversation: Conversation
+) -> Outcome:
+    """The outcome with the command that asks the same again, said on stderr."""
+    from stage4.audit import spoken
+
+    assert outcome.run is not None
+    outcome.document["again"] = _audit_arguments.again(command, arguments, root, outcome.document)
+    for line in spoken.lines(outcome.run.report, outcome.document, conversation.lang):
+        conversation.say(line)
+    return outcome
+
+
+def _failed(
+    command: Command,
+    arguments: argparse.Namespace | None,
+    error: Stage4Error,
+    root: Path | None,
+    conversation: Conversation,
+) -> Outcome:
+    """A call that came to no result; `root` is the installation whose fault that is, None for a wrong call."""
+    document = _run.error_document(command.schema, error) | _NO_RESULT
+    conversation.say_error(error)
+    if arguments is not None:
+        document["what_if"] = arguments.at is not None or arguments.evidence is not None
+    if arguments is not None and root is not None:
+        from stage4.audit import spoken
+
+        document["again"] = _audit_arguments.again(command, arguments, root, document)
+        for line in spoken.no_result(document, conversation.lang, wrong_call=False):
+            conversation.say(line)
+    return Outcome(document)
 
 
 def _answered(arguments: argparse.Namespace) -> int:
@@ -100,19 +198,30 @@ def _root(arguments: argparse.Namespace) -> Path:
     return find_root(arguments.root, os.environ, Path.cwd())
 
 
-def _audited(
-    audit: Audit, arguments: argparse.Namespace, root: Path, clock: Clock, conversation: Conversation
-) -> Outcome:
+def _installation(arguments: argparse.Namespace, root: Path, conversation: Conversation) -> Installation:
     from stage4 import config
-    from stage4.audit import auditing, evidence_codec
-    from stage4.audit.policy import Policy
-    from stage4.audit.report import lines
 
-    scopes = _audit_scopes.required(arguments)
     installation = config.load(root, arguments.config, lenient=True)
     if not arguments.lang:
         conversation.lang = _run.language(configured=installation.settings.operations.language)
-    policy = Policy.of(
+    return installation
+
+
+def _stored(arguments: argparse.Namespace) -> StoredEvidence | None:
+    """The evidence that is to be judged again; raises UsageError `probe.with_evidence`, and what `load` raises."""
+    if arguments.evidence is None:
+        return None
+    if arguments.probe is not None:
+        raise UsageError("probe.with_evidence")
+    from stage4.audit import evidence_codec
+
+    return evidence_codec.load(arguments.evidence)
+
+
+def _policy(arguments: argparse.Namespace, installation: Installation, scopes: Mapping[str, tuple[str, ...]]) -> Policy:
+    from stage4.audit.policy import Policy
+
+    return Policy.of(
         installation.settings,
         bundle=arguments.mtls_bundle_name,
         interval_days=arguments.rotation_interval_days,
@@ -121,102 +230,52 @@ def _audited(
         check_paths=arguments.check_paths,
         required_scopes=scopes,
     )
-    strict = arguments.fail_on == "warn"
-    if arguments.evidence is not None:
-        if arguments.probe is not None:
-            reason = "--probe looks at a service, --evidence at a file"
-            raise UsageError("arguments.malformed", program=audit.schema, reason=reason)
-        stored = evidence_codec.load(arguments.evidence)
-        if audit.compared and arguments.compare is not None:
-            stored = stored.compared_with(_earlier(audit, arguments, installation))
-        run = auditing.replayed(audit, stored, policy, at=arguments.at, fail_on_warn=strict)
-    else:
-        run = auditing.audited(
-            audit,
-            installation,
-            policy,
-            config=arguments.config,
-            environ=os.environ,
-            clock=clock,
-            at=arguments.at,
-            earlier=_earlier(audit, arguments, installation),
-            fail_on_warn=strict,
-            live=_audit_probe.probed(arguments, installation, clock),
-        )
-    for line in lines(run.report, conversation.lang):
-        conversation.say(line)
-    return Outcome(run.document, run, installation)
 
 
-def _earlier(audit: Audit, arguments: argparse.Namespace, installation: Installation) -> Summary | None:
+def _replayed(
+    command: Command, arguments: argparse.Namespace, policy: Policy, stored: StoredEvidence, earlier: Summary | None
+) -> Run:
+    """Stored evidence is judged beside the report that it was judged beside, unless another one was named."""
+    from stage4.audit import auditing
+
+    if command.compares and arguments.compare is not None:
+        stored = stored.compared_with(earlier)
+    return auditing.replayed(command.audit(), stored, policy, at=arguments.at, fail_on_warn=arguments.fail_on == "warn")
+
+
+def _collected(
+    command: Command,
+    arguments: argparse.Namespace,
+    policy: Policy,
+    installation: Installation,
+    clock: Clock,
+    earlier: Summary | None,
+    kept: KeptReports,
+    live: Live | None,
+) -> Run:
+    from stage4.audit import auditing
+
+    return auditing.audited(
+        command.audit(),
+        installation,
+        policy,
+        config=arguments.config,
+        environ=os.environ,
+        clock=clock,
+        at=arguments.at,
+        earlier=earlier,
+        kept=kept,
+        fail_on_warn=arguments.fail_on == "warn",
+        live=live,
+    )
+
+
+def _earlier(command: Command, arguments: argparse.Namespace, kept: KeptReports, policy: Policy) -> Summary | None:
     """The report to compare with: the one that was named, else the newest that was kept before this run."""
     from stage4.audit import auditing
 
-    if not audit.compared:
+    if not command.compares:
         return None
     if arguments.compare is None or arguments.compare == _LATEST:
-        return auditing.newest_report(installation, os.environ, what_if=arguments.at is not None)
-    return auditing.named_report(Path(arguments.compare), audit.schema, installation, os.environ)
-
-
-def _arguments(command: Command, argv: Sequence[str]) -> argparse.Namespace:
-    from stage4.audit.policy import DEFAULT_BUNDLE
-    from stage4.cli._arguments import Parser
-
-    parser = Parser(prog=command.program, description=command.description)
-    parser.add_argument("--mtls-bundle-name", default=DEFAULT_BUNDLE, metavar="NAME", help="the bundle (core-oem)")
-    parser.add_argument("--allow-missing-env", action="store_true", help="an unset variable is a warning, not a fail")
-    parser.add_argument(
-        *("--rotation-warn-days", "--warn-expiring-days"),
-        type=_days,
-        metavar="N",
-        help="warn this long before a rotation is due or a certificate expires",
-    )
-    parser.add_argument("--rotation-interval-days", type=_days, metavar="N", help="how often keys are to be replaced")
-    parser.add_argument("--check-paths", action="store_true", help="every path in the settings has to exist")
-    _audit_scopes.add_options(parser)
-    parser.add_argument("--at", type=_instant, metavar="TIME", help="judge as of this instant (RFC 3339)")
-    parser.add_argument("--fail-on", choices=("fail", "warn"), default="fail", help="what makes the exit code 1")
-    parser.add_argument("--output-json", "--json-output", type=Path, metavar="FILE", help="write the document here too")
-    parser.add_argument(
-        "--format",
-        action="append",
-        default=[],
-        metavar="NAME[=FILE]",
-        help="write the report as sarif, junit or markdown too, to FILE or beside the kept document; may be repeated",
-    )
-    if command.compares:
-        parser.add_argument(
-            "--compare", metavar="latest|FILE", help="say what changed since this report (default: the newest kept)"
-        )
-    parser.add_argument("--evidence", type=Path, metavar="FILE", help="judge this evidence.json instead of collecting")
-    parser.add_argument("--explain", metavar="CONTROL", help="say what a control asks and why, and audit nothing")
-    parser.add_argument(
-        "--verify-report", type=Path, metavar="FILE", help="say whether this report is as it was signed: exit 0, 1 or 3"
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the settings (default: config/core.yaml)")
-    parser.add_argument("--root", type=Path, help="the installation (default: STAGE4_ROOT, or the nearest parent)")
-    parser.add_argument("--lang", choices=words.languages, help="language of what is said on stderr")
-    parser.add_argument("--print", action="store_true", help="print the document on stdout, which is always done")
-    if command.probes:
-        _audit_probe.add_options(parser)
-    else:
-        parser.set_defaults(probe=None)
-    return parser.parse_args(argv)
-
-
-def _days(text: str) -> float:
-    days = float(text)
-    if not (math.isfinite(days) and 0 < days <= 36_500):
-        raise ValueError(text)
-    return days
-
-
-_days.__name__ = "days"
-
-
-def _instant(text: str) -> datetime:
-    try:
-        return parse_instant(text)
-    except Stage4Error as error:
-        raise argparse.ArgumentTypeError(words.text(error.code, "en", **error.params)) from error
+        return auditing.newest_report(kept, policy, what_if=arguments.at is not None)
+    return auditing.named_report(Path(arguments.compare), command.schema, kept)

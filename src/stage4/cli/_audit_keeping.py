@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _answers, _run
 from stage4.clock import Clock, format_instant
 from stage4.errors import ExitCode, Stage4Error, UsageError
 from stage4.words import Language
@@ -53,6 +54,15 @@ def formatted(text: str) -> Formatted:
     return Formatted(name, Path(path) if given else None)
 
 
+def require_free(schema: str, output: Path | None, formats: Sequence[Formatted]) -> None:
+    """Raise UsageError `cli.in_the_way` where one of the files of the caller is something else, or named twice."""
+    _answers.require_free(output, schema)
+    named = [output]
+    for each in formats:
+        _answers.require_free(each.path, each.name, *named)
+        named.append(each.path)
+
+
 @dataclass(slots=True)
 class Outcome:
     """One call: the document to print and, where the audit came to a report, the run and the installation it was of."""
@@ -69,10 +79,15 @@ def keep(
     clock: Clock,
     started_at: datetime,
     argv: Sequence[str],
+    output: Path | None,
     formats: Sequence[Formatted],
     conversation: Conversation,
 ) -> None:
-    """Keep the run below the installation; where that fails the document says so and is no ok any more."""
+    """
+    Write the files of the caller, then keep the run below the installation.
+
+    Where either fails the document says so and is no ok any more; what is kept is what is printed.
+    """
     from stage4 import files
     from stage4.audit import evidence_codec, store
 
@@ -81,7 +96,7 @@ def keep(
     try:
         directory = store.open_run(root, started_at)
         document["stored"] = str(directory / audit.file_name)
-        beside = _beside(outcome, stem, [each.name for each in formats if each.path is None])
+        beside = {}
         if outcome.run is not None:
             import hashlib
 
@@ -89,6 +104,9 @@ def keep(
             beside[store.EVIDENCE] = evidence
             document["evidence"] = {"file": store.EVIDENCE, "sha256": hashlib.sha256(evidence).hexdigest()}
         sign(outcome, conversation)
+        write_files(outcome, output, formats, conversation)
+        named = [each.name for each in formats if each.path is None]
+        beside |= _beside(outcome, stem, named, conversation.lang)
         conversation.say(words.text("audit.stored", conversation.lang, path=directory / audit.file_name))
         command = store.Command(
             argv, int(str(document["exit_code"])), started_at, clock.now(), tuple(conversation.said)
@@ -97,6 +115,7 @@ def keep(
     except Stage4Error as error:
         document["stored"] = None
         not_kept(outcome, error, conversation)
+        write_files(outcome, output, formats, conversation)
 
 
 def not_kept(outcome: Outcome, error: Stage4Error, conversation: Conversation) -> None:
@@ -128,48 +147,47 @@ def sign(outcome: Outcome, conversation: Conversation) -> None:
     document[report_signature.SIGNATURE] = signature
 
 
-def write_formats(outcome: Outcome, formats: Sequence[Formatted], conversation: Conversation) -> None:
-    """Write the formats that go to files of their own."""
+def _beside(outcome: Outcome, stem: str, names: Sequence[str], spoken: Language) -> dict[str, bytes]:
+    """
+    The report in Markdown and in the formats `names`, by file name; also that of an audit that came to no result.
+
+    In the language of the installation, or in the `spoken` one where its settings could not be read.
+    """
+    from stage4.audit.formats import FORMATS, MARKDOWN
+
+    report = outcome.run.report if outcome.run is not None else None
+    lang = spoken if outcome.installation is None else outcome.installation.settings.operations.language
+    wanted = {form.suffix: form.render for form in (MARKDOWN, *(FORMATS[name] for name in names))}
+    return {stem + suffix: render(report, outcome.document, lang) for suffix, render in wanted.items()}
+
+
+def write_files(
+    outcome: Outcome, output: Path | None, formats: Sequence[Formatted], conversation: Conversation
+) -> None:
+    """Write what goes to files of the caller; what cannot be written is said in the document and in all the others."""
     from stage4 import files
     from stage4.audit.formats import FORMATS
 
-    for each in formats:
-        if each.path is not None:
-            report = outcome.run.report if outcome.run is not None else None
-            try:
-                content = FORMATS[each.name].render(report, outcome.document, conversation.lang)
-                files.atomic_write(each.path, content, 0o600)
-            except Stage4Error as error:
-                not_kept(outcome, error, conversation)
+    def rendered(name: str) -> bytes:
+        report = outcome.run.report if outcome.run is not None else None
+        return FORMATS[name].render(report, outcome.document, conversation.lang)
 
-
-def _beside(outcome: Outcome, stem: str, names: Sequence[str]) -> dict[str, bytes]:
-    """The report in Markdown, in the installation's language, and in the formats `names`, by file name."""
-    from stage4.audit.formats import FORMATS, MARKDOWN
-
-    if outcome.run is None or outcome.installation is None:
-        return {}
-    lang = outcome.installation.settings.operations.language
-    wanted = {form.suffix: form.render for form in (MARKDOWN, *(FORMATS[name] for name in names))}
-    return {stem + suffix: render(outcome.run.report, outcome.document, lang) for suffix, render in wanted.items()}
-
-
-def finish(
-    outcome: Outcome,
-    output: Path | None,
-    formats: Sequence[Formatted],
-    conversation: Conversation,
-    emit: Callable[[object], None] = _run.emit,
-) -> int:
-    """Write what goes to files of the caller, print the document; the exit code."""
-    write_formats(outcome, formats, conversation)
-    if output is not None:
+    def write(path: Path, content: Callable[[], bytes]) -> bool:
         try:
-            _run.save(outcome.document, output, 0o600)
+            files.atomic_write(path, content(), 0o600)
         except Stage4Error as error:
             not_kept(outcome, error, conversation)
-    emit(outcome.document)
-    return int(str(outcome.document["exit_code"]))
+            return False
+        return True
+
+    wanted: list[tuple[Path, Callable[[], bytes]]]
+    wanted = [(each.path, partial(rendered, each.name)) for each in formats if each.path is not None]
+    if output is not None:
+        wanted.append((output, lambda: files.json_bytes(outcome.document)))
+    written = [each for each in wanted if write(*each)]
+    if len(written) < len(wanted):
+        for each in written:
+            write(*each)
 
 
 def started(outcome: Outcome, at: datetime) -> None:

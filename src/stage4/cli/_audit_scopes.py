@@ -34,11 +34,17 @@ def required(arguments: argparse.Namespace) -> Mapping[str, tuple[str, ...]]:
             continue
         for scope in scopes:
             if scope not in SCOPES:
-                import difflib
-
-                # Always one, because the whole list would be longer than the help that it is meant to give.
-                nearest = difflib.get_close_matches(scope, sorted(SCOPES), n=1, cutoff=0.0)[0]
-                option = f"--{word}-required-scope"
-                raise UsageError("audit.scope_unheard", option=option, scope=scope, nearest=nearest)
+                option, known = f"--{word}-required-scope", ", ".join(sorted(SCOPES))
+                raise UsageError("audit.scope_unheard", option=option, scope=scope, known=known)
         chosen[kind] = tuple(dict.fromkeys(scopes))
     return chosen
+
+
+def again(arguments: argparse.Namespace) -> list[str]:
+    """The same options once more."""
+    return [
+        part
+        for word in _KINDS
+        for scope in getattr(arguments, f"{word}_required_scope") or ()
+        for part in (f"--{word}-required-scope", scope)
+    ]

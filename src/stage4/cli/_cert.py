@@ -12,6 +12,7 @@ from stage4.clock import format_instant
 from stage4.words import Language
 
 if TYPE_CHECKING:
+    from stage4.security.certificate_chain import Purpose
     from stage4.security.certificate_facts import CertificateFacts
     from stage4.security.certificate_judgement import Judgement
     from stage4.security.certificate_lints import Lint
@@ -21,25 +22,15 @@ def lint_line(lint: Lint, lang: Language) -> str:
     return f"{words.text(f'audit.outcome_{lint.level}', lang)} {words.text(lint.code, lang, **lint.params)}"
 
 
-def _revocation_params(judgement: Judgement) -> dict[str, str]:
-    said = judgement.revocation
-    return {
-        "subject": said.subject,
-        "issuer": said.issuer,
-        "next_update": format_instant(said.next_update) if said.next_update else "-",
-        "revoked_at": format_instant(said.revoked_at) if said.revoked_at else "-",
-        "reason": said.reason or "-",
-    }
-
-
-def reasons(judgement: Judgement, asked: bool, lang: Language) -> Iterator[str]:
+def reasons(judgement: Judgement, lang: Language) -> Iterator[str]:
     """The chain, the revocation, then every lint with its certificate."""
+    from stage4.audit.certificate_remedies import revocation_params
+
     chain, said = judgement.chain, judgement.revocation
-    detail = f" ({chain.detail})" if chain.detail else ""
-    yield f"  {words.text(f'security.chain_{chain.reason}', lang)}{detail}"
+    yield f"  {words.text(f'security.chain_{chain.reason}', lang)}{_detail(judgement, lang)}"
     if chain.ok:
-        yield f"  {words.text(f'security.revocation_{said.state}', lang, **_revocation_params(judgement))}"
-        if not asked:
+        yield f"  {words.text(f'security.revocation_{said.state}', lang, **revocation_params(said))}"
+        if not judgement.named:
             yield f"  {words.text('cert.name_not_asked', lang)}"
     for subject, lint in judgement.lints:
         # What is wrong with the file names it already.
@@ -47,40 +38,27 @@ def reasons(judgement: Judgement, asked: bool, lang: Language) -> Iterator[str]:
         yield f"  {prefix}{lint_line(lint, lang)}"
 
 
-def next_steps(judgement: Judgement, role: str, lang: Language) -> list[str]:
-    """What the controls of the audit that are not met say, the gravest first, each once."""
+def _detail(judgement: Judgement, lang: Language) -> str:
+    """What the reason alone does not say. The library's English is the only word there is on what it refuses itself."""
     from stage4.security.certificate_chain import ChainReason
-    from stage4.security.certificate_lints import Level, Topic
 
-    controls = {
-        Topic.FILE: "01",
-        Topic.ROLE: "06",
-        Topic.TIME: "07",
-        Topic.HORIZON: "08",
-        Topic.SIGNATURE: "09",
-        Topic.KEY: "10",
-        Topic.KNOWN_KEY: "11",
-        Topic.AUTHORITY: "12",
-        Topic.FORM: "13",
-    }
-    numbers, hints = [], []
-    if judgement.chain.reason in (ChainReason.EXPIRED, ChainReason.NOT_YET_VALID, ChainReason.ISSUER_EXPIRED):
-        numbers.append("07")
-    elif not judgement.chain.ok:
-        numbers.append("04" if role == "server" else "05")
-    elif hint := words.hint(f"security.revocation_{judgement.revocation.state}", lang, **_revocation_params(judgement)):
-        hints.append(hint)
-    elif not judgement.revocation.ok:
-        numbers.append("14")
-    ordered = sorted((lint for _, lint in judgement.lints), key=lambda lint: lint.level is not Level.FAIL)
-    hints += [words.hint(f"audit.control_x509_{number}", lang) or "" for number in numbers]
-    hints += [
-        words.hint(lint.code, lang, **lint.params)
-        or words.hint(f"audit.control_x509_{controls[lint.topic]}", lang)
-        or ""
-        for lint in ordered
+    chain, leaf = judgement.chain, judgement.leaf
+    if chain.reason in (ChainReason.POLICY, ChainReason.MALFORMED, ChainReason.ANCHOR_NOT_CA) and chain.detail:
+        return f" ({chain.detail})"
+    if chain.reason is ChainReason.WRONG_HOST and leaf is not None and leaf.sans:
+        return f"; {words.text('cert.has_names', lang, names=', '.join(leaf.sans))}"
+    return ""
+
+
+def next_steps(judgement: Judgement, role: Purpose, lang: Language) -> list[str]:
+    """What the controls of the audit that are not met say, the gravest first, each once."""
+    from stage4.audit.certificate_remedies import remedies
+
+    said = [
+        next((step for code, params in texts if (step := words.hint(code, lang, **params))), None)
+        for texts in remedies(judgement, role)
     ]
-    return list(dict.fromkeys(hint for hint in hints if hint))
+    return list(dict.fromkeys(step for step in said if step))
 
 
 def fact_lines(facts: CertificateFacts, now: datetime, lang: Language) -> Iterator[str]:
@@ -157,8 +135,10 @@ def lint_document(lint: Lint, subject: str | None = None) -> dict[str, object]:
 
 
 def judgement_document(judgement: Judgement) -> dict[str, object]:
+    from stage4.audit.certificate_remedies import revocation_params
+
     chain, said = judgement.chain, judgement.revocation
-    text = words.text(f"security.revocation_{said.state}", "en", **_revocation_params(judgement))
+    text = words.text(f"security.revocation_{said.state}", "en", **revocation_params(said))
     return {
         "chain": {
             "reason": str(chain.reason),

@@ -67,14 +67,17 @@ def facts_of(entry: Entry) -> dict[str, object]:
 
 
 class Printer:
-    """Prints entries as lines, with a heading where the day changes; raises BrokenPipeError when nobody reads."""
+    """Prints entries as lines, with a heading where the day changes, by `print_line`; raises what that raises."""
 
-    def __init__(self, reading: Reading, *, full: bool = False) -> None:
+    def __init__(
+        self, reading: Reading, *, full: bool = False, print_line: Callable[[str], None] = _run.stream
+    ) -> None:
         from stage4.decisionlog.presentation import Look
 
         colour, width = _terminal()
         self._look = Look(width, colour, reading.zone)
         self._full = full
+        self._print = print_line
         self._day = ""
 
     def show(self, entry: Entry) -> None:
@@ -84,10 +87,10 @@ class Printer:
         day = presentation.day(entry, self._look)
         if self._look.width and day and day != self._day:
             self._day = day
-            print(presentation.heading(day, self._look))
-        print(presentation.line(entry, self._look))
+            self._print(presentation.heading(day, self._look))
+        self._print(presentation.line(entry, self._look))
         if self._full:
-            print("\n".join(presentation.details(entry, self._look)))
+            self._print("\n".join(presentation.details(entry, self._look)))
 
 
 def reads(*, filters: bool = True) -> Callable[[Callable[..., int]], Callable[..., int]]:

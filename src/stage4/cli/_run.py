@@ -1,58 +1,73 @@
 """
 What every command shares: the outer guard, the document on stdout, the conversation on stderr.
 
-`guarded` and `spoken` are the only places that catch `Exception`: an unexpected one is a bug, exit 70, with its
-traceback only under STAGE4_DEBUG.
+`guarded` and `spoken` are the only places that catch `Exception` for good: an unexpected one is a bug, exit 70, with
+its traceback only under STAGE4_DEBUG. The streams themselves are in `_streams`; commands find its functions here.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import gc
-import io
+import errno
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from stage4 import words
+from stage4.cli._streams import (
+    deafen,
+    emit,
+    emit_last,
+    lose,
+    lost,
+    out,
+    out_bytes,
+    own_stdout,
+    say,
+    settle_process,
+    stream,
+    stream_now,
+    streaming,
+    terminate_as_interrupt,
+)
 from stage4.errors import ExitCode, Stage4Error
 from stage4.words import Language
+
+__all__ = [
+    "emit",
+    "error_document",
+    "error_lines",
+    "guarded",
+    "language",
+    "lose",
+    "out",
+    "out_bytes",
+    "save",
+    "say",
+    "say_bug",
+    "say_error",
+    "settle_process",
+    "spoken",
+    "stream",
+    "stream_now",
+    "streaming",
+    "terminate_as_interrupt",
+]
+
+# What the operating system may refuse without naming a file; any other nameless OSError is a mistake of ours.
+_REFUSALS = frozenset(
+    (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    )
+)
 
 
 def language(environ: Mapping[str, str] | None = None, configured: Language | None = None) -> Language:
     """`STAGE4_LANG`, else the installation's setting, else English."""
     chosen = (os.environ if environ is None else environ).get("STAGE4_LANG", "")
     return chosen if chosen in words.languages else configured or "en"
-
-
-def settle_process() -> None:
-    """Make the process safe to work in, however it was started; call it first.
-
-    A standard stream that is closed gets the null device: otherwise what is said on stderr would go to stdout, and
-    the next file opened would get the stream's number. Text that a stream cannot spell is escaped. Nothing that
-    the process makes can be written by others, whatever the caller's umask.
-    """
-    os.umask(os.umask(0o077) | 0o022)
-    # All memory is given back at once when the process ends; searching it for cycles first takes a tenth of a command.
-    atexit.register(gc.freeze)
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open to the process's end
-        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def say(line: str) -> None:
-    """One line to people, on stderr; that nobody can hear it stops no command."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        _give_up(sys.stderr)
 
 
 def error_lines(error: Stage4Error, lang: Language) -> list[str]:
@@ -72,37 +87,17 @@ def say_error(error: Stage4Error, lang: Language) -> None:
 
 def error_document(schema: str, error: Stage4Error) -> dict[str, object]:
     """The one document of a command that failed: code, English message, parameters."""
+    return {"schema": schema, **_failure(error)}
+
+
+def _failure(error: Stage4Error) -> dict[str, object]:
     params = _readable(error.params)
     message = words.text(error.code, "en", **params)
     problem: dict[str, object] = {"code": error.code, "message": message, "params": params}
     hint = words.hint(error.code, "en", **params)
     if hint:
         problem["hint"] = hint
-    return {"schema": schema, "exit_code": int(error.exit_code), "error": problem}
-
-
-def emit(document: object) -> None:
-    """The document on stdout: whole, at the end, once.
-
-    A reader who went away does not change the verdict. Raises Unavailable `files.cannot_write` where stdout takes
-    nothing, for example on a full disk.
-    """
-    from stage4 import files
-    from stage4.errors import Unavailable
-
-    try:
-        sys.stdout.buffer.write(files.json_bytes(document))
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        _give_up(sys.stdout)
-        if not isinstance(error, BrokenPipeError):
-            raise Unavailable("files.cannot_write", path="stdout", reason=files.reason(error)) from error
-
-
-def _emit_last(document: object) -> None:
-    """The document of a failure, whose exit code is told even where the document cannot be."""
-    with contextlib.suppress(Stage4Error):
-        emit(document)
+    return {"exit_code": int(error.exit_code), "error": problem}
 
 
 def save(document: object, path: Path, mode: int = 0o644) -> None:
@@ -112,80 +107,85 @@ def save(document: object, path: Path, mode: int = 0o644) -> None:
     files.write_json(path, document, mode)
 
 
-def require_apart(target: Path | None, log: Path, *read: Path | None) -> None:
-    """Raise UsageError `cli.in_the_way` where writing `target` would replace the log, its archives or a file `read`."""
-    from stage4.errors import UsageError
-
-    if target is None:
-        return
-    aimed, home = Path(os.path.realpath(target)), Path(os.path.realpath(log))
-    folder = home if home.is_dir() else home.parent
-    belongs = aimed.parent == folder and (aimed.exists() if home.is_dir() else aimed.name.startswith(home.stem))
-    if belongs or any(each is not None and aimed == Path(os.path.realpath(each)) for each in read):
-        raise UsageError("cli.in_the_way", target=target)
-
-
 @contextlib.contextmanager
 def _as_unavailable() -> Iterator[None]:
     """What the operating system refused, where nobody else has put it into words, is no bug of ours."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if error.filename is None and error.errno not in _REFUSALS and not isinstance(error, ConnectionError):
+            raise
         from stage4 import files
         from stage4.errors import Unavailable
 
         raise Unavailable("cli.system", path=error.filename or "-", reason=files.reason(error)) from error
 
 
-def guarded(schema: str, body: Callable[[], int], lang: Callable[[], Language] | None = None) -> int:
+def guarded(
+    schema: str,
+    body: Callable[[], int],
+    lang: Callable[[], Language] | None = None,
+    bugged: Callable[[dict[str, object]], None] | None = None,
+) -> int:
     """Run a command that always prints one JSON document; the exit code is its verdict.
 
     `body` prints its own document when it returns; when it raises, the document says why. `lang` is asked late,
-    because the settings that name the language may be what cannot be read.
+    because the settings that name the language may be what cannot be read. `bugged` may complete and keep the
+    document of a bug before it is printed; where that fails too, it is printed as it stands then.
     """
-    chosen = lang or language
-    settle_process()
-    try:
-        with _as_unavailable():
-            return int(body())
-    except Stage4Error as error:
-        say_error(error, chosen())
-        _emit_last(error_document(schema, error))
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        say(words.text("cli.interrupted", chosen()))
-        _emit_last({"schema": schema, "exit_code": int(ExitCode.INTERRUPTED), "error": {"code": "cli.interrupted"}})
-        return int(ExitCode.INTERRUPTED)
-    except Exception as bug:  # noqa: BLE001 - the outer guard
-        say_bug(bug, chosen())
-        _emit_last(
-            {"schema": schema, "exit_code": int(ExitCode.BUG), "error": {"code": "cli.bug", "message": repr(bug)}}
-        )
-        return int(ExitCode.BUG)
+
+    def tell(failure: Mapping[str, object]) -> None:
+        document: dict[str, object] = {"schema": schema, **failure}
+        if bugged is not None and document["exit_code"] == ExitCode.BUG:
+            with contextlib.suppress(Exception):
+                bugged(document)
+        emit_last(document)
+
+    return _guarded(body, lang or language, tell)
 
 
 def spoken(body: Callable[[], int], *, lang: Callable[[], Language], as_json: bool, schema: str) -> int:
     """Run a command that speaks to people, or prints a JSON document under `--json`, also on failure."""
     if as_json:
         return guarded(schema, body, lang)
+    return _guarded(body, lang, lambda _failure: None)
+
+
+def _guarded(
+    body: Callable[[], int], lang: Callable[[], Language], tell: Callable[[Mapping[str, object]], None]
+) -> int:
+    """The outer guard; `tell` is given the document of a failure, without its schema."""
+    settle_process()
+    with own_stdout():
+        try:
+            with _as_unavailable():
+                code = int(body())
+            if problem := lost():
+                say_error(problem, lang())
+                return code or int(ExitCode.CANNOT_TELL)
+            return code
+        except Stage4Error as error:
+            say_error(error, lang())
+            tell(_failure(error))
+            return int(error.exit_code)
+        except KeyboardInterrupt:
+            deafen()
+            say(_interrupted(lang))
+            tell({"exit_code": int(ExitCode.INTERRUPTED), "error": {"code": "cli.interrupted"}})
+            return int(ExitCode.INTERRUPTED)
+        except Exception as bug:  # noqa: BLE001 - the outer guard
+            say_bug(bug, lang())
+            what = repr(bug)
+            failure = {"code": "cli.bug", "message": what, "params": {"what": what}}
+            tell({"exit_code": int(ExitCode.BUG), "error": failure})
+            return int(ExitCode.BUG)
+
+
+def _interrupted(lang: Callable[[], Language]) -> str:
     try:
-        with _as_unavailable():
-            return int(body())
-    except Stage4Error as error:
-        say_error(error, lang())
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        say(words.text("cli.interrupted", lang()))
-        return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our lines went away (`| head`): nothing is left to say.
-        _give_up(sys.stdout)
-        return int(ExitCode.DONE)
-    except Exception as bug:  # noqa: BLE001 - the outer guard
-        say_bug(bug, lang())
-        return int(ExitCode.BUG)
+        return words.text("cli.interrupted", lang())
+    except Exception:  # noqa: BLE001 - the interrupt may have fallen into an import that the words need
+        return "interrupted"
 
 
 def say_bug(bug: Exception, lang: Language) -> None:
@@ -197,20 +197,6 @@ def say_bug(bug: Exception, lang: Language) -> None:
         say("".join(traceback.format_exception(bug)))
     else:
         say("hint: " + (words.hint("cli.bug", lang) or ""))
-
-
-def terminate_as_interrupt() -> None:
-    """Let SIGTERM end a command as Ctrl-C does, so that records are finished and children ended."""
-
-    def interrupt(_number: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-
-
-def _give_up(stream: TextIO) -> None:
-    """Let what is still buffered go nowhere: flushing it at the end would fail again, and give exit 120."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _readable(params: Mapping[str, object]) -> dict[str, Any]:

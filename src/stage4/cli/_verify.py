@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _answers, _run
 from stage4.cli._arguments import Parser, instant, zone_of
 from stage4.clock import Clock, SystemClock
 from stage4.errors import Stage4Error, Unavailable, UsageError
@@ -120,10 +120,9 @@ def run(arguments: argparse.Namespace, lang: Language | None) -> Answer:
     clock = SystemClock()
     wanted = _filter(arguments, installation, clock)
     path = arguments.path if arguments.path is not None else _configured(installation)
-    for target in (arguments.output, arguments.save_checkpoint):
-        _run.require_apart(
-            target, path, arguments.keyring, arguments.hmac_key_file, *arguments.checkpoint, *arguments.pin
-        )
+    read = (path, arguments.keyring, arguments.hmac_key_file, *arguments.checkpoint, *arguments.pin)
+    _answers.require_free(arguments.output, report.SCHEMA, *read)
+    _answers.require_free(arguments.save_checkpoint, _answers.NOTE, arguments.output, *read)
     lang = lang or _run.language(configured=None if installation is None else installation.settings.operations.language)
     notes = _Notes(lang)
     v2 = None

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stage4.cli import _run
+from stage4.audit import schemas
 from stage4.clock import SystemClock
 
 if TYPE_CHECKING:
     from stage4.audit.auditing import Audit
-
-SCHEMA = "stage4.security_baseline/1"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from stage4.cli import _audit
 
     summary = (__doc__ or "").strip().splitlines()[0]
-    command = _audit.Command("audit_security_baseline.py", summary, SCHEMA, _audit_meant)
-    return _run.guarded(SCHEMA, lambda: _audit.run(command, argv, SystemClock()))
+    command = _audit.Command("audit_security_baseline.py", summary, schemas.BASELINE, _audit_meant)
+    return _audit.run(command, argv, SystemClock())
 
 
 def _audit_meant() -> Audit:

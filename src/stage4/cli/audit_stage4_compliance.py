@@ -12,13 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stage4.cli import _run
+from stage4.audit import schemas
 from stage4.clock import SystemClock
 
 if TYPE_CHECKING:
     from stage4.audit.auditing import Audit
-
-SCHEMA = "stage4.audit/1"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from stage4.cli import _audit
 
     summary = (__doc__ or "").strip().splitlines()[0]
-    command = _audit.Command("audit_stage4_compliance.py", summary, SCHEMA, _audit_meant, compares=True, probes=True)
-    return _run.guarded(SCHEMA, lambda: _audit.run(command, argv, SystemClock()))
+    command = _audit.Command(
+        "audit_stage4_compliance.py", summary, schemas.COMPLIANCE, _audit_meant, compares=True, probes=True
+    )
+    return _audit.run(command, argv, SystemClock())
 
 
 def _audit_meant() -> Audit:

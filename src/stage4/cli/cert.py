@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from stage4.security.certificate_facts import CertificateFacts
     from stage4.security.certificate_lints import Lint
 
 _FILE = click.Path(path_type=Path)
@@ -46,6 +44,10 @@ def cert() -> None:
 @click.pass_obj
 def show(session: Session, paths: tuple[Path, ...], at: str | None) -> int:
     """Print what the certificates in PEM or DER files say, and what is wrong with them."""
+    from stage4.security.certificate_facts import facts_of
+    from stage4.security.certificate_judgement import lints_of_file
+
+    session.speak_as_around()
     now = _instant(at)
     outcomes, documents = set(), []
     for path in paths:
@@ -56,14 +58,14 @@ def show(session: Session, paths: tuple[Path, ...], at: str | None) -> int:
             outcomes.add(ExitCode.CANNOT_TELL if isinstance(error, Unavailable) else ExitCode.NO)
             documents.append({"path": str(path), "error": _run.error_document("stage4.cert/1", error)["error"]})
             continue
-        rows = list(_described(certificates, now))
+        rows = list(lints_of_file([facts_of(certificate) for certificate in certificates], now))
         if not session.as_json:
             for index, (facts, lints) in enumerate(rows):
-                click.echo(str(path) if len(rows) == 1 else f"{path} #{index}")
+                _run.out(str(path) if len(rows) == 1 else f"{path} #{index}")
                 for line in fact_lines(facts, now, session.language):
-                    click.echo(f"  {line}")
+                    _run.out(f"  {line}")
                 for lint in lints if index else (*file_lints, *lints):
-                    click.echo(f"  {lint_line(lint, session.language)}")
+                    _run.out(f"  {lint_line(lint, session.language)}")
         shown = [facts_document(facts, lints) for facts, lints in rows]
         faults = [lint_document(lint) for lint in file_lints]
         documents.append({"path": str(path), "lints": faults, "certificates": shown})
@@ -98,6 +100,7 @@ def verify(
     from stage4.security.certificate_judgement import judge
     from stage4.security.revocation import load_lists
 
+    session.speak_as_around()
     now = _instant(at)
     host = None if name is None else _host(name)
     anchors = _read(anchor)[0]
@@ -118,26 +121,24 @@ def verify(
         anchors,
         revocation_lists,
         purpose=role,
-        host=host or (_own_name(leaf) if role == "server" else None),
+        host=host,
         now=now,
         together=together,
     )
     found = [(str(path), lint) for lint in file_lints]
     judgement = replace(judgement, lints=(*found, *judgement.lints))
-    asked = role == "client" or name is not None
-    verdict = "fail" if judgement.failed else "warn" if judgement.warned or not asked else "ok"
     code = ExitCode.NO if judgement.failed else ExitCode.DONE
     steps = next_steps(judgement, role, session.language)
-    _speak(session, [_line(verdict, path, session), *reasons(judgement, asked, session.language)])
+    _speak(session, [_line(judgement.verdict, path, session), *reasons(judgement, session.language)])
     _speak(session, [f"-> {step}" for step in steps])
     session.emit(
         {
             "schema": "stage4.cert_verify/1",
             "exit_code": int(code),
-            "verdict": verdict,
+            "verdict": judgement.verdict,
             **about,
             **judgement_document(judgement),
-            "name_judged": asked,
+            "name_judged": judgement.named,
             "next": next_steps(judgement, role, "en"),
         }
     )
@@ -166,35 +167,9 @@ def _host(name: str) -> str:
     return host
 
 
-def _own_name(leaf: x509.Certificate) -> str:
-    """A name that a server certificate has itself, where nobody asked for one."""
-    from stage4.security.certificates import facts_of
-
-    names = [san for san in facts_of(leaf).sans if san.startswith(("DNS:", "IP:"))]
-    return names[0].partition(":")[2].replace("*", "any", 1) if names else "localhost"
-
-
-def _described(
-    certificates: Sequence[x509.Certificate], now: datetime
-) -> Iterator[tuple[CertificateFacts, tuple[Lint, ...]]]:
-    from stage4.security import certificate_lints
-    from stage4.security.certificates import facts_of
-
-    everything = [facts_of(certificate) for certificate in certificates]
-    for index, facts in enumerate(everything):
-        if facts.is_ca:
-            yield facts, certificate_lints.of_authority(facts, now, anchor=facts.self_signed)
-        else:
-            company = certificate_lints.of_file(everything, ()) if index == 0 else ()
-            yield facts, (*certificate_lints.of_leaf(facts, now), *company)
-
-
 def _speak(session: Session, lines: Sequence[str]) -> None:
     for line in lines:
-        if session.as_json:
-            _run.say(line)
-        else:
-            click.echo(line)
+        (_run.say if session.as_json else _run.out)(line)
 
 
 def _line(verdict: str, path: Path, session: Session) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from stage4.cli import _run
 from stage4.cli.root import Session
 
 
@@ -53,7 +54,7 @@ def show(session: Session) -> int:
         rows.append({"key": ".".join(key), "value": value, "source": f"{CORE}:{line}" if line else "default"})
     if not session.as_json:
         for row in rows:
-            print(f"{row['key']} = {row['value']}    # {row['source']}")
+            _run.out(f"{row['key']} = {row['value']}    # {row['source']}")
     session.emit({"schema": "stage4.config/1", "root": str(installation.root), "settings": rows})
     return 0
 

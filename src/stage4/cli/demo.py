@@ -45,7 +45,7 @@ def demo(session: Session, directory: Path | None, auto: bool, duration: str, ti
     _run.terminate_as_interrupt()
 
     def tell(line: str) -> None:
-        click.echo(line, err=session.as_json)
+        (_run.say if session.as_json else _run.out)(line)
 
     # There may be no installation yet to say which language its people read; init writes Polish.
     session.lang = session.lang or _run.language(os.environ, "pl")

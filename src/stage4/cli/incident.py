@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _answers, _run
 from stage4.cli.root import Session
 from stage4.clock import parse_instant
 
@@ -100,7 +100,7 @@ def _show(session: Session, view: Mapping[str, Any]) -> None:
         state = session.text(f"document.state_{record['state']}")
         session.say("command.step", id=row["step"]["id"], state=state, title=row["step"]["title"][lang])
         if record["outcome"]:
-            print("        " + outcome_text(record["outcome"], record["params"], lang))
+            _run.out("        " + outcome_text(record["outcome"], record["params"], lang))
         if row["asks"]:
             session.say("command.asks", question=row["step"]["question"].get(lang, ""))
 
@@ -274,6 +274,7 @@ def sign(
     if signature is not None:
         armored = files.read_limited(signature, 65536).decode("ascii", "replace")
     else:
+        _answers.require_free(statement, _answers.STATEMENT)
         to_sign = _act(session, incident_id, "statement", by=by, role=role)["statement"].encode("utf-8")
         for doubt in json.loads(to_sign).get("log_doubts", ()):
             _run.say("warning: " + session.text(doubt["code"], place=doubt["place"], logs=doubt["logs"]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stage4 import words
-from stage4.cli import _log_members
+from stage4.cli import _log_members, _run
 from stage4.cli.root import Session
 from stage4.clock import SystemClock, format_instant
 from stage4.errors import ExitCode, Refused
@@ -92,7 +92,7 @@ def _appended(session: Session, draft: Draft, dry_run: bool) -> int:
         session.say("logview.appended", seq=receipt.seq, line=receipt.line, path=path, at=at)
         place = {"seq": receipt.seq, "line": receipt.line, "offset": receipt.offset, "digest": receipt.digest}
     if dry_run and not session.as_json:
-        print(raw.decode("utf-8"))
+        _run.out_bytes(raw + b"\n")
     session.emit(document | {"dry_run": dry_run, **place, "entry": json.loads(raw)})
     return ExitCode.DONE
 

@@ -119,4 +119,4 @@ def _answer(answer: Pushed) -> dict[str, object]:
 
 def _print(session: Session, pin: str) -> None:
     if not session.as_json:
-        click.echo(pin, nl=False)
+        _run.out_bytes(pin.encode())

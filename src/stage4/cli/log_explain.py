@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +36,6 @@ def explain(reading: Reading, seq: int, raw: bool, ring_path: Path | None) -> in
     Exit 1 where something there does not hold, 3 where it cannot be told. The rest of the log is not judged.
     """
     from stage4.decisionlog.verification.explaining import explain as explained
-    from stage4.words import visible
 
     found = explained(reading.path, seq, _keyring(reading, ring_path), SystemClock())
     if found is None:
@@ -46,27 +44,15 @@ def explain(reading: Reading, seq: int, raw: bool, ring_path: Path | None) -> in
         return ExitCode.NO
     if not reading.session.as_json:
         if found.entry is not None:
-            Printer(reading).show(found.entry)
+            Printer(reading, print_line=_run.out).show(found.entry)
         for line in _lines(reading, found):
-            print(visible(line))
-        sys.stdout.flush()
+            _run.out(line)
         if raw:
-            _print_raw(found.located.line)
+            _run.out_bytes(found.located.line + b"\n")
     reading.session.emit(_document(reading, found))
     for code in _hints(found):
         _run.say(f"hint: {words.hint(code, reading.session.language)}")
     return found.exit_code
-
-
-def _print_raw(line: bytes) -> None:
-    """The bytes themselves, except on a terminal, which would act on some of them."""
-    from stage4.words import visible
-
-    if sys.stdout.isatty():
-        print(visible(line.decode("utf-8", "backslashreplace")))
-    else:
-        sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.flush()
 
 
 def _keyring(reading: Reading, named: Path | None) -> KeyRing | None:

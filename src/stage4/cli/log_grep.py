@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -44,19 +43,19 @@ def grep(reading: Reading, pattern: str, ignore_case: bool, invert_match: bool, 
         incident=reading.wanted.incident,
         holding=word,
     )
-    for entry in filter(reading.wanted.takes, read):
-        if bool(expression.search(searched(entry))) is invert_match:
-            continue
-        matched += 1
-        if count:
-            continue
-        if reading.session.as_json:
-            kept.append(entry)
-        else:
-            printer.show(entry)
+    with _run.streaming():
+        for entry in filter(reading.wanted.takes, read):
+            if bool(expression.search(searched(entry))) is invert_match:
+                continue
+            matched += 1
+            if count:
+                continue
+            if reading.session.as_json:
+                kept.append(entry)
+            else:
+                printer.show(entry)
     if count and not reading.session.as_json:
-        print(matched)
-    sys.stdout.flush()
+        _run.out(str(matched))
     reading.session.emit(reading.document(kept) | {"pattern": pattern, "count": matched})
     if not matched:
         _run.say(reading.session.text("logview.no_match", pattern=pattern, path=reading.path))

@@ -314,4 +314,4 @@ def _print_table(session: Session, ring: KeyRing, keys: list[dict[str, Any]]) ->
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        _run.out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _answers, _run
 from stage4.cli._log_reading import begun
 from stage4.cli.root import Session
 from stage4.errors import ExitCode, UsageError
@@ -39,7 +39,7 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
     if (seq is None) == (old is None):
         raise UsageError("checkpoint.prove_what")
     path = begun(session.installation)
-    _run.require_apart(output, path)
+    _answers.require_free(output, _answers.PROOF, path)
     proof: Inclusion | Consistency
     facts: dict[str, object]
     if seq is not None:
@@ -51,7 +51,7 @@ def prove(session: Session, seq: int | None, old: int | None, new: int | None, o
         files.atomic_write(output, content)
         session.say("checkpoint.proof_written", path=output, bytes=words.number(len(content), session.language))
     elif not session.as_json:
-        click.echo(content.decode(), nl=False)
+        _run.out_bytes(content)
     checkpoint = Checkpoint.of(proof.note)
     session.emit(
         {

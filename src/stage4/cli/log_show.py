@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -26,9 +25,9 @@ def show(reading: Reading, seq: int | None, last: int, full: bool) -> int:
     found = _newest(reading, last) if seq is None else _one(reading, seq)
     if not reading.session.as_json:
         printer = Printer(reading, full=full or seq is not None)
-        for entry in found:
-            printer.show(entry)
-        sys.stdout.flush()
+        with _run.streaming():
+            for entry in found:
+                printer.show(entry)
     reading.session.emit(reading.document(found))
     if seq is not None and not found:
         _run.say(reading.session.text("logview.no_entry", seq=seq, path=reading.path))

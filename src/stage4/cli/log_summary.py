@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage4 import words
-from stage4.cli import _log_members, _run
+from stage4.cli import _answers, _log_members, _run
 from stage4.clock import SystemClock, format_instant
 from stage4.errors import ExitCode
 
@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
         tags=arguments.tag,
     )
     path = arguments.append or installation.decision_log_path
-    _run.require_apart(arguments.output, path)
+    _answers.require_free(arguments.output, SCHEMA, path)
     log = open_log(installation, clock, os.environ, path=path)
     document: dict[str, object] = {"schema": SCHEMA, "root": str(installation.root), "log": str(path)}
     warnings = [] if subject.summary is not None else [_warning(subject, lang)]

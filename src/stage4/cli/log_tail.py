@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
+from stage4 import files
+from stage4.cli import _run
 from stage4.cli._log_reading import Printer, Reading, facts_of, reads
 from stage4.clock import SystemClock
 from stage4.errors import ExitCode
@@ -39,11 +39,11 @@ def tail(reading: Reading, last: int, following: bool, full: bool) -> int:
         return ExitCode.DONE
     show = _show_json if reading.session.as_json else Printer(reading, full=full).show
     try:
-        for entry in found:
-            show(entry)
-        sys.stdout.flush()
-        if following:
-            _follow(reading, max((entry.seq for entry in (*head, *found)), default=-1), show)
+        with _run.streaming():
+            for entry in found:
+                show(entry)
+            if following:
+                _follow(reading, max((entry.seq for entry in (*head, *found)), default=-1), show)
     except KeyboardInterrupt:
         # How it is meant to end: there is nothing to say about it.
         return ExitCode.INTERRUPTED
@@ -53,10 +53,11 @@ def tail(reading: Reading, last: int, following: bool, full: bool) -> int:
 def _follow(reading: Reading, after: int, show: Show) -> None:
     from stage4.decisionlog.reading import follow
 
+    _run.stream_now()
     for entry in filter(reading.wanted.takes, follow(reading.path, SystemClock(), after=after)):
         show(entry)
-        sys.stdout.flush()
+        _run.stream_now()
 
 
 def _show_json(entry: Entry) -> None:
-    print(json.dumps({"schema": ENTRY_SCHEMA, **facts_of(entry)}, ensure_ascii=False))
+    _run.stream(files.json_text({"schema": ENTRY_SCHEMA, **facts_of(entry)}))

@@ -23,9 +23,6 @@ def verify(session: Session, arguments: tuple[str, ...]) -> int:
     options.root = options.root or session.root
     answer = _verify.run(options, session.lang)
     for sentence in answer.sentences:
-        if session.as_json:
-            _run.say(sentence)
-        else:
-            click.echo(sentence)
+        (_run.say if session.as_json else _run.out)(sentence)
     session.emit(answer.document)
     return answer.exit_code

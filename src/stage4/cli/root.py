@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import click
 
 from stage4 import __version__, words
 from stage4.cli import _run
+from stage4.errors import Stage4Error
 from stage4.words import Language
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ COMMANDS = {
     "oncall": ("stage4.cli.oncall", "oncall"),
     "disable": ("stage4.cli.control", "disable"),
     "enable": ("stage4.cli.control", "enable"),
+    "override": ("stage4.cli.override", "override"),
+    "watchdog": ("stage4.cli.watchdog", "watchdog"),
     "fault": ("stage4.cli.control", "fault"),
     "audit": ("stage4.cli.control", "audit"),
     "loadtest": ("stage4.cli.control", "loadtest"),
@@ -44,6 +47,9 @@ COMMANDS = {
 }
 
 
+_PRINTED_BY_CLICK = frozenset(("-h", "--help", "--version"))
+
+
 @dataclass(slots=True)
 class Session:
     """What the options before the command said; loads the installation on first use."""
@@ -52,6 +58,7 @@ class Session:
     lang: Language | None
     as_json: bool
     _installation: Installation | None = None
+    _configured: Language | None = None
     _documents: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
@@ -68,15 +75,24 @@ class Session:
     def language(self) -> Language:
         if self.lang is not None:
             return self.lang
-        configured = self._installation.settings.operations.language if self._installation else None
+        configured = self._installation.settings.operations.language if self._installation else self._configured
         return _run.language(os.environ, configured)
+
+    def speak_as_around(self) -> None:
+        """Take the language of the installation around here, for a command that needs none and may have none."""
+        if self.lang is None and self._installation is None:
+            from stage4.config import find_root, load
+
+            with contextlib.suppress(Stage4Error, OSError):
+                around = load(find_root(self.root, os.environ, Path.cwd()), lenient=True)
+                self._configured = around.settings.operations.language
 
     def text(self, code: str, /, **params: object) -> str:
         return words.text(code, self.language, **params)
 
     def say(self, code: str, /, **params: object) -> None:
         """One line to people, on stdout; under --json it goes to stderr, because stdout is the document's."""
-        print(self.text(code, **params), file=sys.stderr if self.as_json else sys.stdout, flush=True)
+        (_run.say if self.as_json else _run.out)(self.text(code, **params))
 
     def emit(self, document: Mapping[str, Any]) -> None:
         """The JSON document, printed under --json once the command has come to its end."""
@@ -91,22 +107,12 @@ class Session:
             _run.emit({**named, "exit_code": exit_code, "root": root} | {**document, "exit_code": exit_code})
 
 
-class _ReaderGone(Exception):
-    """BrokenPipeError on its way through click, which would make exit 1 of it: an answer that nobody gave."""
-
-
 class LazyGroup(click.Group):
     """Imports a command's module when the command is used; `places` maps a name to module and attribute."""
 
     def __init__(self, *args: Any, places: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.places = places
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise _ReaderGone from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(name for name in self.places if not name.startswith("_"))
@@ -158,7 +164,7 @@ def _accept_common(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for each in command.commands.values():
             _accept_common(each)
-    elif not any(param.name == "as_json" for param in command.params):
+    if not any(param.name == "as_json" for param in command.params):
         command.params += _common()
 
 
@@ -185,26 +191,38 @@ def run(arguments: list[str]) -> int:
     session = Session(None, None, "--json" in _options(arguments))
     as_json = session.as_json
 
+    def failed(message: str) -> int:
+        if as_json:
+            _run.emit({"schema": "stage4.error/1", "exit_code": 2, "error": {"message": message}})
+        return 2
+
     def body() -> int:
+        if "_STAGE4_COMPLETE" in os.environ:
+            root.main(arguments, prog_name="stage4")
         try:
-            result: Any = root.main(arguments, prog_name="stage4", standalone_mode=False, obj=session)
+            # Not `root.main`, which has an answer of its own to interrupts and to readers who went away.
+            with root.make_context("stage4", list(arguments), obj=session) as context:
+                result: Any = root.invoke(context)
         except click.Abort:
             raise KeyboardInterrupt from None
-        except _ReaderGone:
-            raise BrokenPipeError from None
         except click.exceptions.Exit as exit_:
             return exit_.exit_code
+        except BrokenPipeError as error:
+            # What click prints by itself; everything else on stdout is ours, and heard or not.
+            if _PRINTED_BY_CLICK.isdisjoint(_options(arguments)):
+                raise
+            _run.lose(error)
+            return 0
         except click.exceptions.NoArgsIsHelpError as usage:
             _run.say(usage.format_message())
-            return usage.exit_code
+            command = usage.ctx.command_path if usage.ctx is not None else "stage4"
+            return failed(words.text("cli.no_command", "en", command=command))
         except click.ClickException as usage:
             _run.say(f"error: {usage.format_message()}")
-            context = getattr(usage, "ctx", None)
-            command = context.command_path if context is not None else "stage4"
+            usage_context = getattr(usage, "ctx", None)
+            command = usage_context.command_path if usage_context is not None else "stage4"
             _run.say("hint: " + words.text("cli.see_help", session.language, command=command))
-            if as_json:
-                _run.emit({"schema": "stage4.error/1", "exit_code": 2, "error": {"message": usage.format_message()}})
-            return 2
+            return failed(usage.format_message())
         code = int(result or 0)
         session.ended(code)
         return code

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stage4 import words
-from stage4.cli import _run
+from stage4.cli import _answers, _run
 from stage4.clock import Clock, SystemClock, format_duration, format_instant, parse_duration
 from stage4.errors import UsageError
 from stage4.words import Language
@@ -99,6 +99,7 @@ class _Watch:
         self._clock = clock
         self._environ = environ
         self._duration = parse_duration(arguments.duration)
+        _answers.require_free(arguments.output, SCHEMA)
         if arguments.limit is not None and arguments.limit < 1:
             raise UsageError("watch.limit_not_positive", limit=arguments.limit)
         self._installation: Installation = load(find_root(arguments.root, environ, Path.cwd()))

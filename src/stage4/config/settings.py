@@ -13,7 +13,11 @@ import msgspec
 from msgspec import Meta
 
 Percent = Annotated[float, Meta(gt=0, le=100)]
-Positive = Annotated[float, Meta(gt=0)]
+# YAML has numbers without end; what is compared with one is never late, and no text can name it.
+ENDLESS = 1e15
+Number = Annotated[float, Meta(ge=-ENDLESS, le=ENDLESS)]
+Positive = Annotated[float, Meta(gt=0, le=ENDLESS)]
+NotNegative = Annotated[float, Meta(ge=0, le=ENDLESS)]
 Days = Annotated[float, Meta(gt=0, le=36_500)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
@@ -180,7 +184,7 @@ class RiskProfile(Section, frozen=True, kw_only=True):
     max_position_pct: Percent = 10.0
     target_volatility: Positive = 0.1
     hard_drawdown_pct: Percent = 8.0
-    strategy_allocations: dict[str, float] = {}
+    strategy_allocations: dict[str, Number] = {}
     data_quality: DataQuality = DataQuality()
 
 
@@ -189,7 +193,7 @@ class MeanReversion(Section, frozen=True, kw_only=True):
 
     lookback: Annotated[int, Meta(ge=3)] = 60
     entry_zscore: Positive = 1.8
-    exit_zscore: Annotated[float, Meta(ge=0)] = 0.4
+    exit_zscore: NotNegative = 0.4
 
 
 class VolatilityTarget(Section, frozen=True, kw_only=True):
@@ -207,7 +211,7 @@ class CrossExchangeArbitrage(Section, frozen=True, kw_only=True):
     primary_exchange: str
     secondary_exchange: str
     spread_entry: Positive = 0.0008
-    spread_exit: Annotated[float, Meta(ge=0)] = 0.0002
+    spread_exit: NotNegative = 0.0002
     max_secondary_delay_ms: Positive = 500.0
 
 
@@ -273,8 +277,8 @@ class Monitoring(Section, frozen=True, kw_only=True):
 class Limits(Section, frozen=True, kw_only=True):
     """A warning and a critical threshold."""
 
-    warning: float
-    critical: float
+    warning: Number
+    critical: Number
 
 
 class Notifier(Section, frozen=True, kw_only=True):
@@ -294,6 +298,14 @@ class Service(Section, frozen=True, kw_only=True):
     port: Port = 8740
     socket: str = "var/run/service.sock"
     rbac_tokens: tuple[RbacToken, ...] = ()
+
+
+class WatchdogSettings(Section, frozen=True, kw_only=True):
+    """When `stage4 watchdog` looks, stops a scheduler that does not beat, and how long after that it ends it."""
+
+    look_every: DurationText = "1s"
+    stop_after: DurationText = "10s"
+    kill_after: DurationText | None = "10s"
 
 
 class Feed(Section, frozen=True, kw_only=True):
@@ -324,6 +336,7 @@ class Operations(Section, frozen=True, kw_only=True):
     support_playbook: str = "playbooks/stage4_support.yaml"
     notifiers: tuple[Notifier, ...] = ()
     service: Service = Service()
+    watchdog: WatchdogSettings = WatchdogSettings()
     storage_url: str = "sqlite:///var/stage4.db"
     feed: Feed = Feed()
 

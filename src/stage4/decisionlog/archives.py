@@ -108,20 +108,51 @@ def manifest_path(log: Path) -> Path:
     return log.with_name(f"{log.stem}.manifest{PLAIN_SUFFIX}")
 
 
+def is_segment_name(name: str) -> bool:
+    """Whether a file of this name is taken for an archive of some log."""
+    return _SEGMENT.fullmatch(plain_name(name)) is not None
+
+
+def may_list(log: Path) -> bool:
+    """Whether the manifest beside `log` may be its own: logs that differ only in their suffix share one."""
+    try:
+        listed = read_manifest(manifest_path(log)).listed
+    except Unavailable:
+        return True
+    return not listed or any(first_seq_of(log, each.name) is not None for each in listed)
+
+
 def segments(log: Path) -> tuple[Segment, ...]:
     """The segments beside `log`, in the order of their first entries; raises Unavailable `files.unreadable`.
 
     A name that still leads to the live file itself, because a rotation was interrupted, is none.
     """
     found: dict[tuple[int, str], list[Path]] = {}
-    for path in _files(log.parent, lambda name: _first_seq(log, name) is not None):
-        first_seq = _first_seq(log, path.name)
+    for path in _files(log.parent, lambda name: first_seq_of(log, name) is not None):
+        first_seq = first_seq_of(log, path.name)
         if first_seq is not None and not is_same(path, log):
             found.setdefault((first_seq, plain_name(path.name)), []).append(path)
     return tuple(
         Segment(name, first_seq, tuple(sorted(copies, key=lambda path: _ORDER.index(compression_of(path)))))
         for (first_seq, name), copies in sorted(found.items())
     )
+
+
+def ahead(log: Path, first_seq: int) -> Path | None:
+    """An archive that begins no earlier than a live file with first entry `first_seq`; None where none does.
+
+    Every process asks as it begins to append, so the folder is listed and no more. One that cannot be listed has none.
+    """
+    try:
+        names = os.listdir(log.parent)
+    except OSError:
+        return None
+    for name in names:
+        first = first_seq_of(log, name) if name.startswith(log.stem) else None
+        # The name still leads to the live file itself where a rotation was interrupted.
+        if first is not None and first >= first_seq and not is_same(log.with_name(name), log):
+            return log.with_name(name)
+    return None
 
 
 def needed(before: tuple[Segment, ...], live_first: int | None, from_seq: int) -> tuple[Segment, ...]:
@@ -195,7 +226,7 @@ def _listed(line: bytes) -> Listed | None:
     return Listed(**facts)
 
 
-def _first_seq(log: Path, name: str) -> int | None:
+def first_seq_of(log: Path, name: str) -> int | None:
     """The number in the name of a segment of `log`; None where the name is none."""
     match = _SEGMENT.fullmatch(plain_name(name))
     belongs = match and match["stem"] == log.stem and (match["suffix"] or "") == log.suffix

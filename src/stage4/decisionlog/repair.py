@@ -31,12 +31,16 @@ def aside_path(log: Path) -> Path:
     return log.with_name(log.name + ".torn")
 
 
-def keep_aside(log: Path, fragment: bytes) -> int:
-    """Append `fragment` and a LF to the file beside the log, durably; the offset where it begins.
+def aside_before(log: Path) -> Path:
+    """Where that is kept which was torn before the log began: unlike all else beside a log, no sign that it did."""
+    return log.with_name(log.name + ".torn_before")
+
+
+def keep_aside(path: Path, fragment: bytes) -> int:
+    """Append `fragment` and a LF to the file `path`, durably; the offset where it begins.
 
     Raises OSError, and Unavailable `log.beside_not_a_file`.
     """
-    path = aside_path(log)
     descriptor = _opened(path, _APPENDING)
     try:
         offset = os.fstat(descriptor).st_size
@@ -61,9 +65,9 @@ def overwrite(log: Path, offset: int, content: bytes) -> None:
         os.close(descriptor)
 
 
-def cut_draft(fragment: bytes, kept_at: int) -> Draft:
-    """The recovery entry for a fragment that was no whole entry."""
-    return _draft(fragment, "cut", {"kept_at": kept_at})
+def cut_draft(fragment: bytes, kept_at: int, kept_in: Path) -> Draft:
+    """The recovery entry for a fragment that was no whole entry, and is kept at that byte of that file."""
+    return _draft(fragment, "cut", {"kept_at": kept_at, "kept_in": kept_in.name})
 
 
 def finished_draft(fragment: bytes) -> Draft:

@@ -42,12 +42,16 @@ class Head(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """Where the next line goes: after `head`, at byte `size`, as line number `line` of the file, under `key`."""
+    """Where the next line goes: after `head`, at byte `size`, as line number `line` of the file, under `key`.
+
+    The line of `head` has `length` bytes without its LF.
+    """
 
     head: Head
     key: Key
     size: int
     line: int
+    length: int
 
 
 class _Last(msgspec.Struct, frozen=True, gc=False):
@@ -115,7 +119,7 @@ class Scribe:
             if draft.kind == KEY_ROTATION:
                 key = self.usable(str(draft.metadata.get("next_key_id")), log_id)
                 seal, key_id = self.sealer(key, log_id).seal, key.id.encode("ascii")
-        return tuple(receipts), Spot(Head(seq, digest, log_id), key, size, line)
+        return tuple(receipts), Spot(Head(seq, digest, log_id), key, size, line, len(receipts[-1].raw))
 
     def after(self, entry: Entry, line: bytes, size: int, number: int) -> Spot:
         """The spot after `entry`, line `number` of the file; the log itself, not the ring, names the key in force."""
@@ -123,7 +127,7 @@ class Scribe:
         key_id = str(entry.metadata.get("next_key_id") if rotated else entry.key_id)
         # A retired key may still hand over to the next one: the ring may serve a second log.
         key = self.usable(key_id, entry.log_id, also=KeyState.RETIRED)
-        return Spot(Head(entry.seq, leaf_digest(line), entry.log_id), key, size, number + 1)
+        return Spot(Head(entry.seq, leaf_digest(line), entry.log_id), key, size, number + 1, len(line))
 
     def followed(self, spot: Spot, added: bytes) -> Spot | None:
         """The spot after the lines that others `added` at `spot`; None where only a closer look can tell."""
@@ -145,7 +149,7 @@ class Scribe:
         if last.kind == KEY_ROTATION or (last.log_id, last.key_id) != (spot.head.log_id, spot.key.id):
             return None
         head = Head(last.seq, leaf_digest(line), last.log_id)
-        return Spot(head, spot.key, spot.size + len(added), spot.line + added.count(b"\n"))
+        return Spot(head, spot.key, spot.size + len(added), spot.line + added.count(b"\n"), len(line))
 
     def authentic(self, line: bytes, offset: int) -> Entry:
         """The entry in `line` if its signature holds: nothing is ever chained to a line that does not verify."""

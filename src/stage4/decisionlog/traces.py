@@ -5,13 +5,37 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from stage4 import files
 from stage4.decisionlog import archives, repair
+from stage4.decisionlog.checkpoints.spelling import ORIGIN, whole_number
 from stage4.errors import Stage4Error, Unavailable, UsageError
+
+# The most bytes of a file with a note that are read.
+NOTE_LIMIT = 64 * 1024
 
 
 def checkpoint_path(log: Path) -> Path:
     """The newest checkpoint of the log."""
     return log.with_name(log.name + ".checkpoint")
+
+
+def require_not_behind(log: Path, log_id: str, seq: int) -> None:
+    """Raise Unavailable where the note beside the log knows of entries after `seq`, which is its last one."""
+    noted = _noted(log)
+    if noted is not None and noted[0] == log_id and noted[1] > seq + 1:
+        raise Unavailable("log.behind_note", path=log, seq=seq, trace=checkpoint_path(log), size=noted[1])
+
+
+def _noted(log: Path) -> tuple[str, int] | None:
+    """What the note beside the log says first: the log id and how many entries there were; its signatures unjudged.
+
+    None where there is no such note, or none that can be read.
+    """
+    try:
+        lines = files.read_limited(checkpoint_path(log), NOTE_LIMIT).split(b"\n", 2)
+        return lines[0].decode("ascii").removeprefix(ORIGIN), whole_number(lines[1].decode("ascii"))
+    except (Unavailable, ValueError, IndexError):
+        return None
 
 
 def places_path(log: Path) -> Path:
@@ -37,7 +61,7 @@ def _beside(log: Path) -> Path | None:
         return None
     beside = (checkpoint_path, places_path, archives.manifest_path, repair.aside_path, repair.marker_path)
     for path in (name(log) for name in beside):
-        if os.path.lexists(path):
+        if os.path.lexists(path) and (path != archives.manifest_path(log) or archives.may_list(log)):
             return path
     return next((segment.copies[0] for segment in archives.segments(log)), None)
 

@@ -18,14 +18,14 @@ from pathlib import Path
 
 from stage4 import files, ids
 from stage4.clock import Clock
-from stage4.decisionlog import logfile, repair
+from stage4.decisionlog import archives, logfile, repair
 from stage4.decisionlog.chain import genesis_prev, leaf_digest
-from stage4.decisionlog.ending import Ending
+from stage4.decisionlog.ending import Ending, ends_so
 from stage4.decisionlog.entry import Draft, Entry, Place, Prepared, Receipt, payload_of
 from stage4.decisionlog.prefix import Prefix
 from stage4.decisionlog.spot import Head, Scribe, Spot
 from stage4.decisionlog.turns import Turn, Turns
-from stage4.errors import Stage4Error, Unavailable
+from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.security.keyring import Key, KeyRing
 
 LOG_MODE = 0o640
@@ -35,10 +35,13 @@ class DecisionLog:
     """The one decision log at `path`; safe to share between threads, to fork, and to open in many processes.
 
     `origin` names in the genesis entry who began the log, for example the installation id. Every method raises
-    Unavailable when the log, its lock (after `lock_timeout` seconds) or its key cannot be had.
+    Unavailable when the log, its lock (after `lock_timeout` seconds) or its key cannot be had. A path with the name
+    of an archive is refused with UsageError `log.archive_name`: it would be read as a part of another log.
     """
 
     def __init__(self, path: Path, keyring: KeyRing, clock: Clock, *, origin: str, lock_timeout: float = 2.0) -> None:
+        if archives.is_segment_name(path.name):
+            raise UsageError("log.archive_name", path=path)
         self.path = path
         self._clock = clock
         self._lock_timeout = lock_timeout
@@ -67,9 +70,15 @@ class DecisionLog:
             if self._leads(turn):
                 self._commit(turn)
         finally:
-            self._turns.leave(turn)
+            try:
+                self._turns.leave(turn)
+            except BaseException:
+                # Interrupted: whoever does not leave keeps everybody waiting for ever.
+                self._turns.leave(turn)
+                raise
         if not turn.done:
-            raise turn.error or Unavailable("log.append_failed", path=self.path, reason="interrupted")
+            # Taken along by a thread that was interrupted, perhaps between its write and its answer.
+            raise turn.error or Unavailable("log.perhaps_written", path=self.path)
         return turn.receipts
 
     @contextlib.contextmanager
@@ -88,11 +97,15 @@ class DecisionLog:
             finally:
                 self._unlock()
         finally:
-            self._turns.leave(turn)
+            try:
+                self._turns.leave(turn)
+            except BaseException:
+                self._turns.leave(turn)
+                raise
 
     def rehearse(self, draft: Draft) -> bytes:
         """The payload that `draft` would get as the next entry; nothing is written, nothing is signed."""
-        last = self._last()
+        last = self._last(whole=True)
         if last is None:
             self._require_none_before()
             log_id = ids.short_id()
@@ -109,11 +122,11 @@ class DecisionLog:
 
     def in_force(self) -> Spot | None:
         """The last entry and the key that the next one must be signed with; None where there is no log yet."""
-        last = self._last()
+        last = self._last(whole=True)
         return None if last is None else self._scribe.after(*last, 0, 0)
 
-    def _last(self) -> tuple[Entry, bytes] | None:
-        """The last complete entry, authenticated, and its line."""
+    def _last(self, *, whole: bool = False) -> tuple[Entry, bytes] | None:
+        """The last complete entry, authenticated, and its line; `whole` refuses a log that an append would refuse."""
         while True:
             try:
                 descriptor = logfile.open_log_file(self.path, os.O_RDONLY)
@@ -124,7 +137,10 @@ class DecisionLog:
                     # A file that was cut off meanwhile ends before the log does.
                     end = logfile.read_end(self.path, descriptor, os.fstat(descriptor).st_size)
                     if logfile.is_still(self.path, descriptor):
-                        return self._scribe.authentic(end.line, end.offset), end.line
+                        entry = self._scribe.authentic(end.line, end.offset)
+                        if whole:
+                            self._ending.require_whole(descriptor, entry)
+                        return entry, end.line
             finally:
                 os.close(descriptor)
 
@@ -134,7 +150,7 @@ class DecisionLog:
         self._descriptor: int | None = None
         self._file = (0, 0)
         self._close: Callable[[], object] = _nothing
-        # The end of the open file as this process left it; valid while the file has this size.
+        # The end of the open file as this process left it; valid while the file has this size and ends so.
         self._left: Spot | None = None
 
     def _after_fork(self) -> None:
@@ -234,7 +250,7 @@ class DecisionLog:
         if lines:
             try:
                 os.fdatasync(descriptor)
-                self._ending.acknowledged(spot, len(lines[-1]))
+                self._ending.acknowledged(spot)
             except OSError as error:
                 with contextlib.ExitStack() as stack:
                     # Locked, so that no other writer is turning the marker into an entry meanwhile.
@@ -245,7 +261,7 @@ class DecisionLog:
 
     def _spot(self, descriptor: int, size: int) -> Spot:
         """Where to append; what others could not finish or confirm is accounted for by an entry first."""
-        if self._left is not None and self._left.size == size:
+        if self._left is not None and self._left.size == size and ends_so(descriptor, self._left):
             return self._left
         spot = self._ending.followed(descriptor, size, self._left)
         if spot is None:
@@ -272,7 +288,7 @@ class DecisionLog:
             os.fdatasync(descriptor)
         except OSError as error:
             raise self._unconfirmed(spot, after, error) from error
-        self._ending.acknowledged(after, len(receipt.raw))
+        self._ending.acknowledged(after)
         return receipt, after
 
     def _write(self, descriptor: int, before: Spot, lines: list[bytes], after: Spot) -> None:

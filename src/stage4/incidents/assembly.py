@@ -13,6 +13,7 @@ from stage4.incidents.arrivals import Arrivals
 from stage4.incidents.audit_watch import AuditWatch
 from stage4.incidents.checklist import Playbook
 from stage4.incidents.core import Core
+from stage4.incidents.earlier import KeptAudit, no_kept_audit
 from stage4.incidents.engine import Engine
 from stage4.incidents.escalation import Rules
 from stage4.incidents.evidence import EvidenceStore
@@ -64,6 +65,7 @@ class Parts:
     scheduler: str = ""
     spawn: Callable[[Callable[[], None]], None] = at_once
     deliver: Callable[[str, Callable[[], None]], None] = lambda _notifier, work: work()
+    kept_audit: KeptAudit = no_kept_audit
 
 
 def rules_of(timers: IncidentTimers) -> Rules:
@@ -104,6 +106,7 @@ def assemble(parts: Parts) -> Engine:
         parts.time_limit,
         parts.time_scale,
         parts.spawn,
+        parts.kept_audit,
     )
     arrivals = Arrivals(core, parts.playbook.digest, parts.scheduler)
     return Engine(

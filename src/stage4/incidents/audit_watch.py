@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from stage4 import files
+from stage4.audit import schemas
 from stage4.audit.store import ACCEPTANCE, COMPLIANCE, REPORT_LIMIT, SUPPORT
 from stage4.errors import Stage4Error
 from stage4.incidents.arrivals import Arrivals
@@ -67,6 +68,6 @@ class AuditWatch:
             document = files.read_json(path, REPORT_LIMIT)
         except Stage4Error:
             # Reports are written whole: one that cannot be read tells nothing, which counts as fail.
-            document = {"schema": "stage4.audit/1", "status": "fail", "verdict": "cannot tell", "path": str(path)}
+            document = {"schema": schemas.COMPLIANCE, "status": "fail", "verdict": "cannot tell", "path": str(path)}
         if isinstance(document, dict):
             self.arrivals.audit(document, None, None)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 
 from stage4.errors import Unavailable
 from stage4.incidents.commands import document_of
 from stage4.incidents.evidence import Artefact, EvidenceStore
 
+# The newest report of a real audit that was kept before an instant and may be believed; None where there is none.
+KeptAudit = Callable[[datetime], Mapping[str, object] | None]
+
+
+def no_kept_audit(before: datetime) -> Mapping[str, object] | None:
+    """Of a desk that keeps no reports."""
+    return None
+
 
 def earlier_report(
-    root: Path, evidence: EvidenceStore, artefacts: Sequence[Artefact], onset: datetime
+    kept_audit: KeptAudit, evidence: EvidenceStore, artefacts: Sequence[Artefact], onset: datetime
 ) -> Mapping[str, object] | None:
     """This incident's L1.2 report, else the newest one from before onset, or None. Never the fresh one itself."""
-    from stage4.audit import store
-
     own = [each.sha256 for each in artefacts if each.step == "L1.2" and each.role == "report"]
     for sha256 in reversed(own):
         try:
@@ -26,5 +31,4 @@ def earlier_report(
         # An audit that only says why it failed holds nothing to compare with.
         if document is not None and isinstance(document.get("results"), list):
             return document
-    found = store.newest(root, onset, what_if=False)
-    return found[1] if found else None
+    return kept_audit(onset)

@@ -19,7 +19,7 @@ from stage4.incidents import escalation, lifecycle
 from stage4.incidents.checklist import Playbook, Step
 from stage4.incidents.commands import command_log, fill
 from stage4.incidents.core import Core, Unit
-from stage4.incidents.earlier import earlier_report
+from stage4.incidents.earlier import KeptAudit, earlier_report, no_kept_audit
 from stage4.incidents.effects import Effect, Recorded
 from stage4.incidents.evidence import Artefact, EvidenceStore
 from stage4.incidents.incident import Incident, Reason, State, StepRecord, StepState
@@ -50,6 +50,7 @@ class Progress:
     time_limit: timedelta
     time_scale: float = 1.0
     spawn: Callable[[Callable[[], None]], None] = at_once
+    kept_audit: KeptAudit = no_kept_audit
     _under_way: set[tuple[str, str]] = field(default_factory=set)
     _unrecorded: dict[tuple[str, str], Observation] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -131,7 +132,7 @@ class Progress:
             runner=self.runner,
             alerts=self.alerts,
             panels=self.panels,
-            earlier_audit=earlier_report(self.root, self.evidence, artefacts, incident.onset),
+            earlier_audit=earlier_report(self.kept_audit, self.evidence, artefacts, incident.onset),
         )
         return STEPS[step_id].observe(scene)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from stage4 import words
+from stage4.clock import parse_instant
+from stage4.errors import UsageError
 from stage4.words import Language
 
 # Parameters that say what changed since an earlier audit, in front of what the step came to.
@@ -21,7 +24,7 @@ def event_text(kind: str, params: Mapping[str, object], lang: Language) -> str:
     try:
         return words.text(f"event.{kind}", lang, **told)
     except KeyError:
-        return kind
+        return words.visible(kind)
 
 
 def outcome_text(code: str, params: Mapping[str, object], lang: Language) -> str:
@@ -32,6 +35,8 @@ def outcome_text(code: str, params: Mapping[str, object], lang: Language) -> str
         told["panels"] = ", ".join(f"{name}: {_panel_state(state, lang)}" for name, _, state in parts)
     text = _text_or_code(code, told, lang)
     changes = {name.removeprefix(CHANGES): value for name, value in params.items() if name.startswith(CHANGES)}
+    with suppress(UsageError):
+        changes["since"] = words.instant(parse_instant(str(changes.get("since"))))
     return f"{_text_or_code('audit_report.since', changes, lang)}; {text}" if changes else text
 
 
@@ -40,9 +45,9 @@ def _text_or_code(code: str, params: Mapping[str, object], lang: Language) -> st
         return words.text(code, lang, **params)
     except KeyError:
         # Recorded by another version, which said it with other words or parameters.
-        return code
+        return words.visible(code)
 
 
 def _panel_state(state: str, lang: Language) -> str:
     code = f"step.panel_{state}"
-    return words.text(code, lang) if words.has(code) else state
+    return words.text(code, lang) if words.has(code) else words.visible(state)

@@ -81,19 +81,24 @@ def svg(panel: Panel, lang: words.Language) -> str:
 
 
 def png(panel: Panel, lang: words.Language) -> bytes:
-    """The same picture as PNG, drawn with the bundled font whatever the machine has."""
+    """The same picture as PNG."""
+    return drawn(svg(panel, lang))
+
+
+def drawn(picture: str) -> bytes:
+    """An SVG as PNG, drawn with the bundled font whatever the machine has."""
     import resvg_py
 
     font = resources.files(__package__).joinpath("fonts", "DejaVuSans.ttf")
     with resources.as_file(font) as path:
-        drawn = resvg_py.svg_to_bytes(
-            svg_string=svg(panel, lang),
+        content = resvg_py.svg_to_bytes(
+            svg_string=picture,
             font_files=[str(path)],
             font_family="DejaVu Sans",
             sans_serif_family="DejaVu Sans",
             skip_system_fonts=True,
         )
-    return bytes(drawn)
+    return bytes(content)
 
 
 def _heading(panel: Panel, title: str, lang: words.Language) -> Iterator[str]:

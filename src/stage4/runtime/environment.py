@@ -26,6 +26,7 @@ from stage4.runtime.sampling import Sampler
 from stage4.runtime.schedule import DriftPolicy, Timing, staggered, window_open
 from stage4.runtime.scheduler import Fire, Scheduler, SuspensionReason
 from stage4.runtime.signal import Evaluation
+from stage4.runtime.stop_progress import Told
 from stage4.runtime.watch import Events, Orders, Watch
 from stage4.runtime.worker import Request
 from stage4.runtime.worker_pool import WorkerPool
@@ -49,6 +50,7 @@ class Environment:
         workers: WorkerPool | None = None,
         events: Events = lambda code, params: None,
         orders: Orders = lambda outcome: None,
+        stops: Told = lambda file_name, stage, progress: None,
     ) -> None:
         operations = installation.settings.operations
         self._installation = installation
@@ -56,6 +58,7 @@ class Environment:
         self._sink = sink
         self._events = events
         self._orders = orders
+        self._stops = stops
         self._scheduler_name, schedules = desk_schedules(installation.settings)
         begins = clock.now()
         self._faults = FaultFile(installation)
@@ -117,6 +120,7 @@ class Environment:
             offer=self._sink.offer,
             events=self._events,
             orders=self._orders,
+            stops=self._stops,
         )
 
     # What the scheduler tells -------------------------------------------------------------------------------------

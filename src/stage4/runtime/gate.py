@@ -13,6 +13,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +21,7 @@ from stage4 import files
 from stage4.clock import Clock
 from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.runtime import enable
-from stage4.runtime.latch import GATE_FILE, UNREADABLE, Latch, LatchedStop, locked, read_latch, write_latch
+from stage4.runtime.latch import GATE_FILE, UNPLACED, UNREADABLE, Latch, LatchedStop, locked, read_latch, write_latch
 from stage4.runtime.stop import (
     ALL,
     CONSUMED,
@@ -44,9 +45,10 @@ FILELESS = frozenset(
         "gate.latch_foreign",
         "gate.directory_missing",
         "gate.directory_replaced",
+        UNPLACED,
     }
 )
-"""Faults that stop all without any override file."""
+"""Faults of stops that have no override file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class GateVerdict:
 
 OPEN = GateVerdict(True, "gate.open")
 ENDED = GateVerdict(False, "gate.ended")
+UNSEEN = GateVerdict(False, "gate.unseen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class Gate:
         self._unrecognised = False
         self._latch = Latch(installation_id=installation_id, updated_at=clock.now())
         self._ended = False
+        self._distrusted = False
+        self._closed_at: dict[str, datetime] = {}
         self._open_directory()
         self.refresh()
 
@@ -101,9 +106,19 @@ class Gate:
         self._close_descriptor()
 
     @property
+    def directory(self) -> Path:
+        """Where the override files lie."""
+        return self._directory
+
+    @property
     def stops(self) -> Mapping[str, LatchedStop]:
         """The stops in force by file name."""
         return self._latch.stops
+
+    @property
+    def closed_at(self) -> Mapping[str, datetime]:
+        """Since when nothing leaves under each stop in force, by file name; before the memory of it is durable."""
+        return self._closed_at
 
     @property
     def digests(self) -> dict[str, str]:
@@ -130,6 +145,8 @@ class Gate:
         """Whether a signal of this schedule may leave now; asked before every submission."""
         if self._ended:
             return ENDED
+        if self._distrusted:
+            return UNSEEN
         key = (schedule, strategy, tuple(tags))
         names = self._names.get(key)
         if names is None:
@@ -149,6 +166,10 @@ class Gate:
                 return self._closed_by(self._remember(name, "", UNREADABLE))
             return self._closed_by(self._take(name))
         return OPEN
+
+    def distrust(self) -> None:
+        """Let nothing leave until the next `refresh`: something may have happened that nobody heard of."""
+        self._distrusted = True
 
     def refresh(self) -> None:
         """Look at the whole directory and at the memory: new stops, vanished ones, lost memory.
@@ -175,6 +196,7 @@ class Gate:
         self._finish_releases()
         if self._unwritten:
             self._store()
+        self._distrusted = False
 
     def apply_orders(self, people: People) -> tuple[OrderOutcome, ...]:
         """Verify the orders that lie before the gate and carry out the good ones, each to the end or not at all."""
@@ -202,8 +224,13 @@ class Gate:
         before = self._latch
         self._latch = before.with_stop(name, digest, fault, self._clock.now())
         if self._latch is not before:
+            self._note_closed()
             self._store()
         return self._latch.stops[name]
+
+    def _note_closed(self) -> None:
+        now, known = self._clock.now(), self._closed_at
+        self._closed_at = {name: known.get(name, now) for name in self._latch.stops}
 
     def _recall(self) -> None:
         """Read the memory where somebody else wrote it; a lost one is a stop of all, and written anew."""
@@ -222,6 +249,7 @@ class Gate:
             self._write_anew("gate.latch_foreign")
             return
         self._latch = self._latch.joined(stored, self._clock.now())
+        self._note_closed()
         self._memory_seen = seen
         # Where both know a stop by another digest ours holds, and the people who will sign must read the same.
         self._unwritten = self._unwritten or self._latch.stops != stored.stops
@@ -243,6 +271,7 @@ class Gate:
                 stored = read_latch(self._memory)
                 if stored.installation_id == self._installation_id and self._memory_identity() != self._memory_seen:
                     self._latch = self._latch.joined(stored, self._clock.now())
+                    self._note_closed()
             try:
                 write_latch(self._memory, self._latch)
                 self._memory_seen = self._memory_identity()
@@ -337,6 +366,7 @@ class Gate:
             return False
         before = self._latch
         self._latch = before.without(stop.file_name, self._clock.now())
+        self._note_closed()
         if not self._store():
             self._latch = before
             return False

@@ -28,6 +28,8 @@ GATE_FILE = Path("var/runtime/gate.json")
 SCHEMA: Literal["stage4.gate/1"] = "stage4.gate/1"
 UNREADABLE = "gate.stop_unreadable"
 """The fault of an override file that is there and cannot be read: it has no digest of its own."""
+UNPLACED = "gate.stop_unplaced"
+"""The fault of a stop whose override file could not be made: the memory alone has it."""
 LIMIT = 16 << 20
 _TRIES = 20
 _BETWEEN_TRIES = 0.01

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import cycle, islice
 from pathlib import Path
@@ -26,8 +26,10 @@ from stage4.runtime.desk import Desk, DeskSchedule, desk_schedules
 from stage4.runtime.feeds import DEFAULT_VENUES, HISTORY_BARS
 from stage4.runtime.gate import Gate
 from stage4.runtime.latch import GATE_FILE, create_latch
-from stage4.runtime.loadtest_hiccup import HiccupMeter, Stall
-from stage4.runtime.loadtest_resources import ResourceMeter, ResourceUse
+from stage4.runtime.loadtest_hiccup import HiccupMeter
+from stage4.runtime.loadtest_probe import KillProbe
+from stage4.runtime.loadtest_resources import ResourceMeter
+from stage4.runtime.loadtest_run import LoadPlan, LoadResult, Progress, ScheduleRecord
 from stage4.runtime.schedule import Timing, staggered
 from stage4.runtime.scheduler import Fire, Job, Scheduler, Silent, SuspensionReason
 from stage4.runtime.signal import Evaluation, sound
@@ -40,63 +42,7 @@ INSTALLATION = "load-test"
 BAR = timedelta(seconds=1)
 LEAD_NS = 50_000_000
 """Between the anchor of the grid and now, so that the first slot is not late because of the set-up."""
-MOST_WORKERS = 8
-"""More schedules than this are evaluated inline: the test measures the scheduler, not the machine's memory."""
 PATIENCE_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
-    """`iterations` counted slots for each of `schedules` schedules, after `warmup` slots that are not counted."""
-
-    iterations: int
-    schedules: int
-    cadence_seconds: float
-    seed: int
-    warmup: int = 5
-
-    @property
-    def inline(self) -> bool:
-        """Whether strategies run inside the scheduler's process."""
-        return self.schedules > MOST_WORKERS
-
-    @property
-    def seconds(self) -> float:
-        """How long the run takes when nothing is late."""
-        return (self.iterations + self.warmup + 1) * self.cadence_seconds
-
-
-@dataclass(slots=True)
-class ScheduleRecord:
-    """What one schedule did in its counted slots; spans in nanoseconds, in the order of the slots.
-
-    *Lateness*: intended instant to dispatch. *Service*: dispatch to the last signal submitted. *Latency*: intended
-    instant to the last signal submitted.
-    """
-
-    name: str
-    risk_profile: str
-    intended: list[int] = field(default_factory=list)
-    lateness: list[int] = field(default_factory=list)
-    service: list[int] = field(default_factory=list)
-    latency: list[int] = field(default_factory=list)
-    dispatched: int = 0
-    failed: int = 0
-    signals: int = 0
-    suspended: SuspensionReason | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoadResult:
-    """Everything measured in one run, not yet judged."""
-
-    plan: LoadPlan
-    schedules: tuple[ScheduleRecord, ...]
-    submissions: int
-    resources: ResourceUse
-    stalls: tuple[Stall, ...]
-    seconds: float
-    worker_restarts: int
 
 
 class Inline:
@@ -113,56 +59,93 @@ class Inline:
 class _Run(Silent):
     """One load run: hears the scheduler and keeps the records."""
 
-    def __init__(self, plan: LoadPlan, desk: Desk, feed: SyntheticFeed, evaluator: Evaluator, clock: Clock) -> None:
+    def __init__(
+        self,
+        plan: LoadPlan,
+        desk: Desk,
+        feed: SyntheticFeed,
+        evaluator: Evaluator,
+        probe: KillProbe,
+        progress: Progress,
+        clock: Clock,
+    ) -> None:
         self._plan = plan
         self._desk = desk
         self._feed = feed
         self._evaluator = evaluator
+        self._probe = probe
+        self._progress = progress
         self._clock = clock
         self._unfinished = set(desk.schedules)
-        self.finished = asyncio.Event()
+        self.counted = asyncio.Event()
+        """All counted slots are done."""
         self.records = {
             name: ScheduleRecord(name, schedule.settings.risk_profile) for name, schedule in desk.schedules.items()
         }
+        progress.expected += plan.iterations * len(self.records)
 
     def suspended(self, schedule: str, reason: SuspensionReason) -> None:
         self.records[schedule].suspended = reason
+        self._probe.leave_out(schedule)
         self._done(schedule)
 
     async def evaluate(self, schedule: DeskSchedule, fire: Fire) -> None:
         """The job of `schedule`: market, strategy, gate, broker, as the environment does it."""
-        if fire.slot >= self._plan.iterations + self._plan.warmup:
+        end = self._plan.iterations + self._plan.warmup
+        if fire.slot >= end:
             self._done(schedule.name)
-            return
         now = self._clock.now()
-        record = self.records[schedule.name] if fire.slot >= self._plan.warmup else None
+        record = self.records[schedule.name] if self._plan.warmup <= fire.slot < end else None
         if record is not None:
             record.dispatched += 1
+            self._progress.missed += fire.slot - (record.slots[-1] if record.slots else self._plan.warmup - 1) - 1
+            record.slots.append(fire.slot)
             record.intended.append(fire.intended_ns)
             record.lateness.append(fire.dispatched_ns - fire.intended_ns)
+            self._progress.dispatched += 1
         self._desk.take(self._feed.advance(now), now)
         try:
             evaluation = await self._evaluator.evaluate(Request(schedule.spec, self._desk.snapshot(schedule, now)))
+            if self._probe.begun:
+                self._probe.offer(schedule, now)
+            else:
+                self._desk.settle(schedule, evaluation, now)
+            if record is not None:
+                record.signals += len(evaluation.signals)
         except Stage4Error:
             if record is not None:
                 record.failed += 1
             raise
-        self._desk.settle(schedule, evaluation, now)
+        finally:
+            if record is not None:
+                self._ended(record, fire)
+
+    def _ended(self, record: ScheduleRecord, fire: Fire) -> None:
         ended_ns = self._clock.monotonic_ns()
-        if record is not None:
-            record.signals += len(evaluation.signals)
-            record.service.append(ended_ns - fire.dispatched_ns)
-            record.latency.append(ended_ns - fire.intended_ns)
+        record.service.append(ended_ns - fire.dispatched_ns)
+        record.latency.append(ended_ns - fire.intended_ns)
+        self._progress.worst_ns = max(self._progress.worst_ns, ended_ns - fire.intended_ns)
 
     def _done(self, schedule: str) -> None:
         self._unfinished.discard(schedule)
         if not self._unfinished:
-            self.finished.set()
+            self.counted.set()
 
 
-def run_load_test(plan: LoadPlan, settings: Settings, clock: Clock) -> LoadResult:
+MakeEvaluator = Callable[[tuple[DeskSchedule, ...]], Evaluator]
+
+
+def run_load_test(
+    plan: LoadPlan,
+    settings: Settings,
+    clock: Clock,
+    *,
+    progress: Progress | None = None,
+    evaluator: MakeEvaluator | None = None,
+) -> LoadResult:
     """Run `plan` with the schedules of `settings`, repeated until there are enough of them.
 
+    `progress` is kept up to date while it runs; `evaluator` replaces the strategies' own (inline where the plan is).
     Raises what `desk_schedules` raises, Unavailable `runtime.worker_died` where no worker starts and Unavailable
     `loadtest.unfinished` where the run does not come to its end.
     """
@@ -172,12 +155,20 @@ def run_load_test(plan: LoadPlan, settings: Settings, clock: Clock) -> LoadResul
         create_latch(root / GATE_FILE, INSTALLATION, clock.now())
         gate = Gate(root, INSTALLATION, clock)
         try:
-            return asyncio.run(_drive(plan, settings, gate, clock))
+            return asyncio.run(_drive(plan, settings, gate, root, clock, progress or Progress(), evaluator))
         finally:
             gate.close()
 
 
-async def _drive(plan: LoadPlan, settings: Settings, gate: Gate, clock: Clock) -> LoadResult:
+async def _drive(
+    plan: LoadPlan,
+    settings: Settings,
+    gate: Gate,
+    root: Path,
+    clock: Clock,
+    progress: Progress,
+    evaluator: MakeEvaluator | None,
+) -> LoadResult:
     schedules = _repeated(desk_schedules(settings)[1], plan.schedules)
     feed = _market(schedules, plan, clock)
     desk = Desk(
@@ -189,44 +180,71 @@ async def _drive(plan: LoadPlan, settings: Settings, gate: Gate, clock: Clock) -
         begins=clock.now(),
     )
     pool = WorkerPool()
-    run = _Run(plan, desk, feed, Inline(schedules) if plan.inline else pool, clock)
+    chosen = evaluator(schedules) if evaluator else Inline(schedules) if plan.inline else pool
+    probe = KillProbe(root, gate, desk, clock, plan.cadence_seconds)
+    run = _Run(plan, desk, feed, chosen, probe, progress, clock)
     scheduler = Scheduler(clock, observer=run)
     grid = Timing.from_seconds(plan.cadence_seconds, max_drift=plan.cadence_seconds)
     for schedule, timing in zip(schedules, staggered([grid] * len(schedules)), strict=True):
         scheduler.add(schedule.name, timing, _job(run, schedule))
     try:
-        if not plan.inline:
+        if chosen is pool:
             await pool.start(desk.schedules)
-        with HiccupMeter() as hiccups, ResourceMeter(clock) as resources:
-            seconds = await _until_finished(scheduler, run, plan, clock)
+        with HiccupMeter() as hiccups, ResourceMeter(clock, apart=hiccups.pid) as resources:
+            seconds, submissions = await _until_finished(scheduler, run, probe, plan, clock)
         restarts = pool.restarts
     finally:
         await pool.close()
     return LoadResult(
         plan=plan,
         schedules=tuple(run.records.values()),
-        submissions=desk.broker.submissions,
+        submissions=submissions,
         resources=resources.use,
         stalls=hiccups.stalls,
         seconds=seconds,
         worker_restarts=restarts,
+        probe=probe.result(),
     )
 
 
-async def _until_finished(scheduler: Scheduler, run: _Run, plan: LoadPlan, clock: Clock) -> float:
-    """Seconds the run took. The garbage of the set-up is not collected in the middle of it."""
+async def _until_finished(
+    scheduler: Scheduler, run: _Run, probe: KillProbe, plan: LoadPlan, clock: Clock
+) -> tuple[float, int]:
+    """Seconds the counted part took, and the signals submitted in it; then the scheduler is stopped by its file.
+
+    The garbage of the set-up is not collected in the middle of it.
+    """
     gc.collect()
     gc.freeze()
     began_ns = clock.monotonic_ns()
-    running = asyncio.create_task(scheduler.run(run.finished, anchor_ns=began_ns + LEAD_NS))
+    stop = asyncio.Event()
+    running = asyncio.create_task(scheduler.run(stop, anchor_ns=began_ns + LEAD_NS))
+    patience = plan.seconds * 3 + PATIENCE_SECONDS
     try:
-        async with asyncio.timeout(plan.seconds * 3 + PATIENCE_SECONDS):
-            await running
+        async with asyncio.timeout(patience):
+            await _first_of(run.counted.wait(), running)
+            seconds = (clock.monotonic_ns() - began_ns) / 1e9
+            submissions = probe.submissions
+            await _first_of(probe.run(), running)
     except TimeoutError:
-        raise Unavailable("loadtest.unfinished", seconds=round(plan.seconds * 3 + PATIENCE_SECONDS)) from None
+        raise Unavailable("loadtest.unfinished", seconds=round(patience)) from None
     finally:
+        stop.set()
+        await asyncio.gather(running, return_exceptions=True)
         gc.unfreeze()
-    return (clock.monotonic_ns() - began_ns) / 1e9
+    return seconds, submissions
+
+
+async def _first_of(wanted: Coroutine[object, object, object], running: asyncio.Task[None]) -> None:
+    """Wait for `wanted`; a scheduler that ended before it passes its error on."""
+    waiting = asyncio.ensure_future(wanted)
+    try:
+        await asyncio.wait({waiting, running}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            await running
+        await waiting
+    finally:
+        waiting.cancel()
 
 
 def _job(run: _Run, schedule: DeskSchedule) -> Job:

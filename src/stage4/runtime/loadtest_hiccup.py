@@ -13,7 +13,8 @@ import json
 import select
 import subprocess
 import sys
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -38,23 +39,33 @@ class Stall:
         return (self.ended_ns - self.began_ns) / 1e6
 
 
-def attributed_ns(intended_ns: int, lateness_ns: int, stalls: Sequence[Stall]) -> int:
-    """How much of a lateness coincides with stalls of the host; nanoseconds, at most the lateness."""
-    ended_ns = intended_ns + lateness_ns
-    overlap = sum(
-        max(0, min(ended_ns, stall.ended_ns) - max(intended_ns, stall.began_ns))
-        for stall in stalls
-        if stall.began_ns < ended_ns and stall.ended_ns > intended_ns
-    )
-    return min(lateness_ns, overlap)
+def attributed_ns(begin_ns: int, span_ns: int, stalls: Sequence[Stall]) -> int:
+    """How much of a span from `begin_ns` on coincides with stalls of the host; nanoseconds, at most the span.
+
+    `stalls` are in the order of time and do not overlap, as the meter notes them.
+    """
+    end_ns = begin_ns + span_ns
+    overlap = 0
+    for place in range(bisect_right(stalls, begin_ns, key=lambda stall: stall.ended_ns), len(stalls)):
+        stall = stalls[place]
+        if stall.began_ns >= end_ns:
+            break
+        overlap += min(end_ns, stall.ended_ns) - max(begin_ns, stall.began_ns)
+    return overlap
 
 
 class HiccupMeter:
     """Measures while the `with` block runs; `stalls` are there afterwards."""
 
     def __init__(self) -> None:
-        self.stalls: tuple[Stall, ...] = ()
+        self.stalls: tuple[Stall, ...] | None = None
+        """None where the meter did not come to its end: then nobody knows what the host did."""
         self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The meter's own process; None before the block."""
+        return None if self._child is None else self._child.pid
 
     def __enter__(self) -> HiccupMeter:
         command = [sys.executable, "-P", "-m", __name__]
@@ -75,13 +86,11 @@ class HiccupMeter:
             self._child.communicate()
 
 
-def watch(clock: Clock) -> list[tuple[int, int]]:
-    """Note stalls until somebody closes standard input."""
+def watch(clock: Clock, ended: Callable[[], bool]) -> list[tuple[int, int]]:
+    """Note stalls, as (due, woken) of the monotonic clock, until `ended`."""
     stalls: list[tuple[int, int]] = []
-    ended = select.poll()
-    ended.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
     due_ns = clock.monotonic_ns() + PERIOD_NS
-    while not ended.poll(0):
+    while not ended():
         if (left_ns := due_ns - clock.monotonic_ns()) > 0:
             clock.sleep(left_ns / 1e9)
         now_ns = clock.monotonic_ns()
@@ -92,11 +101,13 @@ def watch(clock: Clock) -> list[tuple[int, int]]:
 
 
 def main() -> None:
-    """Entry of the meter's process: says that it watches, and writes its stalls when told to end."""
+    """Entry of the meter's process: says that it watches, and writes its stalls when standard input is closed."""
     sys.stdout.write("watching\n")
     sys.stdout.flush()
+    closed = select.poll()
+    closed.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
     with contextlib.suppress(KeyboardInterrupt):
-        json.dump(watch(SystemClock()), sys.stdout)
+        json.dump(watch(SystemClock(), lambda: bool(closed.poll(0))), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ ResourceStatus = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class ResourceUse:
-    """Of this process and its children, between the beginning and the end of the measurement.
+    """Of this process and its children, the hiccup meter left out, over the measurement.
 
     `cpu_percent`: mean share of the whole machine, all processors together; `memory_mb`: largest resident set, sum
     over the processes; I/O in MB/s of the disk; `steal_percent`: time the hypervisor gave to others.
@@ -51,7 +51,9 @@ class ResourceVerdict:
 
 
 def judge_resources(use: ResourceUse, limits: ResourceLimits) -> ResourceVerdict:
-    """`use` against `runtime.resource_limits`; pure."""
+    """`use` against `runtime.resource_limits`; pure. What was not measured is not `ok`."""
+    if not use.samples:
+        return ResourceVerdict("warning", ("not_measured",))
     pairs = {
         "cpu_percent": (use.cpu_percent, limits.cpu_percent),
         "memory_mb": (use.memory_mb, limits.memory_mb),
@@ -81,7 +83,9 @@ class _Totals:
 class ResourceMeter:
     """Samples in a thread while the `with` block runs; `use` is there afterwards."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, apart: int | None = None) -> None:
+        """`apart` is the pid of a child that is not part of what is measured."""
+        self._apart = apart
         self.use = NOTHING
         self._clock = clock
         self._ended = threading.Event()
@@ -101,13 +105,14 @@ class ResourceMeter:
         import psutil
 
         own = psutil.Process()
-        processes = [own, *own.children(recursive=True)]
+        processes = [own, *(child for child in own.children(recursive=True) if child.pid != self._apart)]
         host_before, began_ns = psutil.cpu_times(), self._clock.monotonic_ns()
-        first = last = _totals(processes)
+        seen: dict[int, _Totals] = {}
+        first = last = _totals(processes, seen)
         samples, largest, ended = 1, first.memory, False
         while not ended:
             ended = self._ended.wait(INTERVAL_SECONDS)
-            last = _totals(processes)
+            last = _totals(processes, seen)
             samples, largest = samples + 1, max(largest, last.memory)
         seconds = max(self._clock.monotonic_ns() - began_ns, 1) / 1e9
         host_after = psutil.cpu_times()
@@ -126,21 +131,23 @@ class ResourceMeter:
         )
 
 
-def _totals(processes: Iterable[psutil.Process]) -> _Totals:
-    """Sums over the processes that still live."""
+def _totals(processes: Iterable[psutil.Process], seen: dict[int, _Totals]) -> _Totals:
+    """Sums over the processes; of one that has ended what it had used counts on, its memory does not."""
     import psutil
 
-    totals = _Totals()
     for process in processes:
         try:
             with process.oneshot():
                 times, switches, disk = process.cpu_times(), process.num_ctx_switches(), process.io_counters()
-                totals.cpu_seconds += times.user + times.system
-                totals.memory += process.memory_info().rss
-                totals.read += disk.read_bytes
-                totals.written += disk.write_bytes
-                totals.switches += switches.voluntary + switches.involuntary
-                totals.involuntary += switches.involuntary
+                seen[process.pid] = _Totals(
+                    cpu_seconds=times.user + times.system,
+                    memory=process.memory_info().rss,
+                    read=disk.read_bytes,
+                    written=disk.write_bytes,
+                    switches=switches.voluntary + switches.involuntary,
+                    involuntary=switches.involuntary,
+                )
         except psutil.Error:
-            continue  # a worker that was replaced in the meantime
-    return totals
+            if process.pid in seen:
+                seen[process.pid].memory = 0  # a worker that was replaced in the meantime
+    return _Totals(*(sum(getattr(each, name) for each in seen.values()) for name in _Totals.__slots__))

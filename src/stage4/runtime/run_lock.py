@@ -14,9 +14,14 @@ from stage4.errors import Refused, Unavailable
 LOCK_FILE = Path("var/run/environment.lock")
 
 
-@contextlib.contextmanager
-def sole_environment(path: Path) -> Iterator[None]:
+def sole_environment(path: Path) -> contextlib.AbstractContextManager[None]:
     """Hold the lock at `path`; raises Refused `runtime.already_running` with the pid of the holder."""
+    return sole_holder(path, "runtime.already_running")
+
+
+@contextlib.contextmanager
+def sole_holder(path: Path, refusal: str) -> Iterator[None]:
+    """Hold the lock at `path`; raises Refused with the code `refusal` and the pid of the holder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -27,7 +32,7 @@ def sole_environment(path: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
-            raise Refused("runtime.already_running", pid=holder or "?") from None
+            raise Refused(refusal, pid=holder or "?") from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode("ascii"))
         yield

@@ -45,8 +45,36 @@ class ScheduleState(msgspec.Struct, frozen=True):
     signals: Count = 0
 
 
+class OrderCancellation(msgspec.Struct, frozen=True):
+    """Orders that stood at a venue when a stop came: `found` at most at once, `working` still; `fault` where the
+    broker could not be asked, so that a zero is no answer."""
+
+    found: Count = 0
+    working: Count = 0
+    fault: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the broker said that no order works any more."""
+        return self.working == 0 and self.fault is None
+
+
+class StopProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one stop has come: the gate closed at `closed_at`, its memory of it was written by `acknowledged_at`,
+    nothing was in flight at `verified_at`; what became of the orders at the venue is told apart."""
+
+    digest: str
+    closed_at: datetime
+    acknowledged_at: datetime
+    verified_at: datetime | None = None
+    orders: OrderCancellation = OrderCancellation()
+
+
 class RuntimeState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the scheduler says of itself at `at`; `stops` maps each stop it honours to that stop's digest."""
+    """What the scheduler says of itself at `at`; `stops` maps each stop it honours to that stop's digest.
+
+    `progress` tells how far each has come; `hears`: it is told of changes in the override directory at once, and does
+    not only look."""
 
     schema: Literal["stage4.runtime_state/1"] = SCHEMA
     installation_id: str
@@ -62,6 +90,8 @@ class RuntimeState(msgspec.Struct, frozen=True, kw_only=True):
     signals_submitted: Count = 0
     signals_after_stop: Count = 0
     working_orders: Count = 0
+    progress: Mapping[str, StopProgress] = {}
+    hears: bool = False
     schedules: Mapping[str, ScheduleState] = {}
     alarms: tuple[str, ...] = ()
 

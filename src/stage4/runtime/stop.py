@@ -3,7 +3,8 @@ Stopping: the override file, and the scheduler's answer to it.
 
 Stopping needs no key, no second person, no database, no log and no network: one file in one directory is the stop.
 It fails towards stopped. Where the file cannot be written whole (full disk, no hard links) a part of it, or an
-empty one, still stops, because the gate asks only whether the name exists.
+empty one, still stops, because the gate asks only whether the name exists. Where no file can be made at all the gate's
+memory takes the stop, if it can: a running scheduler reads it ten times a second, the next one at its start.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from stage4 import files, ids
 from stage4.clock import Clock
 from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.runtime import state as runtime_state
-from stage4.runtime.latch import GATE_FILE, UNREADABLE, latch_stop, latched_installation
+from stage4.runtime.latch import GATE_FILE, UNPLACED, UNREADABLE, latch_stop, latched_installation
 from stage4.runtime.state import STATE_FILE, RuntimeState, SchedulerState
 
 OVERRIDES = Path("var/runtime/overrides")
@@ -172,7 +173,7 @@ class StopReceipt:
 
     `already`: the stop stood before; `latched`: the gate's memory has it too, so that removing the file by hand
     does not re-enable even where no scheduler has seen it; `partial`: the operating system's reason why the file
-    is not whole (it stops nevertheless).
+    is not whole (it stops nevertheless); not `placed`: there is no file, only the memory stops.
     """
 
     path: Path
@@ -180,6 +181,7 @@ class StopReceipt:
     already: bool
     latched: bool
     partial: str | None = None
+    placed: bool = True
 
 
 def request_stop(
@@ -197,7 +199,7 @@ def request_stop(
 
     Whoever stops wants it stopped: enable orders that nobody has carried out yet are void from then on. An expiry
     only informs: nothing re-enables by itself. Raises Unavailable `stop.cannot_write` when not even an empty file
-    can be made.
+    can be made and the gate's memory does not take the stop either.
     """
     now = clock.now()
     path = root / OVERRIDES / scope.file_name
@@ -216,12 +218,24 @@ def request_stop(
     content = runtime_state.encode(document)
     while True:
         _void_orders(path.parent)
-        created, partial = _place(path, content)
+        try:
+            created, partial = _place(path, content)
+        except Unavailable as error:
+            # Without a file there are no bytes to name it by: whatever stops this scope in the memory is the stop.
+            unplaced = StopFacts(path.name, scope, "", UNPLACED, document)
+            return _remember_only(root, path, unplaced, error, clock)
         facts = read_stop(path.parent, path.name, installation_id or "")
         if facts is not None:
             break  # otherwise the scheduler carried out an enable order in between: this is a new stop
     latched = latch_stop(root / GATE_FILE, facts.file_name, facts.digest, facts.fault, clock)
     return StopReceipt(path, facts, already=not created, latched=latched, partial=partial if created else None)
+
+
+def _remember_only(root: Path, path: Path, facts: StopFacts, error: Unavailable, clock: Clock) -> StopReceipt:
+    """The stop in the gate's memory alone; raises `error` where that is not possible either."""
+    if not latch_stop(root / GATE_FILE, facts.file_name, facts.digest, facts.fault, clock):
+        raise error
+    return StopReceipt(path, facts, already=False, latched=True, partial=str(error.params["reason"]), placed=False)
 
 
 def _void_orders(directory: Path) -> None:

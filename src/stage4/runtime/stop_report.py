@@ -8,12 +8,18 @@ from pathlib import Path
 
 from stage4.clock import format_instant
 from stage4.errors import ExitCode
+from stage4.runtime.kill import Kill
+from stage4.runtime.state import OrderCancellation, StopProgress
 from stage4.runtime.stop import Scope, StopDocument, StopReceipt, Word
 from stage4.runtime.stop_request import Remark, StopRequest, remark
 
 
-def message(root: Path, receipt: StopReceipt, word: Word | None) -> tuple[str, dict[str, object]]:
+def message(
+    root: Path, receipt: StopReceipt, word: Word | None, kill: Kill | None = None
+) -> tuple[str, dict[str, object]]:
     """The catalogue code and its parameters; `word` None: the waiting was interrupted."""
+    if kill is not None:
+        return message_of_kill(kill, stop_stands=True)
     if word is None:
         return "stop.word_interrupted", {}
     if word.answer == "disabled":
@@ -29,8 +35,19 @@ def message(root: Path, receipt: StopReceipt, word: Word | None) -> tuple[str, d
     return f"stop.word_{word.answer}", facts
 
 
-def exit_code(word: Word | None) -> ExitCode:
-    """0 only on the scheduler's own `disabled`; whatever else it is, the file stands."""
+def message_of_kill(kill: Kill, *, stop_stands: bool) -> tuple[str, dict[str, object]]:
+    """The catalogue code and its parameters of the last resort."""
+    code = "killed_without_file" if kill.outcome == "killed" and not stop_stands else kill.outcome
+    return f"kill.{code}", {"pid": kill.pid, "reason": kill.reason}
+
+
+def exit_code(word: Word | None, kill: Kill | None = None) -> ExitCode:
+    """0 only on the scheduler's own `disabled`, or when its process was ended; whatever else it is, the file stands.
+
+    A process that had ended before is no proof: another one may run that could not write its word.
+    """
+    if kill is not None:
+        return ExitCode.DONE if kill.outcome == "killed" else ExitCode.CANNOT_TELL
     if word is None:
         return ExitCode.INTERRUPTED
     return ExitCode.DONE if word.answer == "disabled" else ExitCode.CANNOT_TELL
@@ -38,7 +55,9 @@ def exit_code(word: Word | None) -> ExitCode:
 
 def remarks(receipt: StopReceipt, expires_at: datetime | None) -> Iterator[Remark]:
     """What is odd about the stop as it stands."""
-    if receipt.partial is not None:
+    if not receipt.placed:
+        yield remark("stop.memory_only", reason=receipt.partial)
+    elif receipt.partial is not None:
         yield remark("stop.written_partly", reason=receipt.partial)
     elif receipt.facts.fault is not None:
         yield remark(receipt.facts.fault)
@@ -66,9 +85,10 @@ def override(root: Path, receipt: StopReceipt) -> dict[str, object]:
         "path": str(receipt.path.relative_to(root)),
         "sha256": facts.digest,
         "fault": facts.fault,
+        "placed": receipt.placed,
         "latched": receipt.latched,
         "scope": scope(facts.scope),
-        "in_force": None if facts.document is None else _in_force(facts.document),
+        "in_force": None if facts.document is None else in_force(facts.document),
     }
 
 
@@ -76,7 +96,7 @@ def scope(covered: Scope) -> dict[str, object]:
     return {"kind": covered.kind.value, "name": covered.name}
 
 
-def _in_force(document: StopDocument) -> dict[str, object]:
+def in_force(document: StopDocument) -> dict[str, object]:
     """What the standing file says, which is another's words where the stop stood already."""
     return {
         "timestamp": format_instant(document.timestamp),
@@ -87,8 +107,42 @@ def _in_force(document: StopDocument) -> dict[str, object]:
     }
 
 
-def scheduler(word: Word | None) -> dict[str, object]:
-    """The scheduler's answer, and the state it stands in where it wrote one."""
+def kill(done: Kill | None) -> dict[str, object] | None:
+    """What became of the last resort; None where it was not taken."""
+    if done is None:
+        return None
+    return {"outcome": done.outcome, "pid": done.pid, "working_orders": done.working_orders, "reason": done.reason}
+
+
+def progress(come: StopProgress | None) -> dict[str, object] | None:
+    """How far a stop has come by the scheduler's word, both states apart; None where it does not honour it."""
+    if come is None:
+        return None
+    return {
+        "gate_closed": True,
+        "closed_at": format_instant(come.closed_at),
+        "acknowledged_at": format_instant(come.acknowledged_at),
+        "verified_at": _instant(come.verified_at),
+        "orders": {
+            "state": orders_state(come.orders),
+            "found": come.orders.found,
+            "working": come.orders.working,
+            "fault": come.orders.fault,
+        },
+    }
+
+
+def orders_state(orders: OrderCancellation) -> str:
+    """`none` worked, all `cancelled`, still `cancelling`, or `unknown` because the broker could not be asked."""
+    if orders.fault is not None:
+        return "unknown"
+    if orders.working:
+        return "cancelling"
+    return "cancelled" if orders.found else "none"
+
+
+def scheduler(word: Word | None, file_name: str) -> dict[str, object]:
+    """The scheduler's answer to the stop in `file_name`, and the state it stands in where it wrote one."""
     if word is None:
         return {"answer": "interrupted"}
     answer: dict[str, object] = {"answer": word.answer, "waited_ms": word.waited_ms}
@@ -101,6 +155,7 @@ def scheduler(word: Word | None) -> dict[str, object]:
             "in_flight": word.state.in_flight,
             "working_orders": word.state.working_orders,
             "signals_after_stop": word.state.signals_after_stop,
+            "progress": progress(word.state.progress.get(file_name)),
         }
     return answer
 

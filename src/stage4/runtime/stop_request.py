@@ -22,6 +22,7 @@ from stage4.runtime.stop import OVERRIDES, Scope, StopReceipt, Word, request_sto
 if TYPE_CHECKING:
     from stage4.config.settings import Settings
     from stage4.decisionlog.entry import Draft
+    from stage4.runtime.kill import Kill
 
 LONGEST_TEXT = 2000
 """Characters of a reason or ticket that an override file and a log entry keep."""
@@ -122,7 +123,7 @@ def log_draft(request: StopRequest, receipt: StopReceipt, root: Path) -> Draft:
     """The entry `scheduler_stop_requested`; of the incident's category where the request names one."""
     from stage4.decisionlog.entry import INCIDENT_CATEGORY, Draft
 
-    scope = receipt.facts.scope
+    scope, standing = receipt.facts.scope, receipt.facts.document
     return Draft(
         kind="scheduler_stop_requested",
         category=INCIDENT_CATEGORY if request.incident else "runtime_control",
@@ -137,6 +138,32 @@ def log_draft(request: StopRequest, receipt: StopReceipt, root: Path) -> Draft:
             "requested_by": request.requested_by,
             "component": request.component,
             "scope": {"kind": scope.kind.value, "name": scope.name},
+        },
+        tags=("kill_switch",),
+        # When it was asked for, and not when the log had time: the scheduler may have answered in between.
+        timestamp=None if receipt.already or standing is None else standing.timestamp,
+    )
+
+
+def end_draft(request: StopRequest, digest: str | None, word: Word | None, kill: Kill | None) -> Draft:
+    """The entry of a stop that no scheduler confirmed: `scheduler_stop_unconfirmed`, or `scheduler_killed` with what
+    became of the signal. `digest` None: neither file nor memory took the stop."""
+    from stage4.decisionlog.entry import INCIDENT_CATEGORY, Draft
+
+    return Draft(
+        kind="scheduler_stop_unconfirmed" if kill is None else "scheduler_killed",
+        category=INCIDENT_CATEGORY if request.incident else "runtime_control",
+        stage="stop",
+        status=kill.outcome if kill is not None else word.answer if word is not None else "unplaced",
+        artefacts={"override_sha256": digest or None, "pid": kill.pid if kill is not None else None},
+        runtime_flags={"stop_stands": digest is not None, "killed": kill is not None and kill.outcome == "killed"},
+        metadata={
+            "incident_id": request.incident,
+            "ticket": request.ticket,
+            "reason": request.reason,
+            "requested_by": request.requested_by,
+            "answer": None if word is None else word.answer,
+            "fault": None if kill is None else kill.reason,
         },
         tags=("kill_switch",),
     )

@@ -1,9 +1,10 @@
 """
 The environment's watch: gate, enable orders, the scheduler's own word, and the accounts.
 
-Every tenth of a second it looks at the whole gate, carries out orders, and writes `state.json`: at once when the
-picture changed, and twice a second as a heartbeat. Once a second it values the accounts, so that they are fresh even
-where schedules are slow.
+It is told of every change in the override directory and looks at once; every tenth of a second it looks unasked, for
+what it was not told. It carries out orders, has the broker cancel what works under a stop, and writes `state.json`: at
+once when the picture changed, and twice a second as a heartbeat. Once a second it values the accounts, so that they
+are fresh even where schedules are slow.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from stage4.errors import Stage4Error, Unavailable
 from stage4.runtime import enable
 from stage4.runtime.desk import Desk, DeskSchedule
 from stage4.runtime.gate import Gate, OrderOutcome
+from stage4.runtime.inotify import DirectoryWatch
 from stage4.runtime.sampling import Sampler
 from stage4.runtime.schedule import window_open
 from stage4.runtime.state import STATE_FILE, RuntimeState, SchedulerState, ScheduleState, process_started, write_state
+from stage4.runtime.stop_progress import StopFollower, Told
 from stage4.telemetry.sample import Sample
 
 WATCH_SECONDS = 0.1
@@ -51,6 +54,7 @@ class Watch:
         offer: Callable[[Sample], bool],
         events: Events,
         orders: Orders,
+        stops: Told,
     ) -> None:
         self._installation = installation
         self._clock = clock
@@ -62,6 +66,10 @@ class Watch:
         self._offer = offer
         self._events = events
         self._orders = orders
+        covered = {schedule.name: schedule.settings for schedule in desk.schedules.values()}
+        self._follower = StopFollower(desk.broker, covered, stops)
+        self._woken = asyncio.Event()
+        self._hears = False
         self._process_started = process_started(os.getpid())
         self._submissions_at_stop: int | None = None
         self._written: tuple[object, int] | None = None
@@ -71,13 +79,38 @@ class Watch:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until `stop` is set."""
-        while not stop.is_set():
-            self._gate.refresh()
-            self._apply_orders()
-            await self._tell_state()
-            self._sample_accounts()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
+        ear = DirectoryWatch(
+            self._gate.directory, asyncio.get_running_loop(), changed=self._look_at_once, lost=self._missed_something
+        )
+        ending = asyncio.create_task(stop.wait())
+        ending.add_done_callback(lambda _: self._woken.set())
+        try:
+            while not stop.is_set():
+                self._woken.clear()
+                self._hears = ear.follow()
+                self._look()
+                self._apply_orders()
+                await self._tell_state()
+                self._sample_accounts()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), WATCH_SECONDS)
+        finally:
+            ear.close()
+            ending.cancel()
+
+    def _look(self) -> None:
+        self._gate.refresh()
+        gate = self._gate
+        self._follower.follow(gate.stops, gate.closed_at, self._in_flight, self._clock.now())
+
+    def _look_at_once(self) -> None:
+        # In the callback itself, so that a state that is just being written to a slow disk holds nothing up.
+        self._look()
+        self._woken.set()
+
+    def _missed_something(self) -> None:
+        self._gate.distrust()
+        self._look_at_once()
 
     def _apply_orders(self) -> None:
         if not enable.pending_orders(self._installation.root):
@@ -105,7 +138,7 @@ class Watch:
             self._submissions_at_stop = self._desk.broker.submissions
         # How much is in flight matters to somebody only while a stop is in force.
         draining = bool(self._gate.stops) and any(self._in_flight.values())
-        picture = (dict(self._gate.digests), self._gate.alarms, draining)
+        picture = (dict(self._gate.digests), self._gate.alarms, draining, dict(self._follower.progress))
         now_ns = self._clock.monotonic_ns()
         if self._written is not None and self._written[0] == picture and now_ns - self._written[1] < HEARTBEAT_NS:
             return
@@ -122,6 +155,7 @@ class Watch:
             state = SchedulerState.ENABLED
         else:
             state = SchedulerState.STOPPING if in_flight else SchedulerState.DISABLED
+        working, unknown = self._follower.working()
         submissions = self._desk.broker.submissions
         after_stop = 0 if self._submissions_at_stop is None else submissions - self._submissions_at_stop
         return RuntimeState(
@@ -137,8 +171,11 @@ class Watch:
             in_flight=in_flight,
             signals_submitted=submissions,
             signals_after_stop=after_stop,
+            working_orders=working,
+            progress=dict(self._follower.progress),
+            hears=self._hears,
             schedules={schedule.name: self._schedule_state(schedule) for schedule in self._desk.schedules.values()},
-            alarms=self._gate.alarms,
+            alarms=self._gate.alarms if unknown is None else (*self._gate.alarms, "gate.orders_unknown"),
         )
 
     def _schedule_state(self, schedule: DeskSchedule) -> ScheduleState:

@@ -4,8 +4,9 @@ Judging a chain as a TLS peer would.
 The chain rules are those of RFC 5280 as `cryptography.x509.verification` carries them out, with two
 changes. Looser, because private CAs often are and TLS peers take it: AKI, SKI and a CA's key usage may be absent, basic
 constraints and purposes may be critical or not, and a client certificate needs no SAN; `certificate_lints` warns of
-most of that. Stricter: the leaf's key, key usage and signature are judged as well, and an anchor must be a CA. Whatever
-cannot be decided is a refusal. Certificate policies are not evaluated; revocation is `revocation`'s.
+most of that. Stricter: the leaf's key, key usage and signature are judged as well, an anchor must be a CA, and the
+chain has to hold over the path that TLS peers take (`certificate_peers`). Whatever cannot be decided is a refusal.
+Certificate policies are not evaluated; revocation is `revocation`'s.
 
 The library calls its verifier unstable and promises nothing about its words, so it is spoken to here only, and a
 refusal gets its reason from the certificates themselves.
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final, Literal
 
 from cryptography import x509
@@ -34,6 +36,14 @@ from stage4.security.certificate_facts import (
     names_outside,
     visible,
     without_warnings,
+)
+from stage4.security.certificate_peers import (
+    Authority,
+    constrained_common_names,
+    constrained_subjects,
+    is_taken_for_issuer,
+    looks_self_signed,
+    paths_of_peers,
 )
 
 Purpose = Literal["server", "client"]
@@ -58,6 +68,8 @@ class ChainReason(StrEnum):
     KEY_USAGE = "key_usage"
     WRONG_HOST = "wrong_host"
     UNKNOWN_ISSUER = "unknown_issuer"
+    WRONG_IDENTIFIERS = "wrong_identifiers"
+    AMBIGUOUS_ISSUER = "ambiguous_issuer"
     ISSUER_EXPIRED = "issuer_expired"
     ISSUER_NOT_CA = "issuer_not_ca"
     UNSUPPORTED_KEY = "unsupported_key"
@@ -84,15 +96,6 @@ class ChainVerdict:
         return self.reason is ChainReason.VALID
 
 
-@dataclass(frozen=True, slots=True)
-class _Authority:
-    """A certificate that may have issued another one."""
-
-    certificate: x509.Certificate
-    facts: CertificateFacts
-    trusted: bool
-
-
 def verify_chain(
     leaf: x509.Certificate,
     intermediates: Sequence[x509.Certificate],
@@ -109,6 +112,8 @@ def verify_chain(
     2. The leaf parses, is within its time, has a strong key, and no signature below the anchor is weak.
     3. The leaf is no CA, is meant for `purpose`, and its key may sign handshakes.
     4. A chain of valid CAs leads from the leaf to an anchor, and a server's SAN names `host`.
+    5. Key identifiers lead a peer over the same certificates, or over others that hold as well; no critical
+       extension, no CA's extended key usage, no policy constraint and no common name is in the way.
 
     `host` (a DNS name or an IP address) is needed for a server and ignored for a client; UsageError
     `security.bad_host` when it is neither. What this cannot see: revocation, and names a CA should not sign.
@@ -117,8 +122,8 @@ def verify_chain(
     others = [certificate for certificate in dict.fromkeys(intermediates) if certificate not in anchors]
     try:
         facts = facts_of(leaf)
-        above = [_Authority(certificate, facts_of(certificate), trusted=False) for certificate in others]
-        trusted = [_Authority(certificate, facts_of(certificate), trusted=True) for certificate in anchors]
+        above = [Authority(certificate, facts_of(certificate), trusted=False) for certificate in others]
+        trusted = [Authority(certificate, facts_of(certificate), trusted=True) for certificate in anchors]
     except ValueError as error:
         return ChainVerdict(ChainReason.MALFORMED, str(error))
     verifier = _verifier(anchors, purpose, host, now) if anchors else None
@@ -140,10 +145,21 @@ def verify_chain(
             found = verifier.verify(leaf, others)
     except verification.VerificationError as error:
         return ChainVerdict(_chain_reason(leaf, facts, (*above, *trusted), purpose, host, now), visible(str(error)))
-    path = found.chain if isinstance(found, verification.VerifiedClient) else found
+    path = tuple(found.chain if isinstance(found, verification.VerifiedClient) else found)
     if not all(map(is_of_whole_octets, path[:-1])):
         return ChainVerdict(ChainReason.BAD_SIGNATURE)
-    return ChainVerdict(ChainReason.VALID, path=tuple(path))
+    # 5.
+    peers = list(paths_of_peers(facts, (*above, *trusted), now))
+    for chosen in peers:
+        refusal = _path_refusal(facts, chosen, purpose)
+        if refusal is not None:
+            return refusal
+        certificates = tuple(ca.certificate for ca in chosen)
+        if certificates != path[1:] and not _holds(leaf, certificates, purpose, host, now):
+            return ChainVerdict(ChainReason.AMBIGUOUS_ISSUER, chosen[-1].facts.subject)
+    if not peers:
+        return _stuck(path)
+    return ChainVerdict(ChainReason.VALID, path=(leaf, *(ca.certificate for ca in peers[0])))
 
 
 def descends(
@@ -184,7 +200,7 @@ def may_have_issued(issuer: CertificateFacts, issued: CertificateFacts) -> bool:
 
 
 def _leaf_reason(
-    leaf: CertificateFacts, above: Sequence[_Authority], purpose: Purpose, now: datetime
+    leaf: CertificateFacts, above: Sequence[Authority], purpose: Purpose, now: datetime
 ) -> ChainReason | None:
     if now < leaf.not_before:
         return ChainReason.NOT_YET_VALID
@@ -207,7 +223,7 @@ def _leaf_reason(
 def _chain_reason(
     leaf: x509.Certificate,
     facts: CertificateFacts,
-    authorities: Sequence[_Authority],
+    authorities: Sequence[Authority],
     purpose: Purpose,
     host: str | None,
     now: datetime,
@@ -215,14 +231,11 @@ def _chain_reason(
     """The first demand, in this order, without which a chain would lead to an anchor and with which none does."""
     if facts.unknown_critical:
         return ChainReason.UNKNOWN_EXTENSION
-    demands: tuple[tuple[ChainReason, Callable[[_Authority], bool]], ...] = (
+    demands: tuple[tuple[ChainReason, Callable[[Authority], bool]], ...] = (
         (ChainReason.UNKNOWN_ISSUER, lambda ca: True),
         (ChainReason.ISSUER_EXPIRED, lambda ca: ca.facts.not_before <= now <= ca.facts.not_after),
         (ChainReason.ISSUER_NOT_CA, lambda ca: ca.facts.is_ca and ca.facts.may("keyCertSign")),
-        (
-            ChainReason.WRONG_PURPOSE,
-            lambda ca: ca.facts.eku is None or bool({f"{purpose}Auth", "anyExtendedKeyUsage"} & set(ca.facts.eku)),
-        ),
+        (ChainReason.WRONG_PURPOSE, lambda ca: _serves(ca.facts, purpose)),
         (ChainReason.UNSUPPORTED_KEY, lambda ca: ca.facts.key_kind != "ed25519"),
         (ChainReason.WEAK_KEY, lambda ca: not ca.facts.weak_key),
         (ChainReason.UNKNOWN_EXTENSION, lambda ca: not ca.facts.unknown_critical),
@@ -243,6 +256,58 @@ def _chain_reason(
     return ChainReason.POLICY
 
 
+def _path_refusal(leaf: CertificateFacts, above: Sequence[Authority], purpose: Purpose) -> ChainVerdict | None:
+    """What a peer refuses in the path that it takes, although the path holds."""
+    authorities = [ca.facts for ca in above]
+    for facts in (leaf, *authorities):
+        if facts.unknown_critical:
+            return ChainVerdict(ChainReason.UNKNOWN_EXTENSION, f"{facts.subject}: {', '.join(facts.unknown_critical)}")
+    for below, facts in enumerate(authorities, 1):
+        if not _serves(facts, purpose):
+            return ChainVerdict(ChainReason.WRONG_PURPOSE, facts.subject)
+        subjects = constrained_subjects((leaf, *authorities)[:below], facts)
+        if names := (*constrained_common_names(leaf, facts), *subjects):
+            return ChainVerdict(ChainReason.NAME_CONSTRAINTS, f"{facts.subject}: {', '.join(names)}")
+    # They have to be critical (RFC 5280 4.2.1.11), and BoringSSL carries them out where they are not as well.
+    for facts in (leaf, *authorities[:-1]):
+        if facts.has_policy_constraints:
+            return ChainVerdict(ChainReason.POLICY, f"{facts.subject}: policyConstraints")
+    return None
+
+
+def _stuck(path: Sequence[x509.Certificate]) -> ChainVerdict:
+    """Why a peer gets stuck although `path` holds: identifiers lead away from it, or another CA came first."""
+    everything = [facts_of(certificate) for certificate in path]
+    for issued, issuer in pairwise(everything):
+        if not is_taken_for_issuer(issuer, issued):
+            return ChainVerdict(ChainReason.WRONG_IDENTIFIERS, issued.subject)
+    root = everything[-1]
+    if root.self_issued and not looks_self_signed(root):
+        return ChainVerdict(ChainReason.WRONG_IDENTIFIERS, root.subject)
+    return ChainVerdict(ChainReason.AMBIGUOUS_ISSUER, everything[0].issuer)
+
+
+def _holds(
+    leaf: x509.Certificate,
+    above: Sequence[x509.Certificate],
+    purpose: Purpose,
+    host: str | None,
+    now: datetime,
+) -> bool:
+    """Whether the chain is valid over exactly these certificates, the anchor last."""
+    try:
+        with without_warnings():
+            _verifier(above[-1:], purpose, host, now).verify(leaf, list(above[:-1]))
+    except verification.VerificationError:
+        return False
+    return all(map(is_of_whole_octets, (leaf, *above[:-1])))
+
+
+def _serves(authority: CertificateFacts, purpose: Purpose) -> bool:
+    """Whether its extended key usage, where it has one, lets it issue for `purpose`; peers take no other for any."""
+    return authority.eku is None or f"{purpose}Auth" in authority.eku
+
+
 def _constrains(issuer: CertificateFacts, leaf: CertificateFacts) -> bool:
     """Whether name constraints speak against `leaf`: a name is outside, or they are of a kind nobody evaluates."""
     kinds = {name.partition(":")[0] for name in (*issuer.permitted_names, *issuer.excluded_names)}
@@ -252,7 +317,7 @@ def _constrains(issuer: CertificateFacts, leaf: CertificateFacts) -> bool:
 def _leads_to_anchor(
     leaf: x509.Certificate,
     facts: CertificateFacts,
-    authorities: Sequence[_Authority],
+    authorities: Sequence[Authority],
     *,
     proven: bool,
     bounded: bool,
@@ -279,7 +344,7 @@ def _leads_to_anchor(
     return False
 
 
-def _issued(authority: _Authority, issued: x509.Certificate, facts: CertificateFacts) -> bool:
+def _issued(authority: Authority, issued: x509.Certificate, facts: CertificateFacts) -> bool:
     # The engine compares names byte by byte: another letter case or kind of string is another name for it.
     same = authority.certificate.subject.public_bytes() == issued.issuer.public_bytes()
     return same and may_have_issued(authority.facts, facts)

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 MINIMUM_RSA_BITS: Final = 2048
+# OpenSSL verifies with no larger modulus (OPENSSL_RSA_MAX_MODULUS_BITS); to sign with one takes minutes.
+MAXIMUM_RSA_BITS: Final = 16384
 ACCEPTED_CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 # What TLS stacks take in a certificate's signature; everything else is old, or nobody's.
 ACCEPTED_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
@@ -37,16 +39,15 @@ _PURPOSE_NAMES: Final = {
     ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth",
     ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: "anyExtendedKeyUsage",
 }
-# Extensions that a chain's judgement evaluates, so that they may be critical; certificate policies are not among them.
+# Extensions that a chain's judgement evaluates, so that they may be critical. Certificate policies are not among them,
+# nor key identifiers: they never are critical (RFC 5280 4.2.1.1, 4.2.1.2), and peers refuse critical ones.
 _EVALUATED: Final = frozenset(
     {
-        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
         ExtensionOID.BASIC_CONSTRAINTS,
         ExtensionOID.EXTENDED_KEY_USAGE,
         ExtensionOID.KEY_USAGE,
         ExtensionOID.NAME_CONSTRAINTS,
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
-        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
     }
 )
 _USAGES: Final = {
@@ -97,6 +98,9 @@ class CertificateFacts:
     rsa_exponent: int | None = None
     self_signed: bool = False  # its own key verifies its signature
     crl_points: tuple[str, ...] = ()
+    aki_issuers: tuple[str, ...] = ()  # directory names of the issuer's issuer, as the AKI has them
+    aki_serial: int | None = None
+    has_policy_constraints: bool = False
 
     @property
     def self_issued(self) -> bool:
@@ -168,7 +172,7 @@ def _facts_of(certificate: x509.Certificate) -> CertificateFacts:
         not_after=certificate.not_valid_after_utc,
         eku=tuple(_PURPOSE_NAMES.get(oid, oid.dotted_string) for oid in purposes.value) if purposes else None,
         is_ca=constraints is not None and constraints.value.ca,
-        aki=aki.value.key_identifier.hex() if aki and aki.value.key_identifier else None,
+        aki=aki.value.key_identifier.hex() if aki and aki.value.key_identifier is not None else None,
         ski=ski.value.digest.hex() if ski else None,
         key_kind=key.kind,
         key_bits=key.bits,
@@ -195,6 +199,13 @@ def _facts_of(certificate: x509.Certificate) -> CertificateFacts:
         rsa_exponent=key.exponent,
         self_signed=_is_self_signed(certificate),
         crl_points=tuple(_name(name) for point in points.value for name in point.full_name or ()) if points else (),
+        aki_issuers=tuple(
+            visible(name.value.rfc4514_string())
+            for name in (aki.value.authority_cert_issuer or () if aki else ())
+            if isinstance(name, x509.DirectoryName)
+        ),
+        aki_serial=aki.value.authority_cert_serial_number if aki else None,
+        has_policy_constraints=_extension(extensions, x509.PolicyConstraints) is not None,
     )
 
 

@@ -18,6 +18,7 @@ from typing import Final
 from stage4.clock import format_instant
 from stage4.security.certificate_chain import may_have_issued
 from stage4.security.certificate_facts import CertificateFacts, names_host
+from stage4.security.certificate_peers import is_taken_for_issuer
 from stage4.security.certificates import has_stray_text, is_der, pem_labels
 from stage4.security.known_keys import known_key
 
@@ -76,6 +77,13 @@ def of_authority(facts: CertificateFacts, now: datetime, *, anchor: bool) -> tup
     return _gravest_first(lints)
 
 
+def of_anchor(anchor: CertificateFacts, anchors: Sequence[CertificateFacts]) -> tuple[Lint, ...]:
+    """Whether OpenSSL ends a path at this anchor: unless told otherwise (-partial_chain) it wants a root above it."""
+    if anchor.self_issued or any(is_taken_for_issuer(other, anchor) for other in anchors):
+        return ()
+    return (Lint(Topic.AUTHORITY, Level.WARN, "cert.anchor_not_root", {"issuer": anchor.issuer}),)
+
+
 def of_file(leaf_file: Sequence[CertificateFacts], anchors: Sequence[CertificateFacts]) -> tuple[Lint, ...]:
     """What is wrong with the company a leaf keeps in its file: the leaf first, then the CAs up to the anchor."""
     return _gravest_first(tuple(_company(leaf_file, anchors)))
@@ -86,7 +94,7 @@ def of_content(content: bytes, path: object) -> tuple[Lint, ...]:
     if is_der(content):
         return (Lint(Topic.FILE, Level.FAIL, "security.certificate_der", {"path": path}),)
     if has_stray_text(content) or set(pem_labels(content)) != {"CERTIFICATE"}:
-        return (Lint(Topic.FILE, Level.FAIL, "audit.stray_text", {"path": path}),)
+        return (Lint(Topic.FILE, Level.FAIL, "cert.stray_text", {"path": path}),)
     return ()
 
 

@@ -15,38 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from stage4 import files
 from stage4.errors import Unavailable, UsageError
-from stage4.security.certificate_chain import (
-    ChainReason,
-    ChainVerdict,
-    Purpose,
-    general_name,
-    signers,
-    verify_chain,
-)
-from stage4.security.certificate_facts import UNREADABLE, CertificateFacts, facts_of, names_host, without_warnings
-
-__all__ = [
-    "PEM_LIMIT",
-    "CertificateFacts",
-    "ChainReason",
-    "ChainVerdict",
-    "Purpose",
-    "facts_of",
-    "general_name",
-    "has_stray_text",
-    "is_der",
-    "key_matches",
-    "load_certificates",
-    "load_private_key",
-    "names_host",
-    "parse_certificates",
-    "parse_either",
-    "parse_private_key",
-    "pem_blocks",
-    "pem_labels",
-    "signers",
-    "verify_chain",
-]
+from stage4.security.certificate_facts import MAXIMUM_RSA_BITS, UNREADABLE, facts_of, without_warnings
 
 PEM_LIMIT: Final = 1 << 18
 _MARKER = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]+)-----")
@@ -57,7 +26,8 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
     The certificates of a PEM file in their order, at least one.
 
     Raises Unavailable `files.*` when the file cannot be read, and UsageError `security.certificate_malformed`,
-    `security.certificate_missing`, `security.certificate_der` or `security.key_in_certificate_file`.
+    `security.certificate_missing`, `security.certificate_der`, `security.key_too_large` or
+    `security.key_in_certificate_file`.
     """
     return parse_certificates(files.read_limited(path, PEM_LIMIT), path)
 
@@ -74,6 +44,7 @@ def parse_certificates(pem: bytes, subject: object) -> list[x509.Certificate]:
         with without_warnings():
             certificates = x509.load_pem_x509_certificates(pem)
         for certificate in certificates:
+            _refuse_large(certificate, subject)
             facts_of(certificate)
     except UNREADABLE as error:
         raise UsageError("security.certificate_malformed", path=subject, reason=str(error)) from error
@@ -87,6 +58,7 @@ def parse_either(content: bytes, subject: object) -> list[x509.Certificate]:
     try:
         with without_warnings():
             certificate = x509.load_der_x509_certificate(content)
+        _refuse_large(certificate, subject)
         facts_of(certificate)
     except UNREADABLE as error:
         raise UsageError("security.certificate_malformed", path=subject, reason=str(error)) from error
@@ -97,9 +69,9 @@ def load_private_key(path: Path) -> PrivateKeyTypes:
     """
     The unencrypted private key of a PEM file.
 
-    Raises Unavailable `files.*` or `security.key_encrypted`, and UsageError `security.key_malformed` or
-    `security.key_der`. The numbers of an RSA key are not proved here (it takes a quarter of a second); `key_matches`
-    proves them.
+    Raises Unavailable `files.*` or `security.key_encrypted`, and UsageError `security.key_malformed`,
+    `security.key_too_large` or `security.key_der`. The numbers of an RSA key are not proved here (it takes a quarter of
+    a second); `key_matches` compares them.
     """
     return parse_private_key(files.read_limited(path, PEM_LIMIT), path)
 
@@ -109,11 +81,24 @@ def parse_private_key(pem: bytes, subject: object) -> PrivateKeyTypes:
     if is_der(pem):
         raise UsageError("security.key_der", path=subject)
     try:
-        return serialization.load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+        key = serialization.load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError as error:
         raise Unavailable("security.key_encrypted", path=subject) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise UsageError("security.key_malformed", path=subject, reason=str(error)) from error
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size > MAXIMUM_RSA_BITS:
+        raise UsageError("security.key_too_large", path=subject, limit=MAXIMUM_RSA_BITS)
+    return key
+
+
+def _refuse_large(certificate: x509.Certificate, subject: object) -> None:
+    """Refuse an RSA key with which OpenSSL would not reckon, before anybody else does."""
+    try:
+        key = certificate.public_key()
+    except UNREADABLE:
+        return  # of a kind that nobody here knows: its facts say so
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size > MAXIMUM_RSA_BITS:
+        raise UsageError("security.key_too_large", path=subject, limit=MAXIMUM_RSA_BITS)
 
 
 def pem_labels(pem: bytes) -> list[str]:
@@ -158,18 +143,28 @@ def _agrees(key: rsa.RSAPrivateNumbers) -> bool:
     That `p` and `q` are prime takes a quarter of a second to prove and is left out.
     """
     p, q, d, public = key.p, key.q, key.d, key.public_numbers
+    # The sizes first: they bound the divisions, and numbers beyond the modulus would keep a signature busy for minutes.
+    if not (1 < p < public.n and 1 < q < public.n and 0 < d < public.n and p * q == public.n):
+        return False
     halves = (key.dmp1, key.dmq1) == (d % (p - 1), d % (q - 1))
-    return (
-        p * q == public.n and halves and key.iqmp * q % p == 1 and public.e * d % (p - 1) == 1 == public.e * d % (q - 1)
-    )
+    right = public.e * d % (p - 1) == 1 == public.e * d % (q - 1)
+    return halves and right and 0 < key.iqmp < p and key.iqmp * q % p == 1
 
 
 def key_matches(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
-    """Whether `key` makes a signature that verifies with the certificate: a proof, not a comparison of names."""
+    """
+    Whether `key` makes a signature that verifies with the certificate: a proof, not a comparison of names.
+
+    Only a key whose public half is the certificate's, and whose numbers agree, is made to sign.
+    """
     challenge = certificate.tbs_certificate_bytes
     public = certificate.public_key()
     try:
+        if key.public_key() != public:
+            return False
         if isinstance(key, rsa.RSAPrivateKey) and isinstance(public, rsa.RSAPublicKey):
+            if not _agrees(key.private_numbers()):
+                return False
             public.verify(
                 key.sign(challenge, padding.PKCS1v15(), hashes.SHA256()),
                 challenge,

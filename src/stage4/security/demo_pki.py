@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stage4 import files
 from stage4.errors import Conflict, Unavailable
-from stage4.security.certificates import general_name
+from stage4.security.certificate_chain import general_name
 
 DEMO_ORGANISATION: Final = "Stage4 demo (not for production)"
 CA_LIFETIME: Final = timedelta(days=398)

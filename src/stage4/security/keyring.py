@@ -70,7 +70,8 @@ class KeyState(Enum):
 class Key:
     """One key id of the ring; its algorithm is fixed for good.
 
-    `logs` names the only logs it may sign; None means any. `retired` and `revoked` are the instants where the ring
+    `source` is the file with its secret, or the name of the variable. `logs` names the only logs it may sign; None
+    means any. `retired` and `revoked` are the instants where the ring
     says them, `reason` is what the administrator gave for the last of the two.
     """
 
@@ -79,6 +80,7 @@ class Key:
     created: datetime
     state: KeyState
     fingerprint: str
+    source: Path | str = field(repr=False)
     logs: frozenset[str] | None = None
     retired: datetime | None = None
     revoked: datetime | None = None
@@ -262,14 +264,15 @@ def _key(path: Path, where: str, facts: object, environ: Mapping[str, str]) -> K
         raise _malformed(path, f"{where}.logs: expected a list of log ids")
     if ("secret_file" in facts) == ("secret_env" in facts):
         raise _malformed(path, f"{where}: expected exactly one of secret_file and secret_env")
-    source = "secret_file" if "secret_file" in facts else "secret_env"
-    name = text(source)
+    member = "secret_file" if "secret_file" in facts else "secret_env"
+    name = text(member)
     # Neither NUL nor half a surrogate pair, which no file and no variable can be called.
     if not name.isprintable() or not name:
-        raise _malformed(path, f"{where}.{source}: expected a name in printable characters")
+        raise _malformed(path, f"{where}.{member}: expected a name in printable characters")
+    source: Path | str = path.parent / name if member == "secret_file" else name
     secret, absence = None, None
     try:
-        content = _from_file(key_id, path.parent / name) if source == "secret_file" else environ.get(name)
+        content = _from_file(key_id, source) if isinstance(source, Path) else environ.get(source)
         secret = _checked(key_id, name, content, expected)
     except Unavailable as error:
         absence = error
@@ -279,6 +282,7 @@ def _key(path: Path, where: str, facts: object, environ: Mapping[str, str]) -> K
         instant("created"),
         state,
         expected,
+        source,
         None if logs is None else frozenset(logs),
         instant("retired") if "retired" in facts else None,
         instant("revoked") if "revoked" in facts else None,

@@ -19,6 +19,7 @@ from typing import Final
 from stage4 import files
 from stage4.errors import Stage4Error, UsageError
 from stage4.security import certificates
+from stage4.security.certificate_facts import facts_of
 
 MINIMUM_TLS: Final = "TLSv1.2"
 
@@ -85,7 +86,7 @@ class Identity:
         if not certificates.key_matches(leaf, key):
             raise UsageError("security.key_mismatch", certificate=certificate_path, key=key_path)
         certificates.parse_certificates(trusted, trusted_path)
-        return Material(chain, key_pem, trusted, certificates.facts_of(leaf).fingerprint)
+        return Material(chain, key_pem, trusted, facts_of(leaf).fingerprint)
 
 
 class ServerIdentity(Identity):

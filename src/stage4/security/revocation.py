@@ -33,14 +33,15 @@ from stage4.security.certificate_facts import (
     visible,
     without_warnings,
 )
-from stage4.security.certificates import is_der, pem_blocks
+from stage4.security.certificates import has_stray_text, is_der, pem_blocks, pem_labels
 
 LIST_LIMIT: Final = 4 << 20
-_ENDS: Final = (b"BEGIN X509 CRL", b"END X509 CRL")
 _EVALUATED: Final = frozenset(
     {ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.CRL_NUMBER, ExtensionOID.ISSUING_DISTRIBUTION_POINT}
 )
-_EVALUATED_IN_ENTRIES: Final = frozenset({CRLEntryExtensionOID.CRL_REASON, CRLEntryExtensionOID.INVALIDITY_DATE})
+_EVALUATED_IN_ENTRIES: Final = frozenset(
+    {CRLEntryExtensionOID.CERTIFICATE_ISSUER, CRLEntryExtensionOID.CRL_REASON, CRLEntryExtensionOID.INVALIDITY_DATE}
+)
 
 
 class RevocationState(StrEnum):
@@ -109,15 +110,23 @@ class RevocationList:
     def has_odd_entries(self) -> bool:
         """Whether an entry says something that nobody here evaluates."""
         with without_warnings():
-            return any(map(_is_odd, self.crl))
+            return any(_is_odd(entry, self.issuer) for entry in self.crl)
+
+    def entries_of(self, serial: int) -> list[x509.RevokedCertificate]:
+        """Every entry with this serial number: one may stand twice, and the library finds the first."""
+        if self.crl.get_revoked_certificate_by_serial_number(serial) is None:
+            return []
+        with without_warnings():
+            return [entry for entry in self.crl if entry.serial_number == serial]
 
 
 def load_lists(path: Path) -> list[RevocationList]:
     """
     The lists of a PEM file, or the one of a DER file; at least one.
 
-    Raises Unavailable `files.*` when the file cannot be read, UsageError `security.list_malformed` or
-    `security.list_missing`.
+    What stands in a PEM file besides whole lists may be the newest one, torn or under another label, so it is refused.
+    Raises Unavailable `files.*` when the file cannot be read, UsageError `security.list_malformed`,
+    `security.list_stray` or `security.list_missing`.
     """
     return parse_lists(files.read_limited(path, LIST_LIMIT), path)
 
@@ -130,14 +139,13 @@ def parse_lists(content: bytes, subject: object) -> list[RevocationList]:
                 found = [x509.load_der_x509_crl(content)]
             else:
                 found = [x509.load_pem_x509_crl(block) for block in pem_blocks(content, "X509 CRL")]
-                if any(content.count(end) != len(found) for end in _ENDS):
-                    # What broke off may be the very list that revokes.
-                    raise ValueError("a list breaks off")
         lists = [RevocationList(crl) for crl in found]
     except UNREADABLE as error:
         raise UsageError("security.list_malformed", path=subject, reason=str(error)) from error
     if not lists:
         raise UsageError("security.list_missing", path=subject)
+    if not is_der(content) and (has_stray_text(content) or set(pem_labels(content)) != {"X509 CRL"}):
+        raise UsageError("security.list_stray", path=subject)
     return lists
 
 
@@ -215,9 +223,10 @@ def _answer(
     ):
         return RevocationState.UNTRUSTED, None, each
     # 4. comes first: who is named by a list that is old or odd is revoked all the same.
-    entry = each.crl.get_revoked_certificate_by_serial_number(facts_of(certificate).serial)
-    if entry is not None and not _takes_back(entry):
-        return RevocationState.REVOKED, entry, each
+    named = each.entries_of(facts_of(certificate).serial)
+    revoking = next((entry for entry in named if _revokes(entry, each.issuer)), None)
+    if revoking is not None:
+        return RevocationState.REVOKED, revoking, each
     # 3.
     if not _covers(each, certificate):
         return RevocationState.UNSUPPORTED, None, each
@@ -246,7 +255,7 @@ def _is_signed(each: RevocationList, signer: x509.Certificate) -> bool:
 def _is_named(signer: x509.Certificate, lists: Sequence[RevocationList], signers: Sequence[x509.Certificate]) -> bool:
     """Whether a list that the issuer of `signer` signed itself names it: who is revoked signs nothing any more."""
     return any(
-        each.crl.get_revoked_certificate_by_serial_number(facts_of(signer).serial) is not None
+        each.entries_of(facts_of(signer).serial) != []
         for each in lists
         if each.issuer == signer.issuer
         and any(issuer.subject == signer.issuer and _is_signed(each, issuer) for issuer in signers)
@@ -280,22 +289,30 @@ def _point_covers(point: x509.IssuingDistributionPoint, certificate: x509.Certif
     return False
 
 
-def _is_odd(entry: x509.RevokedCertificate) -> bool:
-    """Whether an entry may change what the list means: it has a critical extension nobody evaluates, or reads."""
+def _is_odd(entry: x509.RevokedCertificate, issuer: x509.Name) -> bool:
+    """Whether an entry may change what the list means: it is of another issuer, or has what nobody reads or knows."""
     try:
-        return any(extension.critical and extension.oid not in _EVALUATED_IN_ENTRIES for extension in entry.extensions)
+        unknown = any(each.critical and each.oid not in _EVALUATED_IN_ENTRIES for each in entry.extensions)
+    except UNREADABLE:
+        return True
+    return unknown or not _is_of(entry, issuer)
+
+
+def _revokes(entry: x509.RevokedCertificate, issuer: x509.Name) -> bool:
+    """Whether it says that this issuer's certificate is revoked: not that a hold ended, nor another's (5.3)."""
+    try:
+        return _reason(entry) != x509.ReasonFlags.remove_from_crl.value and _is_of(entry, issuer)
     except UNREADABLE:
         return True
 
 
-def _takes_back(entry: x509.RevokedCertificate) -> bool:
-    """Whether it does not say that this issuer's certificate is revoked: a hold that ended, or another issuer (5.3)."""
-    if _reason(entry) == x509.ReasonFlags.remove_from_crl.value:
-        return True
+def _is_of(entry: x509.RevokedCertificate, issuer: x509.Name) -> bool:
+    """Whether it is about a certificate of `issuer`, as one is that does not say whose (5.3.3)."""
     try:
-        return any(extension.oid == CRLEntryExtensionOID.CERTIFICATE_ISSUER for extension in entry.extensions)
-    except UNREADABLE:
-        return False
+        named = entry.extensions.get_extension_for_class(x509.CertificateIssuer).value
+    except x509.ExtensionNotFound:
+        return True
+    return issuer in named.get_values_for_type(x509.DirectoryName)
 
 
 def _reason(entry: x509.RevokedCertificate) -> str | None:

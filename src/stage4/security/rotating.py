@@ -36,7 +36,8 @@ from stage4 import files, ids
 from stage4.clock import Clock
 from stage4.errors import Refused, Stage4Error, Unavailable
 from stage4.security import certificates, demo_pki
-from stage4.security.certificates import facts_of, names_host
+from stage4.security.certificate_chain import Purpose, verify_chain
+from stage4.security.certificate_facts import facts_of, names_host
 from stage4.security.rotation import RotationRegistry
 from stage4.security.rotation_journal import (
     CERTIFICATES,
@@ -51,8 +52,7 @@ from stage4.security.rotation_journal import (
 )
 
 ORDER: Final = ("server_key", "client_key", "ca", "server", "client")
-_LEAVES: Final[tuple[certificates.Purpose, ...]] = ("server", "client")
-__all__ = ["ORDER", "Outcome", "Plan", "Renewal", "journal_path", "plan", "renew", "require_own"]
+_LEAVES: Final[tuple[Purpose, ...]] = ("server", "client")
 
 
 class Outcome(StrEnum):
@@ -322,7 +322,7 @@ def _require_sound(paths: Mapping[str, Path], now: datetime) -> None:
         if not certificates.key_matches(leaf, certificates.load_private_key(paths[f"{purpose}_key"])):
             raise Refused("rotation.unsound", role=purpose, reason="key_mismatch")
         for host in _hosts(leaf) if purpose == "server" else (None,):
-            verdict = certificates.verify_chain(leaf, others, found["ca"], purpose=purpose, host=host, now=now)
+            verdict = verify_chain(leaf, others, found["ca"], purpose=purpose, host=host, now=now)
             if not verdict.ok:
                 raise Refused("rotation.unsound", role=purpose, reason=verdict.reason.value)
 

@@ -23,6 +23,7 @@ from stage4.errors import UsageError
 SEPARATOR: Final = "::"
 _LONGEST_NAME: Final = 128
 _MODE: Final = 0o644
+_FIRST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime.max.replace(microsecond=0, tzinfo=UTC)
 
 
@@ -129,6 +130,11 @@ def judge(last: datetime | None, interval_days: float, warn_days: float, now: da
     if left / timedelta(days=1) <= warn_days:
         return Rotation(RotationState.DUE, due_at, left)
     return Rotation(RotationState.FRESH, due_at, left)
+
+
+def always_due(interval_days: float, warn_days: float) -> bool:
+    """Whether a key is due from its first day on, because the warning window is not shorter than the interval."""
+    return judge(_FIRST, interval_days, warn_days, _FIRST).state is RotationState.DUE
 
 
 def shown(row: str) -> str:

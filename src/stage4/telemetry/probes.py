@@ -18,7 +18,7 @@ from cryptography import x509
 from stage4.clock import format_instant
 from stage4.errors import Refused, Stage4Error, Unavailable
 from stage4.security import certificates
-from stage4.security.certificates import CertificateFacts
+from stage4.security.certificate_facts import CertificateFacts, facts_of
 from stage4.telemetry.grpc_client import Endpoint, Headers, MetricsClient, Status
 from stage4.telemetry.watch import Probe
 
@@ -93,7 +93,7 @@ def tls_facts(endpoint: Endpoint, paths: tuple[Path, Path, Path], pins: Sequence
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     context.load_cert_chain(certificate, private_key)
-    shown = certificates.facts_of(certificates.load_certificates(certificate)[0])
+    shown = facts_of(certificates.load_certificates(certificate)[0])
     facts: dict[str, object] = {"enabled": True, "client": _leaf(shown)}
     try:
         with contextlib.ExitStack() as stack:
@@ -112,7 +112,7 @@ def tls_facts(endpoint: Endpoint, paths: tuple[Path, Path, Path], pins: Sequence
         return facts | {"right": None, "reason": error.strerror or type(error).__name__}
     if not greeted:
         return facts | {"right": False, "reason": "closed after the handshake"}
-    server = certificates.facts_of(leaf)
+    server = facts_of(leaf)
     pinned = server.fingerprint in {pin.lower().replace(":", "") for pin in pins} if pins else None
     return facts | {
         "right": pinned is not False,

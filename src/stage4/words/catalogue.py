@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Final, Literal, cast
 
 from stage4.words.visible import parameter
 
 Language = Literal["pl", "en"]
+_ROLE: Final = ":role}"
 languages: tuple[Language, ...] = ("pl", "en")
 # By the file system, because importlib.resources costs a short command more than reading the texts does.
 _TEXTS = Path(__file__).with_name("texts")
@@ -67,7 +69,21 @@ def _fill(form: object, lang: Language, params: Mapping[str, object]) -> str:
         form = form[plural(abs(int(cast("int", params["n"]))), lang)]
     if not params:
         return str(form).format()
-    return str(form).format_map({name: parameter(value) for name, value in params.items()})
+    shown = {name: parameter(value) for name, value in params.items()}
+    return _InWords(lang).vformat(str(form), (), shown) if _ROLE in str(form) else str(form).format_map(shown)
+
+
+class _InWords(string.Formatter):
+    """`{name:role}` is whose certificate it is, as the area `role` says; `server#1` comes after `server` in a file."""
+
+    def __init__(self, lang: Language) -> None:
+        self._lang = lang
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec != _ROLE.strip(":}"):
+            return str(super().format_field(value, format_spec))
+        name = str(value).partition("#")[0]
+        return text(f"role.{name}" if has(f"role.{name}") else "role.other", self._lang, role=value)
 
 
 def text(code: str, lang: Language, /, **params: object) -> str:

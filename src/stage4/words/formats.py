@@ -19,7 +19,7 @@ def instant(at: datetime, tz: str = "Europe/Warsaw") -> str:
     try:
         local = at.astimezone(ZoneInfo(tz))
     except OverflowError:
-        # In the first and the last hours of the calendar there is no local time everywhere.
+        # The last hours of the year 9999 are in no calendar east of Greenwich.
         local = at.astimezone(UTC)
     offset = local.strftime("%z")
     return f"{local:%Y-%m-%d %H:%M:%S} {offset[:3]}:{offset[3:]} ({at.astimezone(UTC):%H:%M:%S}Z)"

@@ -157,19 +157,19 @@ KEYS: tuple[Case, ...] = (
         "file-key-and-certificate",
         "the certificate stands in the key's file too",
         lambda g: g.put("server-key", key_pem(g.pki.server.key), g.pki.server),
-        "X509-01 fail audit.stray_text",
+        "X509-01 fail cert.stray_text",
     ),
     case(
         "file-key-twice",
         "two keys stand in the client's key file",
         lambda g: g.put("client-key", key_pem(g.pki.client.key), key_pem(g.pki.server.key)),
-        "X509-01 fail audit.stray_text",
+        "X509-01 fail cert.stray_text",
     ),
     case(
         "file-key-and-ca-key",
         "the CA's key stands behind the server's key",
         lambda g: g.put("server-key", key_pem(g.pki.server.key), key_pem(g.pki.ca.key)),
-        "X509-01 fail audit.stray_text",
+        "X509-01 fail cert.stray_text",
         "FS-03 warn audit.ca_key_here",
     ),
     case(
@@ -200,7 +200,7 @@ KEYS: tuple[Case, ...] = (
         "file-certificate-and-crl",
         "the revocation list stands behind the server's certificate",
         lambda g: g.put("server", g.pki.server, g.pki.crl),
-        "X509-01 fail audit.stray_text",
+        "X509-01 fail cert.stray_text",
     ),
     case(
         "file-trusted-certificate",

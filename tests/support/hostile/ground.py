@@ -22,10 +22,10 @@ import yaml
 
 from stage4 import config
 from stage4.app.installing import create, read_environment
-from stage4.audit import auditing, collect_files
+from stage4.audit import auditing, collect_files, schemas
 from stage4.audit.evidence_live import Live
 from stage4.audit.policy import Policy
-from stage4.cli import _audit, _run, audit_stage4_compliance
+from stage4.cli import _audit
 from stage4.clock import format_instant
 from stage4.decisionlog.checkpoints import places
 from stage4.decisionlog.checkpoints.delivery import deliver
@@ -45,7 +45,7 @@ LENGTHS = {"METRICS_SERVICE_AUTH_TOKEN": 997, "CORE_SCHEDULER_TOKEN": 1009, "LIV
 _COMMAND = _audit.Command(
     "audit_stage4_compliance.py",
     "",
-    audit_stage4_compliance.SCHEMA,
+    schemas.COMPLIANCE,
     lambda: auditing.COMPLIANCE,
     compares=True,
     probes=True,
@@ -155,7 +155,7 @@ class Ground:
             if self.live is not None:
                 return self._probed(self.live, clock)
             argv = ["--root", str(self.root), "--lang", "en", *flags]
-            code, out, err = _called(lambda: _run.guarded(_COMMAND.schema, lambda: _audit.run(_COMMAND, argv, clock)))
+            code, out, err = _called(lambda: _audit.run(_COMMAND, argv, clock))
         document = json.loads(out)
         stored = document.get("stored")
         kept = sorted(Path(stored).parent.iterdir()) if stored else []

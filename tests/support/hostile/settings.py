@@ -249,7 +249,7 @@ SERVICES: tuple[Case, ...] = (
         "believes-stray",
         "text stands in the file of the CA for clients",
         lambda g: (_believes()(g), (g.root / CLIENTS).write_bytes(b"desk\n" + (g.root / CLIENTS).read_bytes())),
-        "TLS-02 fail audit.stray_text",
+        "TLS-02 fail cert.stray_text",
     ),
     case(
         "pin-other", "the pin is of another certificate", _pinned("sha256:" + "9" * 64), "TLS-03 fail audit.pin_differs"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from stage4.audit.controls.rbac import judge_strength, missing_allowed
-from stage4.audit.evidence import Evidence
+from stage4.audit.evidence import Evidence, LogFacts
 from stage4.audit.finding import Control, Opinion, Outcome, Severity, failed, of_problem, passed, unknown, warned
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 from stage4.errors import ExitCode
 from stage4.security.keyring import SECRET_BYTES
-from stage4.security.rotation import RotationState, judge
+from stage4.security.rotation import RotationState, always_due, judge
 
 _DAY = timedelta(days=1)
 
@@ -59,25 +60,34 @@ def verifies(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
     log = evidence.log
     for doubt in log.doubts:
         yield warned(str(doubt.params["place"]), doubt.code, path=log.path, **doubt.params)
+    # Whatever is found, the next audit has to know how many entries there were, and of which log.
+    known = {"before": log.entries_before} | ({"log_id": log.log_id} if log.log_id else {})
+    opinion = _verifies(log)
+    yield replace(opinion, params={**known, **opinion.params} if log.entries_before or log.log_id else opinion.params)
+    if log.present and log.other_log:
+        params = {"path": log.path, "log_id": log.log_id, "other": log.other_log}
+        yield warned(f"{log.path}#{log.other_log}", "audit.log_other", **params)
+
+
+def _verifies(log: LogFacts) -> Opinion:
     if not log.present and log.entries_before:
-        yield failed(log.path, "audit.log_gone", path=log.path, before=log.entries_before)
-    elif not log.present and log.trace:
-        yield failed(log.path, "audit.log_vanished", path=log.path, trace=log.trace)
-    elif log.problem is not None:
-        yield of_problem(log.path, log.problem)
-    elif not log.present:
-        yield warned(log.path, "audit.log_absent", path=log.path)
-    elif log.verdict is None or log.verdict.exit_code == ExitCode.CANNOT_TELL:
-        yield unknown(log.path, "audit.log_unverified", path=log.path)
-    elif log.verdict.exit_code != ExitCode.DONE or log.verdict.findings:
+        return failed(log.path, "audit.log_gone", path=log.path, before=log.entries_before)
+    if not log.present and log.trace:
+        return failed(log.path, "audit.log_vanished", path=log.path, trace=log.trace)
+    if log.problem is not None:
+        return of_problem(log.path, log.problem)
+    if not log.present:
+        return warned(log.path, "audit.log_absent", path=log.path)
+    if log.verdict is None or log.verdict.exit_code == ExitCode.CANNOT_TELL:
+        return unknown(log.path, "audit.log_unverified", path=log.path)
+    if log.verdict.exit_code != ExitCode.DONE or log.verdict.findings:
         first = log.verdict.first
         params = first.params if first else {"path": log.path, "line": 0, "offset": 0, "fault": "unknown"}
-        yield failed(log.path, "audit.log_finding", **params)
-    elif log.verdict.entries < log.entries_before:
+        return failed(log.path, "audit.log_finding", **params)
+    if log.verdict.entries < log.entries_before:
         counts = {"count": log.verdict.entries, "before": log.entries_before}
-        yield failed(log.path, "audit.log_shrunk", path=log.path, **counts)
-    else:
-        yield passed(log.path, "audit.log_verifies", path=log.path, count=log.verdict.entries)
+        return failed(log.path, "audit.log_shrunk", path=log.path, **counts)
+    return passed(log.path, "audit.log_verifies", path=log.path, count=log.verdict.entries)
 
 
 def key_age(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -91,12 +101,15 @@ def key_age(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
             yield warned(f"live_router/{log.router_key_id}", "audit.router_key_unwatched", key_id=log.router_key_id)
     if key is None:
         return
-    rotation = judge(key.created, policy.rotation_interval_days, policy.rotation_warn_days, now)
+    interval, window = policy.rotation_interval_days, policy.rotation_warn_days
+    rotation = judge(key.created, interval, window, now)
     params = {"key_id": key.key_id, "created": format_instant(key.created)}
     if rotation.state is RotationState.FRESH:
         yield passed(key.key_id, "audit.log_key_fresh", **params)
     elif rotation.state is RotationState.FUTURE:
         yield failed(key.key_id, "audit.log_key_future", **params)
+    elif rotation.state is RotationState.DUE and always_due(interval, window):
+        yield warned(key.key_id, "audit.log_key_always_due", **params, interval=interval, warn=window)
     else:
         yield warned(key.key_id, "audit.log_key_old", **params, days=round((now - key.created) / _DAY))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections.abc import Iterator
 from datetime import datetime
@@ -27,6 +28,11 @@ _NOBODY = 65534
 _GRAVEST = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN, Outcome.PASS)
 
 
+def _changed(path: str) -> dict[str, str]:
+    """A file that a command of the remedy changes: as people read it, and as the shell does."""
+    return {"path": path, "argument": shlex.quote(path)}
+
+
 def private_files(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
     """FS-01: secret files belong to the installation's account and nobody else reads or writes them."""
     for file in evidence.files.facts:
@@ -37,9 +43,9 @@ def private_files(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
         elif file.mode is None:
             yield unknown(file.path, "audit.mode_unknown", path=file.path)
         elif file.mode & 0o077:
-            yield failed(file.path, "audit.mode_open", path=file.path, mode=f"{file.mode:04o}")
+            yield failed(file.path, "audit.mode_open", **_changed(file.path), mode=f"{file.mode:04o}")
         elif file.owner != evidence.files.owner:
-            yield failed(file.path, "audit.owner_foreign", path=file.path, owner=file.owner)
+            yield failed(file.path, "audit.owner_foreign", **_changed(file.path), owner=file.owner)
         else:
             yield passed(file.path, "audit.mode_private", path=file.path, mode=f"{file.mode:04o}")
 
@@ -61,7 +67,7 @@ def closed_directories(evidence: Evidence, policy: Policy, now: datetime) -> Ite
         elif file.outside:
             yield failed(file.path, "audit.link_outside", path=file.path)
         elif not file.secret and file.mode is not None and (file.mode & stat.S_IWOTH or file.shared_group):
-            yield failed(file.path, "audit.writable", path=file.path, mode=f"{file.mode:04o}")
+            yield failed(file.path, "audit.writable", **_changed(file.path), mode=f"{file.mode:04o}")
         elif not file.secret and file.owner not in {None, _ROOT, owner}:
             yield failed(file.path, "exposure.owned_by_another", path=file.path, owner=file.owner, account=owner)
         elif file.secret and file.links > 1:
@@ -79,14 +85,16 @@ def _is_open(directory: DirectoryFacts) -> bool:
 
 
 def _directory(subject: str, directory: DirectoryFacts, owner: int) -> Opinion:
-    params = {"path": directory.path, "mode": f"{directory.mode:04o}"}
+    params = {**_changed(directory.path), "mode": f"{directory.mode:04o}"}
     trusted = {None, _ROOT, owner, *({_NOBODY} if directory.above else ())}
     if directory.problem is not None:
         return of_problem(subject, directory.problem)
     if _is_open(directory):
         return failed(subject, "audit.directory_open", **params)
     if directory.owner not in trusted:
-        return failed(subject, "audit.directory_foreign", path=directory.path, owner=directory.owner)
+        owner_of = "root" if directory.above else "--reference=."
+        command = f"chown {owner_of} {shlex.quote(directory.path)}"
+        return failed(subject, "audit.directory_foreign", path=directory.path, owner=directory.owner, command=command)
     if directory.shared_group and not directory.mode & stat.S_ISVTX:
         # Who may replace a key or a token is all that its reader may be.
         verdict = failed if directory.private else warned
@@ -111,7 +119,7 @@ def unpublished(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[O
     """FS-04: no secret is under version control or lies where every account may write."""
     files = evidence.files
     for path in files.tracked or ():
-        yield failed(path, "audit.tracked", path=path)
+        yield failed(path, "audit.tracked", **_changed(path))
     if not any(file.secret and file.problem is None for file in files.facts):
         return
     if files.tracked is None:

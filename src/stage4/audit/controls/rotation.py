@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING
 from stage4.audit.evidence import Evidence
 from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
 from stage4.audit.policy import Policy, RequiredRotation
+from stage4.audit.rotation_rows import mark_command, remedy
 from stage4.clock import format_instant
 from stage4.security.rotation import SEPARATOR, RotationState, judge
 
 if TYPE_CHECKING:
-    from stage4.security.certificates import CertificateFacts
+    from stage4.security.certificate_facts import CertificateFacts
 
 _DAY = timedelta(days=1)
 # A registry that is nonsense from end to end must not make a report that nobody can read.
 _SHOWN = 20
+# What is wrong with a row, by what the registry's reader says of it.
+_ROWS = {
+    "security.registry_row_name": "rotation.row_name",
+    "security.registry_row_twice": "rotation.row_twice",
+    "security.registry_row_instant": "rotation.row_instant",
+}
 
 
 def readable(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -27,7 +34,8 @@ def readable(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
             yield of_problem(registry.path, registry.problem)
             continue
         for row, code in registry.bad_rows[:_SHOWN]:
-            yield failed(f"{registry.path}#{row}", "audit.registry_row", path=registry.path, row=row, reason=code)
+            wrong = _ROWS.get(code, "rotation.bad_row")
+            yield failed(f"{registry.path}#{row}", wrong, path=registry.path, row=row, reason=code)
         ahead = [name for name, at in registry.rows.items() if at > now]
         for key, purpose in ahead[:_SHOWN]:
             at = format_instant(registry.rows[key, purpose])
@@ -52,7 +60,8 @@ def recorded(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
         if registry is None or registry.problem is not None:
             yield unknown(subject, "audit.registry_unread", row=subject)
         elif _last(evidence, required) is None:
-            yield failed(subject, "audit.rotation_missing", row=subject, path=registry.path)
+            command = mark_command(required.key, required.purpose)
+            yield failed(subject, "audit.rotation_missing", row=subject, path=registry.path, command=command)
         else:
             yield passed(subject, "audit.rotation_recorded", row=subject)
 
@@ -67,16 +76,18 @@ def in_time(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
             continue
         days = round(rotation.left / _DAY, 1)
         params = {"row": subject, "due_at": format_instant(rotation.due_at), "days": abs(days)}
+        todo = remedy(required.registry, required.key, required.purpose, bundle=policy.bundle, own=_is_own(evidence))
         match rotation.state:
             case RotationState.FRESH:
                 yield passed(subject, "audit.rotation_fresh", **params)
             case RotationState.DUE if required.always_due:
                 window = {"interval": required.interval_days, "warn": required.warn_days}
-                yield warned(subject, "rotation.always_due", **params, **window)
+                code = "rotation.always_due_asked" if required.asked else "rotation.always_due"
+                yield warned(subject, code, **params, **window)
             case RotationState.DUE:
-                yield warned(subject, "audit.rotation_due", **params)
+                yield warned(subject, f"rotation.due_{todo.way}", **params, command=todo.command)
             case RotationState.OVERDUE:
-                yield failed(subject, "audit.rotation_overdue", **params)
+                yield failed(subject, f"rotation.overdue_{todo.way}", **params, command=todo.command)
             case _:
                 yield unknown(subject, "audit.rotation_undated", row=subject)
 
@@ -88,17 +99,18 @@ def truthful(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opin
     for required in policy.rotations:
         if required.registry != "tls":
             continue
-        subject = f"{required.key}{SEPARATOR}{required.purpose}"
-        certificate, at = _certificate(evidence, required), _last(evidence, required)
-        if certificate is None or at is None:
-            yield unknown(subject, "audit.rotation_unproven", row=subject)
+        proof = _proof(evidence, required, now)
+        if isinstance(proof, Opinion):
+            yield proof
             continue
+        subject, certificate, at = proof
         begins = certificate.not_before
         params = {"row": subject, "at": format_instant(at), "not_before": format_instant(begins)}
         if at - begins > policy.deployment_days * _DAY:
             yield failed(subject, "audit.rotation_claimed", **params)
         elif begins - at > policy.registry_lag_days * _DAY:
-            yield warned(subject, "audit.rotation_unrecorded", **params)
+            command = mark_command(required.key, required.purpose, begins)
+            yield warned(subject, "audit.rotation_unrecorded", **params, command=command)
         else:
             yield passed(subject, "audit.rotation_agrees", **params)
 
@@ -114,16 +126,16 @@ def changed(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
     for required in policy.rotations:
         if required.registry != "tls":
             continue
-        subject = f"{required.key}{SEPARATOR}{required.purpose}"
-        certificate, at = _certificate(evidence, required), _last(evidence, required)
-        if certificate is None or at is None:
-            yield unknown(subject, "audit.rotation_unproven", row=subject)
+        proof = _proof(evidence, required, now)
+        if isinstance(proof, Opinion):
+            yield proof
             continue
+        subject, certificate, at = proof
         came_with_it = timedelta(0) <= at - certificate.not_before <= policy.deployment_days * _DAY
         since = certificate.not_before if came_with_it else at
         before = [
             earlier
-            for earlier in evidence.earlier
+            for earlier in evidence.earlier_certificates
             if earlier.role == _role(required) and (earlier.at < since or (earlier.replaced and earlier.at <= at))
         ]
         if not before:
@@ -135,6 +147,26 @@ def changed(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opini
             yield failed(subject, "rotation.key_kept", **params)
         else:
             yield passed(subject, "rotation.key_changed", **params)
+
+
+def _proof(
+    evidence: Evidence, required: RequiredRotation, now: datetime
+) -> tuple[str, CertificateFacts, datetime] | Opinion:
+    """The row's name, the certificate on disk and the rotation on record, or why they cannot be compared."""
+    subject = f"{required.key}{SEPARATOR}{required.purpose}"
+    certificate, at = _certificate(evidence, required), _last(evidence, required)
+    if certificate is None or at is None:
+        return unknown(subject, "audit.rotation_unproven", row=subject)
+    if at > now:
+        # ROT-01 says so; nothing follows for certificate or key.
+        return unknown(subject, "audit.rotation_undated", row=subject)
+    return subject, certificate, at
+
+
+def _is_own(evidence: Evidence) -> bool:
+    """Whether the project's own PKI can renew the bundle."""
+    authority = evidence.bundle.certificate("ca")
+    return evidence.installation != "production" and authority is not None and authority.demo
 
 
 def _role(required: RequiredRotation) -> str:

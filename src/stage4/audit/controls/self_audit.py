@@ -14,6 +14,8 @@ from stage4.audit.comparison import CONTINUITY, Comparison, Summary
 from stage4.audit.controls.rbac import is_inline
 from stage4.audit.evidence import Evidence
 from stage4.audit.finding import (
+    ENDED,
+    NOT_ASKED,
     Control,
     Finding,
     Opinion,
@@ -32,8 +34,9 @@ from stage4.audit.waiving import REFUSED, Use, is_too_broad
 from stage4.clock import format_instant
 
 COMPLETE = "AUD-01"
-# A control that says so was left out by the caller, who sees it in the policy of the report.
-_NOT_ASKED = "not_asked"
+INCOMPLETE = "audit.incomplete"
+# Demands that speak for themselves: a control says that it was not asked, a variable that is not set is a warning.
+_SAYS_ITSELF = ("check_paths", "allow_missing_env")
 
 
 def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
@@ -52,7 +55,12 @@ def waivers_in_order(evidence: Evidence, policy: Policy, now: datetime) -> Itera
 
 
 def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """AUD-02: the earlier report is what the installation signed, of the same settings and believed CAs as now."""
+    """AUD-02: the installation signed what is kept, and the earlier report judged these settings and believed CAs."""
+    if evidence.doubted_reports:
+        newest, count = evidence.doubted_reports[0], len(evidence.doubted_reports)
+        yield warned("kept reports", "audit_report.kept_doubted", path=newest, count=count)
+    elif evidence.unchecked_reports:
+        yield skipped("kept reports", "audit_report.kept_unchecked")
     earlier = evidence.earlier_report
     if earlier is None:
         yield skipped("earlier report", "audit_report.nothing_earlier")
@@ -60,11 +68,11 @@ def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
     if earlier.forged:
         yield warned("earlier report", "audit_report.earlier_forged", path=earlier.path)
     if earlier.config is None or evidence.config_sha256 is None:
-        yield skipped("settings", "audit_report.settings_not_compared", since=earlier.checked_at)
+        yield skipped("settings", "audit_report.settings_not_compared", since=earlier.since)
     elif earlier.config != evidence.config_sha256:
-        yield warned("settings", "audit_report.settings_changed", since=earlier.checked_at)
+        yield warned("settings", "audit_report.settings_changed", since=earlier.since)
     else:
-        yield passed("settings", "audit_report.settings_same", since=earlier.checked_at)
+        yield passed("settings", "audit_report.settings_same", since=earlier.since)
     if earlier.authorities is not None and earlier.policy.get("bundle") == policy.bundle:
         yield _same_authorities(earlier, earlier.authorities, evidence, policy)
 
@@ -72,12 +80,12 @@ def same_settings(evidence: Evidence, policy: Policy, now: datetime) -> Iterator
 def _same_authorities(earlier: Summary, before: frozenset[str], evidence: Evidence, policy: Policy) -> Opinion:
     """A rotation on record explains that one CA took another's place, but not that one was added."""
     after = evidence.bundle.authorities
-    params: dict[str, object] = {"since": earlier.checked_at}
+    params: dict[str, object] = {"since": earlier.since}
     if after == before:
         return passed("authorities", "exposure.authorities_same", **params)
     registry = evidence.registry("tls")
     rotated_at = registry.rows.get((policy.bundle.lower(), "tls_ca")) if registry else None
-    if rotated_at is not None and len(after) == len(before) and format_instant(rotated_at) > earlier.checked_at:
+    if rotated_at is not None and len(after) == len(before) and format_instant(rotated_at) > earlier.since:
         return passed("authorities", "exposure.authorities_rotated", **params, rotated_at=format_instant(rotated_at))
     counts = {"added": len(after - before), "removed": len(before - after)}
     return warned("authorities", "exposure.authorities_changed", **params, **counts)
@@ -100,7 +108,7 @@ def complete(findings: Iterable[Finding]) -> Opinion:
     """AUD-01: every control came to an outcome; the ones that could not are named."""
     undecided = sorted({finding.control for finding in findings if finding.outcome is Outcome.UNKNOWN})
     if undecided:
-        return unknown("audit", "audit.incomplete", controls=", ".join(undecided))
+        return unknown("audit", INCOMPLETE, controls=", ".join(undecided))
     return passed("audit", "audit.complete")
 
 
@@ -128,13 +136,15 @@ def used(uses: Iterable[Use], judged: Sequence[Control], known: Iterable[Control
 
 
 def continued(findings: Sequence[Finding], comparison: Comparison) -> Iterator[Opinion]:
-    """AUD-02: every control that the earlier report had an answer of has one, and the catalogue is the same."""
+    """AUD-02: every control that the earlier report had an answer of has one, by the same demands and catalogue."""
     since = comparison.since
     answered = {finding.control for finding in findings if finding.outcome is not Outcome.SKIPPED}
-    not_asked = {finding.control for finding in findings if finding.code.endswith(_NOT_ASKED)}
-    gone = {change.control for change in comparison.no_longer_evaluated} - answered - not_asked
+    explained = {finding.control for finding in findings if finding.code.endswith((NOT_ASKED, ENDED))}
+    gone = {change.control for change in comparison.no_longer_evaluated} - answered - explained
     for control in sorted(gone):
         yield warned(control, "audit_report.control_gone", control=control, since=since)
+    if demands := [name for name in comparison.policy_changed if name not in _SAYS_ITSELF]:
+        yield warned("demands", "audit_report.demands_changed", since=since, names=", ".join(demands))
     if comparison.catalogue_changed:
         yield warned("catalogue", "audit_report.catalogue_changed", since=since)
     elif not gone:

@@ -13,7 +13,7 @@ from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 
 if TYPE_CHECKING:
-    from stage4.security.certificates import CertificateFacts
+    from stage4.security.certificate_facts import CertificateFacts
 
 _PIN = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -66,7 +66,7 @@ def _believed(file: CertificateFile, evidence: Evidence, now: datetime) -> Opini
     if file.problem is not None:
         return of_problem(path, file.problem)
     if file.stray_text:
-        return failed(path, "audit.stray_text", path=path)
+        return failed(path, "cert.stray_text", path=path)
     for facts in file.certificates:
         if not facts.is_ca:
             return failed(path, "audit.believes_leaf", path=path, subject=facts.subject)

@@ -8,11 +8,12 @@ their subjects, and add what the organisation asks for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Final
 
 from stage4.audit.evidence import CertificateFile, Chain, Evidence
-from stage4.audit.finding import Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
+from stage4.audit.finding import ENDED, Control, Opinion, Severity, failed, of_problem, passed, skipped, unknown, warned
 from stage4.audit.policy import Policy
 from stage4.clock import format_instant
 from stage4.security import certificate_lints as lints
@@ -21,6 +22,18 @@ from stage4.security.certificate_lints import Level, Lint, Topic
 from stage4.security.revocation import RevocationState
 
 _DAY = timedelta(days=1)
+# The control that answers for what a lint is about.
+TOPICS: Final[Mapping[Topic, str]] = {
+    Topic.FILE: "X509-01",
+    Topic.ROLE: "X509-06",
+    Topic.TIME: "X509-07",
+    Topic.HORIZON: "X509-08",
+    Topic.SIGNATURE: "X509-09",
+    Topic.KEY: "X509-10",
+    Topic.KNOWN_KEY: "X509-11",
+    Topic.AUTHORITY: "X509-12",
+    Topic.FORM: "X509-13",
+}
 
 
 def _leaves(evidence: Evidence) -> Iterator[CertificateFile]:
@@ -70,7 +83,7 @@ def parses(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinio
         if file.problem is not None:
             yield of_problem(file.path, file.problem)
         elif file.stray_text:
-            yield failed(file.path, "audit.stray_text", path=file.path)
+            yield failed(file.path, "cert.stray_text", path=file.path)
         else:
             company = isinstance(file, CertificateFile) and file.role != "ca" and file.certificates
             found = lints.of_file(company, anchors) if company else ()
@@ -155,9 +168,12 @@ def valid_now(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opi
 
 
 def horizon(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """X509-08: nothing expires soon, and no leaf outlives its CA."""
+    """X509-08: nothing expires soon, and no leaf outlives its CA; what has expired is told by X509-07."""
     authorities = [facts for subject, file, facts in _each(evidence) if not _is_leaf(subject, file)]
     for subject, file, facts in _each(evidence):
+        if now > facts.not_after:
+            yield skipped(subject, ENDED, role=subject)
+            continue
         left = (facts.not_after - now) / _DAY
         used = (now - facts.not_before) / max(facts.not_after - facts.not_before, timedelta(seconds=1))
         params = {"role": subject, "days": round(left, 1), "not_after": format_instant(facts.not_after)}
@@ -200,10 +216,11 @@ def no_known_key(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[
 
 
 def authority(evidence: Evidence, policy: Policy, now: datetime) -> Iterator[Opinion]:
-    """X509-12: every CA says that it is one and may sign certificates, and its name constraints bind."""
+    """X509-12: every CA says that it is one and may sign certificates, its name constraints bind, and it is a root."""
     for subject, file, facts in _each(evidence):
         if not _is_leaf(subject, file):
             found = _lints(subject, file, facts, Topic.AUTHORITY, policy, now)
+            found += lints.of_anchor(facts, file.certificates) if file.role == "ca" else ()
             yield from _told(subject, found, passed(subject, "audit.ca_profile"))
 
 

@@ -1,33 +1,32 @@
 """
 The report for people, in Polish or English.
 
-Line 1 is the verdict, lines 2 to 4 are what to do next; then the findings by weight (severity, then outcome), the
+Line 1 is the verdict, lines 2 to 4 are what to do next; then the findings by weight (outcome, then severity), the
 waivers, the changes since the earlier report, and how much was passed.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from stage4 import words
-from stage4.audit.baseline import SCHEMA as BASELINE_SCHEMA
-from stage4.audit.comparison import KINDS
+from stage4.audit.comparison import KINDS, MOST_SHOWN
 from stage4.audit.finding import Finding, Outcome
-from stage4.audit.report import Report, answered_for, headline, message, remedy, since
+from stage4.audit.report import NOT_WELL, Report, answered_for, headline, message, remedy, since
+from stage4.audit.spoken import following, next_steps, no_result
 from stage4.clock import parse_instant
 from stage4.words import Language
 
-_SHOWN: Final = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.WARN)
 _MEANING: Final = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 def render(report: Report, document: Mapping[str, object], lang: Language) -> bytes:
     """UTF-8."""
-    lines = [f"# {_plain(headline(report, lang))}", *_next(report, document, lang), ""]
+    steps = next_steps(report, document, lang, code=_code, plain=_plain)
+    lines = [f"# {_plain(headline(report, lang))}", *steps, ""]
     lines += [*_about(document, lang), ""]
     lines += [
         *_findings(report, lang),
@@ -42,42 +41,12 @@ def failure(document: Mapping[str, object], error: Mapping[str, object], lang: L
     """The error in the place of the verdict; what to do is to mend it, to call people, and to look again."""
     code, params = str(error.get("code")), error.get("params")
     told = dict(params) if isinstance(params, Mapping) else {}
-    lines = [
-        f"# {_plain(_say('summary_none', lang))}",
-        f"1. {_plain(words.text(code, lang, **told))}. {_plain(words.hint(code, lang, **told) or '')}".rstrip(),
-        f"2. {_say('next_fail', lang)}",
-        f"3. {_say('next_again', lang, command=_code(_script(document)))}",
-    ]
+    # Nothing is kept of a call that was wrong.
+    kept = document.get("stored") or document.get("not_stored")
+    mend = f"{_plain(words.text(code, lang, **told))}. {_plain(words.hint(code, lang, **told) or '')}".rstrip()
+    steps = (mend, *no_result(document, lang, wrong_call=not kept, code=_code))
+    lines = [f"# {_plain(_say('summary_none', lang))}", *(f"{n}. {step}" for n, step in enumerate(steps, start=1))]
     return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
-
-
-def _next(report: Report, document: Mapping[str, object], lang: Language) -> Iterator[str]:
-    """Three lines: the first thing to mend, whom to tell, how to look again."""
-    first = next((f for f in report.by_weight if f.outcome in (Outcome.FAIL, Outcome.UNKNOWN)), None)
-    first = first or next((f for f in report.by_weight if f.outcome is Outcome.WARN), None)
-    if first is None:
-        yield f"1. {_say('next_nothing', lang)}"
-    else:
-        step = _plain(remedy(first, lang) or "")
-        yield f"1. {_say('next_first', lang, control=first.control, subject=_code(first.subject), step=step)}"
-    kind = "what_if" if document.get("what_if") is True else report.status
-    explain = f"`{_script(document)} --explain {first.control}`" if first else ""
-    yield f"2. {_say(f'next_{kind}', lang)}" + (f" {_say('next_explain', lang, command=explain)}" if explain else "")
-    yield f"3. {_say('next_again', lang, command=_code(_again(document)))}"
-
-
-def _script(document: Mapping[str, object]) -> str:
-    name = "audit_security_baseline" if document["schema"] == BASELINE_SCHEMA else "audit_stage4_compliance"
-    return f"python scripts/{name}.py"
-
-
-def _again(document: Mapping[str, object]) -> str:
-    """The command that asks the same of the installation as it is by then."""
-    policy = document["policy"]
-    asked = policy if isinstance(policy, Mapping) else {}
-    flags = ["--mtls-bundle-name", str(asked.get("bundle"))]
-    flags += [f"--{name.replace('_', '-')}" for name in ("allow_missing_env", "check_paths") if asked.get(name) is True]
-    return f"{_script(document)} {shlex.join(flags)}"
 
 
 def _about(document: Mapping[str, object], lang: Language) -> Iterator[str]:
@@ -98,7 +67,7 @@ def _about(document: Mapping[str, object], lang: Language) -> Iterator[str]:
 
 
 def _findings(report: Report, lang: Language) -> Iterator[str]:
-    found = [finding for finding in report.by_weight if finding.outcome in _SHOWN]
+    found = [finding for finding in report.by_weight if finding.outcome in NOT_WELL]
     if not found:
         return
     yield from (f"## {_say('findings', lang)}", "")
@@ -107,6 +76,8 @@ def _findings(report: Report, lang: Language) -> Iterator[str]:
         yield f"- **{outcome}** {_named(report, finding, lang)}: {_plain(message(finding, lang))}"
         if step := remedy(finding, lang):
             yield f"  - {_say('do', lang, step=_plain(step))}"
+    for line in following(report, lang):
+        yield from ("", line)
     yield ""
 
 
@@ -144,9 +115,11 @@ def _changes(report: Report, document: Mapping[str, object], lang: Language) -> 
         found = getattr(changes, kind)
         if found:
             yield f"- {_say(f'kind_{kind}', lang)}: {len(found)}"
-            for change in found:
+            for change in changes.shown(kind):
                 names = [_outcome(outcome, lang) for outcome in (change.before, change.after)]
-                yield f"  - `{change.control}` {_code(change.subject)}: {names[0]} → {names[1]}"
+                yield f"  - {_code(change.control)} {_code(change.subject)}: {names[0]} → {names[1]}"
+            if len(found) > MOST_SHOWN:
+                yield f"  - {_say('changes_more', lang, n=len(found) - MOST_SHOWN)}"
     changed = [
         _say(f"changed_{name}", lang)
         for name, is_so in (("catalogue", changes.catalogue_changed), ("config", changes.config_changed))
@@ -179,9 +152,9 @@ def _say(name: str, lang: Language, /, **params: object) -> str:
 
 def _plain(text: str) -> str:
     """Text in which nothing is a sign of Markdown, on one line."""
-    return _MEANING.sub(r"\\\1", " ".join(text.split()))
+    return _MEANING.sub(r"\\\1", words.visible(" ".join(text.split())))
 
 
 def _code(text: str) -> str:
     """Text as code, whatever stands in it."""
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+    return "`" + words.visible(" ".join(text.replace("`", "'").split())) + "`"

@@ -12,8 +12,8 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stage4.decisionlog.checkpoints.note import ORIGIN, Checkpoint, Note, NoteError, VerifierKey
-from stage4.decisionlog.checkpoints.spelling import base64_bytes
+from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, VerifierKey
+from stage4.decisionlog.checkpoints.spelling import ORIGIN, base64_bytes
 from stage4.decisionlog.checkpoints.tree import HASH, Frontier
 from stage4.decisionlog.entry import CHECKPOINT, LOG_CATEGORY, Draft, Entry
 

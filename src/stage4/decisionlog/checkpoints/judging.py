@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stage4.decisionlog.checkpoints.facts import FORWARD, origin_of
-from stage4.decisionlog.checkpoints.note import ORIGIN, Checkpoint, Note, NoteError, VerifierKey
+from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError, VerifierKey
 from stage4.decisionlog.checkpoints.proof import Consistency, Inclusion, ProofError, check_consistency, check_inclusion
+from stage4.decisionlog.checkpoints.spelling import ORIGIN
 from stage4.decisionlog.checkpoints.tree import leaf
 from stage4.decisionlog.entry import Entry
 from stage4.decisionlog.reading import entry_of

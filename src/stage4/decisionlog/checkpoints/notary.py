@@ -23,16 +23,15 @@ from stage4.clock import Clock
 from stage4.decisionlog.checkpoints.facts import CheckpointFacts, origin_of
 from stage4.decisionlog.checkpoints.growth import Growth, Sealed
 from stage4.decisionlog.checkpoints.keys import CheckpointKeys, KeyStore
-from stage4.decisionlog.checkpoints.note import ORIGIN, Checkpoint, Note, NoteError
+from stage4.decisionlog.checkpoints.note import Checkpoint, Note, NoteError
+from stage4.decisionlog.checkpoints.spelling import ORIGIN
 from stage4.decisionlog.spot import Scribe
-from stage4.decisionlog.traces import checkpoint_path
+from stage4.decisionlog.traces import NOTE_LIMIT, checkpoint_path, require_not_behind
 from stage4.decisionlog.writer import DecisionLog, Held
 from stage4.errors import Unavailable
 from stage4.security.keyring import KeyRing
 
 _ATTEMPTS = 5
-# The most bytes of a file with a note that are read.
-NOTE_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +107,7 @@ def standing(path: Path, keyring: KeyRing, clock: Clock) -> Standing:
 def _standing(growth: Growth, path: Path, keyring: KeyRing) -> Standing:
     log_id, last = growth.log_id, growth.last
     _require_own_note(path, log_id)
+    require_not_behind(path, log_id, growth.size - 1)
     store = KeyStore.beside(keyring.path, log_id)
     keys = store.load()
     if keys is None:

@@ -25,7 +25,6 @@ _DASH = "— "
 _MOST_SIGNATURES = 16
 _MOST_BYTES = 16 * 1024
 _KEY, _ID, _SIGNATURE = 32, 4, 64
-ORIGIN = "stage4-log/"
 
 
 class NoteError(ValueError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 
 _MOST_DIGITS = 16
+# The name of a log in its checkpoints is this and the log id.
+ORIGIN = "stage4-log/"
 
 
 def base64_bytes(text: object) -> bytes:

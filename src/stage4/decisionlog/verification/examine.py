@@ -7,7 +7,7 @@ The walk asks this only where the fast path did not recognise a line, so it may 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stage4.decisionlog.canonical import MAX_LINE, Malformed, canonical, parse_strict
 from stage4.decisionlog.chain import Sealer, split_signature
@@ -15,7 +15,7 @@ from stage4.decisionlog.entry import Entry, read_payload
 from stage4.decisionlog.verification.blame import Blame
 from stage4.decisionlog.verification.verdict import Fault
 from stage4.errors import Stage4Error
-from stage4.security.keyring import ALGORITHMS, Key, KeyRing
+from stage4.security.keyring import ALGORITHMS, Key, KeyRing, KeyState
 
 _GENESIS = b'"kind":"genesis"'
 _RELOADS = 16
@@ -59,6 +59,20 @@ class Examiner:
             if key is None:
                 self._unlisted.add(key_id)
         return key
+
+    def ring_after(self, revoked: frozenset[str]) -> KeyRing | None:
+        """The ring, with the keys that the log calls `revoked` as the ring on the disk has them now.
+
+        A key may be revoked between the loading of the ring and the reading of the log. What the newer ring says of
+        other keys does not count: their revocation may stand where this log was not read to.
+        """
+        ring = self.keyring
+        if ring is None or all(key.state is KeyState.REVOKED for key in ring.keys.values() if key.id in revoked):
+            return ring
+        with contextlib.suppress(Stage4Error):
+            newest = ring.reloaded().keys
+            return replace(ring, keys={**ring.keys, **{each: newest[each] for each in revoked if each in newest}})
+        return ring
 
     def sealer(self, key: Key, log_id: str) -> Sealer:
         """The sealer of `key` for `log_id`, made once."""

@@ -243,6 +243,9 @@ class Input:
                     continue
             self.parts.append(part)
         for entry in manifest.listed:
+            if archives.first_seq_of(log, entry.name) is None:
+                # Logs that differ only in their suffix share a manifest.
+                continue
             if entry.last_seq >= (self._from_seq or 0) and not any(
                 path.exists() for path in archives.copies_of(log.with_name(entry.name))
             ):

@@ -253,7 +253,7 @@ class Walk:
             some = lines[start : start + KEPT]
             if self._pending.is_full and self._ledger.is_full and max(map(len, some)) < MIN_LINE:
                 blank = sum(not line.strip() for line in some)
-                self._pending.pass_over(len(some) - blank, blank)
+                self._pending.pass_over(len(some) - blank, blank, self._seq + 1)
                 self._line, self._offset = self._line + len(some), self._offset + sum(map(len, some)) + len(some)
                 continue
             for line in some:
@@ -411,7 +411,8 @@ class Walk:
             self._ledger.report(max(self._last, Position(0, 1, 0)), last_seq, blame)
         for key_id, seq, at in self._unjudged.remaining(verdict.proven_below):
             self._ledger.report(at, seq, Blame(Fault.UNVERIFIABLE, "log.unverifiable", {"key_id": key_id}))
-        for use, blame in revocation.judge(self._uses, verdict.revocations, self._examiner.keyring):
+        ring = self._examiner.ring_after(frozenset(each.revoked for each in verdict.revocations))
+        for use, blame in revocation.judge(self._uses, verdict.revocations, ring):
             self._ledger.report(use.at, use.first_seq, blame)
             self._entries[use.key_id] -= use.last_seq - use.first_seq + 1
         return verdict.completeness, self._unjudged.proven(verdict.proven_below)

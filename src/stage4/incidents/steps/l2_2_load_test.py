@@ -1,4 +1,8 @@
-"""L2.2: the load test. Out of its limits, only a decision to disable the scheduler accepts it."""
+"""L2.2: the load test. Out of its limits, only a decision to disable the scheduler accepts it.
+
+In an incident the command also judges the running scheduler's last ten minutes (`--attach`); the worse verdict is its
+exit code, and where the running one cannot be reached nothing was judged.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ class LoadTest:
     repeat_is_safe: str = "it drives a private scheduler and replaces its own report"
 
     def observe(self, scene: Scene) -> Observation:
-        result = scene.run()
+        result = scene.run(more=("--attach",))
         return Observation((result,), kept_documents(result, "output", "load_test_scheduler.py.json"))
 
     def judge(self, incident: Incident, seen: Observation) -> Outcome:

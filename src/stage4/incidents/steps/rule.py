@@ -45,11 +45,12 @@ class Scene:
     panels: PanelSource
     earlier_audit: Mapping[str, object] | None = None
 
-    def run(self, place: int = 0) -> CommandResult:
-        """Runs the step's command number `place`; what it writes by its own options is kept too."""
+    def run(self, place: int = 0, more: tuple[str, ...] = ()) -> CommandResult:
+        """Runs the step's command number `place`, with `more` that an incident asks of it; what it writes by its own
+        options is kept too."""
         from stage4.incidents.commands import outputs_of
 
-        argv = self.commands[place]
+        argv = (*self.commands[place], *more)
         return self.runner.run(argv, self.time_limit, outputs_of(argv))
 
 
