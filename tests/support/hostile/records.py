@@ -157,7 +157,7 @@ LOGS: tuple[Case, ...] = (
         "log-new-everywhere",
         "a longer log under new keys, and no checkpoint outside any more",
         lambda g: (_new_log(40)(g), shutil.rmtree(g.root / "var/checkpoints-outside")),
-        "AUD-02 warn audit_report.earlier_forged",
+        "AUD-02 warn audit_report.kept_doubted",
     ),
     case("log-of-another", "the log of another installation", _other_ring, FINDING),
     case("ring-missing", "the key ring is not there", lambda g: (g.root / RING).unlink(), "DLOG-01 fail files.missing"),
@@ -419,7 +419,7 @@ def _report(edit: Callable[[Any], object]) -> Callable[[Ground], None]:
     return spoil
 
 
-FORGED = "AUD-02 warn audit_report.earlier_forged"
+FORGED = "AUD-02 warn audit_report.kept_doubted"
 EARLIER: tuple[Case, ...] = (
     case(
         "report-edited",
@@ -449,7 +449,7 @@ EARLIER: tuple[Case, ...] = (
         "report-other-catalogue",
         "the report of yesterday judged other controls",
         _report(lambda report: report["tool"].update(catalogue_sha256="0" * 64)),
-        "AUD-02 warn audit_report.catalogue_changed",
+        "AUD-02 warn audit_report.kept_doubted",
     ),
 )
 CASES = (*LOGS, *WAIVERS, *EARLIER)

@@ -19,12 +19,12 @@ from support.hostile.pki import DAY, ISSUED, SECOND, leaf
 LOG_KEY, METRICS, SERVER = "live-router::decision-log", "core-oem::metrics-token", "core-oem::tls_server"
 FUTURE, ROW, MISSING = (
     "ROT-01 fail audit.rotation_future",
-    "ROT-01 fail audit.registry_row",
+    "ROT-01 fail",
     "ROT-02 fail audit.rotation_missing",
 )
 DUE, OVERDUE, CLAIMED = (
-    "ROT-03 warn audit.rotation_due",
-    "ROT-03 fail audit.rotation_overdue",
+    "ROT-03 warn",
+    "ROT-03 fail",
     "ROT-04 fail audit.rotation_claimed",
 )
 
