@@ -1,11 +1,12 @@
 """
-Brings Prometheus and Alertmanager to `.tools/bin` for the tests, without root.
+Brings the programs that the tests run beside ours to `.tools/bin`, without root: Prometheus, Alertmanager,
+OpenSSL and OpenSSH's ssh-keygen.
 
 Installed binaries are preferred. Otherwise Debian's packages are downloaded with `apt-get download` (from the
 sources that the machine is configured with) and unpacked with `dpkg -x`; nothing is installed. Run again it
 returns at once. Only the standard library is needed, so it runs before the virtual environment exists.
 
-exit: 0 all four tools answer, 3 they cannot be had here (the message says what to do)
+exit: 0 all tools answer, 3 they cannot be had here (the message says what to do)
 """
 
 from __future__ import annotations
@@ -19,8 +20,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-PACKAGES = ("prometheus", "prometheus-alertmanager")
-TOOLS = ("prometheus", "promtool", "alertmanager", "amtool")
+PACKAGE = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
+    "openssl": "openssl",
+    "ssh-keygen": "openssh-client",
+}
+TOOLS = tuple(PACKAGE)
 DEBIAN_NAME = {"alertmanager": "prometheus-alertmanager"}
 TEMPLATES = "/usr/share/prometheus/alertmanager"
 
@@ -38,21 +46,21 @@ def installed(tool: str) -> Path | None:
     return None
 
 
-def download(into: Path, scratch: Path) -> None:
-    """Fetch the packages; with no package lists on the machine, make private ones first."""
+def download(packages: Sequence[str], into: Path, scratch: Path) -> None:
+    """Fetch `packages`; with no package lists on the machine, make private ones first."""
     private = (
         "-o", f"Dir::State={scratch}/state", "-o", f"Dir::State::status={scratch}/status",
         "-o", f"Dir::Cache={scratch}/cache", "-o", "Debug::NoLocking=1",
     )  # fmt: skip
     own = ("-o", f"APT::Sandbox::User={getpass.getuser()}")
-    fetch = ("apt-get", "-qq", *own, "download", *PACKAGES)
+    fetch = ("apt-get", "-qq", *own, "download", *packages)
     if subprocess.run(fetch, cwd=into, capture_output=True).returncode == 0:
         return
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (scratch / folder).mkdir(parents=True)
     (scratch / "status").touch()
     subprocess.run(("apt-get", "-qq", *own, *private, "update"), check=True)
-    subprocess.run(("apt-get", "-qq", *own, *private, "download", *PACKAGES), cwd=into, check=True)
+    subprocess.run(("apt-get", "-qq", *own, *private, "download", *packages), cwd=into, check=True)
 
 
 def free_of_fixed_directory(binary: Path) -> None:
@@ -78,23 +86,24 @@ def wrap(link: Path, binary: str) -> None:
     link.chmod(0o755)
 
 
-def unpack(home: Path) -> None:
-    """Download and unpack beside `home`, then take its place in one step."""
+def unpack(tools: Sequence[str], home: Path) -> None:
+    """Download and unpack `tools` beside `home`, then take its place in one step."""
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".fetch-") as scratch_name:
         scratch = Path(scratch_name)
         archives, tree = scratch / "archives", scratch / "tree"
         archives.mkdir()
-        download(archives, scratch)
+        download(sorted({PACKAGE[tool] for tool in tools}), archives, scratch)
         for archive in sorted(archives.glob("*.deb")):
             subprocess.run(("dpkg", "-x", str(archive), str(tree)), check=True)
         (tree / "bin").mkdir()
-        for tool in ("prometheus", "promtool"):
-            (tree / "bin" / tool).symlink_to(f"../usr/bin/{tool}")
-        for tool in ("alertmanager", "amtool"):
-            binary = DEBIAN_NAME.get(tool, tool)
-            free_of_fixed_directory(tree / "usr" / "bin" / binary)
-            wrap(tree / "bin" / tool, binary)
+        for tool in tools:
+            if tool in ("alertmanager", "amtool"):
+                binary = DEBIAN_NAME.get(tool, tool)
+                free_of_fixed_directory(tree / "usr" / "bin" / binary)
+                wrap(tree / "bin" / tool, binary)
+            else:
+                (tree / "bin" / tool).symlink_to(f"../usr/bin/{tool}")
         if home.exists():
             shutil.rmtree(home)
         tree.rename(home)
@@ -113,9 +122,10 @@ def main(argv: Sequence[str]) -> int:
     absent = [needed for needed in ("apt-get", "dpkg") if shutil.which(needed) is None]
     reason = f"this system has no {' and no '.join(absent)}" if absent else ""
     if not absent:
-        print("fetching Prometheus and Alertmanager into", home.name, file=sys.stderr)
+        wanted = [tool for tool in TOOLS if installed(tool) is None]
+        print("fetching", ", ".join(wanted), "into", home.name, file=sys.stderr)
         try:
-            unpack(home)
+            unpack(wanted, home)
         except (subprocess.CalledProcessError, OSError) as error:
             reason = str(error)
     still = missing(home)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import random
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 
 import pytest
 from cryptography import x509
@@ -20,9 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from stage4.security.certificate_chain import Purpose
 from stage4.security.certificate_judgement import judge
 from support.certificates import NOW, key_usage, pem
-
-OPENSSL: Final = shutil.which("openssl")
-pytestmark = pytest.mark.skipif(OPENSSL is None, reason="the openssl command is not on this machine")
+from support.programs import tool
 
 Key = ec.EllipticCurvePrivateKey
 DAY = timedelta(days=1)
@@ -183,9 +179,12 @@ def said_by_openssl(folder: Path, chain: list[x509.Certificate], purpose: Purpos
     options = ["-purpose", f"ssl{purpose}", "-attime", str(int(NOW.timestamp())), "-trusted", str(folder / "root")]
     options += ["-untrusted", str(folder / "between")] if len(chain) > 2 else []
     options += ["-verify_hostname", host] if host else []
-    assert OPENSSL is not None
     done = subprocess.run(
-        [OPENSSL, "verify", *options, str(folder / "leaf")], capture_output=True, text=True, check=False, timeout=30
+        [tool("openssl"), "verify", *options, str(folder / "leaf")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     return "" if done.returncode == 0 else done.stderr
 

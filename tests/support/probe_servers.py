@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -17,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 
 from stage4.config import Installation
 from stage4.security.mtls import ServerIdentity
 from stage4.telemetry.grpc_server import SERVICE
 from stage4.telemetry.proto import metrics_pb2 as pb
 from support.certificates import CLIENT, SERVER, Made, make, pem
+from support.programs import tool
 
 SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 HTTP_1 = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n"
@@ -165,13 +164,10 @@ def grpc_service(
 @contextmanager
 def openssl_server(installation: Installation, *flags: str) -> Iterator[int]:
     """`openssl s_server` with these flags, fed with SETTINGS frames, which it passes on to whom it lets in."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("there is no openssl program on this machine")
     files = paths(installation)
     process = subprocess.Popen(
         [
-            *(program, "s_server", "-accept", "127.0.0.1:0", "-alpn", "h2", "-CAfile", str(files["ca"])),
+            *(tool("openssl"), "s_server", "-accept", "127.0.0.1:0", "-alpn", "h2", "-CAfile", str(files["ca"])),
             *("-cert", str(files["server"]), "-key", str(files["server-key"]), *flags),
         ],
         stdin=subprocess.PIPE,

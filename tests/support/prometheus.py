@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -19,21 +17,11 @@ from typing import Any, TypeVar
 import httpx
 
 from stage4.monitoring.prometheus_rules import START_FLAGS
+from support.programs import tool
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-UNPACKED = REPOSITORY / ".tools" / "bin"
 DEADLINE_SECONDS = 30.0
 _LISTENING = re.compile(r'msg="Listening on" address=(127\.0\.0\.1:\d+)')
 _T = TypeVar("_T")
-
-
-def tool(name: str) -> str:
-    """The path of `prometheus`, `promtool`, `alertmanager` or `amtool`; `make test` has fetched them."""
-    unpacked = UNPACKED / name
-    debian = {"alertmanager": "prometheus-alertmanager"}.get(name, name)
-    found = str(unpacked) if os.access(unpacked, os.X_OK) else shutil.which(name) or shutil.which(debian)
-    assert found is not None, f"{name} is missing: run python3 tools/fetch_tools.py"
-    return found
 
 
 def run_tool(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from support.prometheus import REPOSITORY
 
 SCRIPT = REPOSITORY / "tools" / "fetch_tools.py"
-TOOLS = ("prometheus", "promtool", "alertmanager", "amtool")
+TOOLS = ("prometheus", "promtool", "alertmanager", "amtool", "openssl", "ssh-keygen")
 
 
 def fetch(home: Path, path: Path) -> subprocess.CompletedProcess[str]:
@@ -23,7 +23,7 @@ def test_a_system_without_debians_tools_is_told_what_to_install(tmp_path: Path) 
     answer = fetch(tmp_path / "tools", tmp_path)
     assert answer.returncode == 3
     assert "this system has no apt-get and no dpkg" in answer.stderr
-    assert "hint: install prometheus, promtool, alertmanager and amtool on PATH" in answer.stderr
+    assert "hint: install prometheus, promtool, alertmanager, amtool, openssl and ssh-keygen on PATH" in answer.stderr
     assert not (tmp_path / "tools").exists()
 
 

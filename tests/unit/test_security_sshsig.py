@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import stat
 import subprocess
 from datetime import UTC, datetime
@@ -16,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from stage4.errors import Conflict, Refused, Unavailable, UsageError
 from stage4.security import sshsig
 from stage4.security.sshsig import ENABLE, SIGN_OFF
+from support.programs import tool
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "sshsig"
 MESSAGE = (VECTORS / "message").read_bytes()
 PUBLIC = (VECTORS / "anna.pub").read_text()
 SIGNATURE = (VECTORS / "sha512.sig").read_text()
-openssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not on this machine")
 
 
 def refusal(armored: str, message: bytes = MESSAGE, namespace: str = SIGN_OFF, key: str = PUBLIC) -> str:
@@ -31,7 +30,7 @@ def refusal(armored: str, message: bytes = MESSAGE, namespace: str = SIGN_OFF, k
 
 
 def ssh_keygen(*arguments: str | Path, message: bytes) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["ssh-keygen", "-Y", *arguments], input=message, capture_output=True, check=False)
+    return subprocess.run([tool("ssh-keygen"), "-Y", *arguments], input=message, capture_output=True, check=False)
 
 
 def test_ours_is_byte_for_byte_what_openssh_made() -> None:
@@ -43,7 +42,6 @@ def test_a_signature_made_by_openssh_verifies(name: str) -> None:
     sshsig.verify((VECTORS / name).read_text(), MESSAGE, SIGN_OFF, PUBLIC)
 
 
-@openssh
 def test_a_fresh_key_of_ours_signs_for_openssh_and_the_other_way_round(tmp_path: Path) -> None:
     public = sshsig.generate_person_key(tmp_path / "key", "l1-anna")
     signers, signature = tmp_path / "signers", tmp_path / "sig"
@@ -58,7 +56,6 @@ def test_a_fresh_key_of_ours_signs_for_openssh_and_the_other_way_round(tmp_path:
     sshsig.verify(theirs.stdout.decode("ascii"), MESSAGE, ENABLE, public)
 
 
-@openssh
 def test_openssh_keeps_to_the_validity_in_the_allowed_signers(tmp_path: Path) -> None:
     signers = tmp_path / "signers"
     start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
@@ -68,9 +65,10 @@ def test_openssh_keeps_to_the_validity_in_the_allowed_signers(tmp_path: Path) ->
         assert (ssh_keygen(*verify, "-O", f"verify-time={at}", message=MESSAGE).returncode == 0) is good
 
 
-@openssh
 def test_the_fingerprint_is_openssh_s(tmp_path: Path) -> None:
-    printed = subprocess.run(["ssh-keygen", "-l", "-f", VECTORS / "anna.pub"], capture_output=True, check=True).stdout
+    printed = subprocess.run(
+        [tool("ssh-keygen"), "-l", "-f", VECTORS / "anna.pub"], capture_output=True, check=True
+    ).stdout
     assert sshsig.fingerprint(PUBLIC) in printed.decode("utf-8")
 
 
