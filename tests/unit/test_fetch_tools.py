@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.prometheus import REPOSITORY
+from support.programs import REPOSITORY
 
 SCRIPT = REPOSITORY / "tools" / "fetch_tools.py"
 TOOLS = ("prometheus", "promtool", "alertmanager", "amtool", "openssl", "ssh-keygen")

@@ -14,7 +14,8 @@ from stage4.config import load
 from stage4.monitoring.generate import ALERTMANAGER, GRAFANA, PROMETHEUS, generate, generate_from
 from stage4.telemetry import catalogue
 from support.monitoring_plans import PLAN, write_files
-from support.prometheus import REPOSITORY, run_tool
+from support.programs import REPOSITORY
+from support.prometheus import run_tool
 
 METRIC = re.compile(r"\bstage4_[a-z_]+")
 

@@ -14,7 +14,7 @@ from stage4.monitoring.plan import plan_of
 from stage4.monitoring.prometheus_rules import expression
 from stage4.telemetry.catalogue import METRICS, metric
 from support.monitoring_plans import PLAN
-from support.prometheus import REPOSITORY
+from support.programs import REPOSITORY
 
 RULES = rules_of(PLAN)
 

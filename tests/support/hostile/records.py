@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stage4.clock import format_instant
+from stage4.decisionlog.traces import checkpoint_path
 from stage4.decisionlog.writer import DecisionLog
 from stage4.security.keyring import KeyRing, create_keyring
 from stage4.testing.clock import ManualClock
@@ -80,6 +81,7 @@ def _resigned(ground: Ground) -> None:
     path, ring = ground.root / LOG, KeyRing.load(ground.root / RING, {})
     kept = path.read_bytes().splitlines(keepends=True)[:2]
     path.write_bytes(b"".join(kept))
+    checkpoint_path(path).unlink()  # an honest writer would see by it that entries are gone
     log = DecisionLog(path, ring, ManualClock(NOW - DAY), origin="tests")
     log.append_many([draft(number) for number in range(100, 110)])
 
