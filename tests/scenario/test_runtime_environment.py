@@ -19,6 +19,7 @@ from stage4.errors import Refused, Stage4Error
 from stage4.runtime import faults, state
 from stage4.runtime.environment import Environment
 from stage4.runtime.gate import OrderOutcome
+from stage4.runtime.lateness import LatenessFigures
 from stage4.runtime.run_lock import LOCK_FILE, sole_environment
 from stage4.runtime.stop import OVERRIDES, request_stop
 from stage4.runtime.watch import Orders
@@ -86,6 +87,11 @@ async def says(made: Installation, wanted: state.SchedulerState) -> state.Runtim
     return word
 
 
+def latenesses(made: Installation) -> list[LatenessFigures]:
+    word = said(made)
+    return [] if word is None else [schedule.lateness for schedule in word.schedules.values()]
+
+
 def test_a_running_environment_says_so_and_emits_every_metric_of_the_catalogue(tmp_path: Path) -> None:
     made = installation(tmp_path, clock=CLOCK)
 
@@ -94,6 +100,8 @@ def test_a_running_environment_says_so_and_emits_every_metric_of_the_catalogue(t
         word = await says(made, state.SchedulerState.ENABLED)
         assert state.answers_since(word, 0, CLOCK)
         assert word.schedules.keys() == environment.desk.schedules.keys()
+        await until(lambda: all(each.count > 0 for each in latenesses(made)))
+        assert all(0 < each.p50_ms <= each.max_ms for each in latenesses(made))
         await until(lambda: bool(sink.values("stage4_allocation_error_pct")))
 
     sink = during(made, story)

@@ -127,7 +127,7 @@ class Environment:
 
     def fired(self, fire: Fire) -> None:
         lateness_ns = fire.dispatched_ns - fire.intended_ns
-        self._sampler.records[fire.schedule].lateness.add(fire.dispatched_ns, lateness_ns)
+        self._sampler.records[fire.schedule].dispatched(fire.dispatched_ns, lateness_ns)
 
     def missed(self, schedule: str, slots: int) -> None:
         self._sampler.records[schedule].missed += slots

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from stage4.runtime.ages import SilenceClock
 from stage4.runtime.desk import Desk, DeskSchedule
-from stage4.runtime.lateness import LatenessWindow
+from stage4.runtime.lateness import LatenessHistogram, LatenessWindow
 from stage4.runtime.signal import Evaluation
 from stage4.telemetry.catalogue import DESK
 from stage4.telemetry.sample import Sample
@@ -23,6 +23,12 @@ class ScheduleRecord:
     missed: int = 0
     suspended: bool = False
     lateness: LatenessWindow = field(default_factory=LatenessWindow)
+    histogram: LatenessHistogram = field(default_factory=LatenessHistogram)
+
+    def dispatched(self, at_ns: int, lateness_ns: int) -> None:
+        """A slot was dispatched at `at_ns`, `lateness_ns` after its instant."""
+        self.lateness.add(at_ns, lateness_ns)
+        self.histogram.add(lateness_ns)
 
 
 class Sampler:

@@ -19,6 +19,7 @@ import msgspec
 from stage4 import files
 from stage4.clock import Clock
 from stage4.errors import UsageError
+from stage4.runtime.lateness import LatenessFigures
 
 T = TypeVar("T")
 SCHEMA: Literal["stage4.runtime_state/1"] = "stage4.runtime_state/1"
@@ -36,13 +37,16 @@ class SchedulerState(StrEnum):
 
 
 class ScheduleState(msgspec.Struct, frozen=True):
-    """One schedule; `in_flight` counts evaluations begun and not yet done, `signals` those submitted."""
+    """One schedule; `in_flight` counts evaluations begun and not yet done, `signals` those submitted, `missed_slots`
+    those that never ran; `lateness` is that of every dispatch since the scheduler began."""
 
     strategy: str
     tags: tuple[str, ...] = ()
     state: str = "enabled"
     in_flight: Count = 0
     signals: Count = 0
+    missed_slots: Count = 0
+    lateness: LatenessFigures = LatenessFigures()
 
 
 class OrderCancellation(msgspec.Struct, frozen=True):

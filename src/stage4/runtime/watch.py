@@ -179,7 +179,8 @@ class Watch:
         )
 
     def _schedule_state(self, schedule: DeskSchedule) -> ScheduleState:
-        if self._sampler.records[schedule.name].suspended:
+        record = self._sampler.records[schedule.name]
+        if record.suspended:
             state = "suspended"
         elif not self._desk.permitted(schedule):
             state = "disabled"
@@ -191,6 +192,8 @@ class Watch:
             state=state,
             in_flight=self._in_flight[schedule.name],
             signals=self._desk.broker.submissions_by_schedule.get(schedule.name, 0),
+            missed_slots=record.missed,
+            lateness=record.histogram.figures(),
         )
 
     def _sample_accounts(self) -> None:
