@@ -21,7 +21,10 @@ from stage4.runtime.environment import Environment
 from stage4.runtime.gate import OrderOutcome
 from stage4.runtime.lateness import LatenessFigures
 from stage4.runtime.run_lock import LOCK_FILE, sole_environment
+from stage4.runtime.scheduler import SuspensionReason
 from stage4.runtime.stop import OVERRIDES, request_stop
+from stage4.runtime.suspension import Suspension, SuspensionDocument
+from stage4.runtime.suspension_files import lift, place, read_all
 from stage4.runtime.watch import Orders
 from stage4.runtime.worker_pool import WorkerPool
 from stage4.telemetry import catalogue
@@ -32,6 +35,7 @@ CLOCK = SystemClock()
 OVERRIDE = "var/runtime/overrides/multi_strategy_disable.json"
 MEAN_REVERSION = "mean_reversion_intraday"
 VOLATILITY = "volatility_target_daily"
+LOOP = "stage4_loop_latency_seconds"
 
 
 def during(
@@ -237,6 +241,7 @@ def test_a_strategy_that_always_fails_is_suspended_alone_and_says_so(tmp_path: P
 
     failures = ["runtime.evaluation_failed"] * 3
     sink = during(made, story, workers=workers, expected=[*failures, "runtime.schedule_suspended"])
+    assert [each.file_name for each in read_all(made.root)] == [f"own.{MEAN_REVERSION}.json"]
     assert len(sink.values("stage4_loop_latency_seconds", MEAN_REVERSION)) == 3
     assert set(sink.values("stage4_schedule_suspended", VOLATILITY)) == {0.0}
 
@@ -308,3 +313,29 @@ def test_a_signal_ends_the_environment_and_its_workers_cleanly(tmp_path: Path, n
         child.send_signal(number)
         out, _ = child.communicate(timeout=20)
     assert (child.returncode, out) == (0, "ended\n")
+
+
+def test_a_suspended_schedule_rests_and_goes_on_when_the_suspension_is_lifted(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+    document = SuspensionDocument(
+        cause=SuspensionReason.REQUEST, reason="drill", requested_by="l2-marek", since=CLOCK.now()
+    )
+    resting = Suspension("schedule", VOLATILITY, document)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        place(made.root, resting)
+        await until(lambda: schedule_state(made, VOLATILITY) == "suspended")
+        evaluated, others = len(sink.values(LOOP, VOLATILITY)), len(sink.values(LOOP, MEAN_REVERSION))
+        await until(lambda: len(sink.values(LOOP, MEAN_REVERSION)) > others + 5)
+        assert len(sink.values(LOOP, VOLATILITY)) <= evaluated + 1, "one may have been at work"
+        assert schedule_state(made, MEAN_REVERSION) == "enabled"
+        lift(made.root, resting)
+        await until(lambda: len(sink.values(LOOP, VOLATILITY)) > evaluated + 5)
+        assert schedule_state(made, VOLATILITY) == "enabled"
+
+    during(made, story, expected=["runtime.schedule_suspended", "runtime.schedule_resumed"])
+
+
+def schedule_state(made: Installation, schedule: str) -> str | None:
+    word = said(made)
+    return None if word is None else word.schedules[schedule].state

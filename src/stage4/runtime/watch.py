@@ -1,5 +1,5 @@
 """
-The environment's watch: gate, enable orders, the scheduler's own word, and the accounts.
+The environment's watch: gate, enable orders, suspensions, the scheduler's own word, and the accounts.
 
 It is told of every change in the override directory and looks at once; every tenth of a second it looks unasked, for
 what it was not told. It carries out orders, has the broker cancel what works under a stop, and writes `state.json`: at
@@ -26,6 +26,7 @@ from stage4.runtime.sampling import Sampler
 from stage4.runtime.schedule import window_open
 from stage4.runtime.state import STATE_FILE, RuntimeState, SchedulerState, ScheduleState, process_started, write_state
 from stage4.runtime.stop_progress import StopFollower, Told
+from stage4.runtime.suspension_keeper import SuspensionKeeper
 from stage4.telemetry.sample import Sample
 
 WATCH_SECONDS = 0.1
@@ -49,6 +50,7 @@ class Watch:
         desk: Desk,
         gate: Gate,
         sampler: Sampler,
+        suspensions: SuspensionKeeper,
         in_flight: Mapping[str, int],
         take_market: Callable[[datetime], datetime],
         offer: Callable[[Sample], bool],
@@ -61,6 +63,7 @@ class Watch:
         self._desk = desk
         self._gate = gate
         self._sampler = sampler
+        self._suspensions = suspensions
         self._in_flight = in_flight
         self._take_market = take_market
         self._offer = offer
@@ -82,6 +85,8 @@ class Watch:
         ear = DirectoryWatch(
             self._gate.directory, asyncio.get_running_loop(), changed=self._look_at_once, lost=self._missed_something
         )
+        wake = self._woken.set
+        also = DirectoryWatch(self._suspensions.directory, asyncio.get_running_loop(), changed=wake, lost=wake)
         ending = asyncio.create_task(stop.wait())
         ending.add_done_callback(lambda _: self._woken.set())
         try:
@@ -90,12 +95,15 @@ class Watch:
                 self._hears = ear.follow()
                 self._look()
                 self._apply_orders()
+                also.follow()
+                await self._suspensions.follow()
                 await self._tell_state()
                 self._sample_accounts()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), WATCH_SECONDS)
         finally:
             ear.close()
+            also.close()
             ending.cancel()
 
     def _look(self) -> None:
@@ -138,7 +146,8 @@ class Watch:
             self._submissions_at_stop = self._desk.broker.submissions
         # How much is in flight matters to somebody only while a stop is in force.
         draining = bool(self._gate.stops) and any(self._in_flight.values())
-        picture = (dict(self._gate.digests), self._gate.alarms, draining, dict(self._follower.progress))
+        suspended = tuple(record.suspended for record in self._sampler.records.values())
+        picture = (dict(self._gate.digests), self._gate.alarms, draining, dict(self._follower.progress), suspended)
         now_ns = self._clock.monotonic_ns()
         if self._written is not None and self._written[0] == picture and now_ns - self._written[1] < HEARTBEAT_NS:
             return
