@@ -246,6 +246,47 @@ def test_a_strategy_that_always_fails_is_suspended_alone_and_says_so(tmp_path: P
     assert set(sink.values("stage4_schedule_suspended", VOLATILITY)) == {0.0}
 
 
+def blocking(time_limit_seconds: float) -> WorkerPool:
+    wild = Path(__file__).parents[1] / "support" / "wild_worker.py"
+    command = (sys.executable, "-P", str(wild), "--block-mean-reversion")
+    return WorkerPool(time_limit_seconds=time_limit_seconds, command=command)
+
+
+def test_a_strategy_that_overruns_its_slice_makes_no_other_late_and_is_replaced(tmp_path: Path) -> None:
+    made, workers = installation(tmp_path, clock=CLOCK), blocking(0.5)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        first = workers.pid(MEAN_REVERSION)
+        await until(lambda: schedule_state(made, MEAN_REVERSION) == "suspended", 30)
+        assert workers.pid(MEAN_REVERSION) != first
+        await until(lambda: schedule_lateness(made, VOLATILITY).count > 20)
+        assert schedule_lateness(made, VOLATILITY).p50_ms < 20, "three slices of 500 ms lie in between"
+        assert schedule_state(made, VOLATILITY) == "enabled"
+
+    failures = ["runtime.evaluation_failed"] * 3
+    sink = during(made, story, workers=workers, expected=[*failures, "runtime.schedule_suspended"])
+    assert workers.restarts == 3
+    slices = sink.values(LOOP, MEAN_REVERSION)
+    assert len(slices) == 3
+    assert all(0.5 <= seconds < 2.0 for seconds in slices), "an evaluation that failed has a latency too"
+
+
+def test_a_strategy_in_the_middle_of_its_slice_delays_no_stop(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+    ended: list[int] = []
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: bool(sink.values(LOOP, VOLATILITY)))
+        request_stop(made.root, reason="test", clock=CLOCK)
+        word = await says(made, state.SchedulerState.STOPPING)
+        assert word.schedules[MEAN_REVERSION].in_flight == 1
+        assert word.override_digest is not None, "the gate is closed while the strategy is still at work"
+        ended.append(CLOCK.monotonic_ns())
+
+    during(made, story, workers=blocking(30))
+    assert (CLOCK.monotonic_ns() - ended[0]) / 1e9 < 10, "nobody waited for the slice"
+
+
 class Full:
     """A sink that takes nothing."""
 
@@ -334,6 +375,11 @@ def test_a_suspended_schedule_rests_and_goes_on_when_the_suspension_is_lifted(tm
         assert schedule_state(made, VOLATILITY) == "enabled"
 
     during(made, story, expected=["runtime.schedule_suspended", "runtime.schedule_resumed"])
+
+
+def schedule_lateness(made: Installation, schedule: str) -> LatenessFigures:
+    word = said(made)
+    return LatenessFigures() if word is None else word.schedules[schedule].lateness
 
 
 def schedule_state(made: Installation, schedule: str) -> str | None:
