@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stage4.clock import SystemClock
 from stage4.config import Installation
+from stage4.config.settings import ResourceLimits
 from stage4.errors import Refused, Stage4Error
 from stage4.runtime import faults, state
 from stage4.runtime.environment import Environment
@@ -91,6 +93,11 @@ async def says(made: Installation, wanted: state.SchedulerState) -> state.Runtim
     return word
 
 
+def used(made: Installation) -> state.ResourceState | None:
+    word = said(made)
+    return None if word is None else word.resources
+
+
 def latenesses(made: Installation) -> list[LatenessFigures]:
     word = said(made)
     return [] if word is None else [schedule.lateness for schedule in word.schedules.values()]
@@ -107,6 +114,8 @@ def test_a_running_environment_says_so_and_emits_every_metric_of_the_catalogue(t
         await until(lambda: all(each.count > 0 for each in latenesses(made)))
         assert all(0 < each.p50_ms <= each.max_ms for each in latenesses(made))
         await until(lambda: bool(sink.values("stage4_allocation_error_pct")))
+        await until(lambda: bool(sink.values("stage4_resource_use_ratio")))
+        await until(lambda: used(made) is not None)
 
     sink = during(made, story)
     emitted = {name for sample in sink.samples for name in sample.values}
@@ -285,6 +294,22 @@ def test_a_strategy_in_the_middle_of_its_slice_delays_no_stop(tmp_path: Path) ->
 
     during(made, story, workers=blocking(30))
     assert (CLOCK.monotonic_ns() - ended[0]) / 1e9 < 10, "nobody waited for the slice"
+
+
+def test_an_environment_beyond_a_resource_limit_says_which(tmp_path: Path) -> None:
+    chosen = settings()
+    runtime = msgspec.structs.replace(chosen.runtime, resource_limits=ResourceLimits(memory_mb=1.0, cpu_percent=100.0))
+    made = installation(tmp_path, msgspec.structs.replace(chosen, runtime=runtime), clock=CLOCK)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: used(made) is not None)
+        found = used(made)
+        assert found is not None
+        assert (found.status, "memory_mb" in found.reasons) == ("error", True)
+        assert found.memory_mb > 20, "the workers are counted"
+        await until(lambda: sink.values("stage4_resource_use_ratio")[-1:] > [20.0])
+
+    during(made, story, expected=["runtime.resources_error"])
 
 
 class Full:

@@ -40,6 +40,8 @@ class Sampler:
         self._seq = 0
         self.records = {name: ScheduleRecord(SilenceClock(now_ns)) for name in desk.schedules}
         self.signals = SilenceClock(now_ns)
+        self.resources_share: float | None = None
+        """The largest part of a resource limit that is used; None while it is not measured."""
 
     def advance(self, now_ns: int, counting: Mapping[str, bool]) -> None:
         """Let the silence clocks run; `counting` says of each schedule whether a signal may be expected of it."""
@@ -96,6 +98,8 @@ class Sampler:
                     "stage4_prices_stale": float(stale),
                     "stage4_gate_closed": float(gate_closed),
                 }
+                if self.resources_share is not None:
+                    values |= {"stage4_resource_use_ratio": self.resources_share}
             yield Sample(seq=self._number(), at=at, scheduler=self._scheduler, risk_profile=name, values=values)
 
     def _number(self) -> int:

@@ -49,6 +49,22 @@ class ScheduleState(msgspec.Struct, frozen=True):
     lateness: LatenessFigures = LatenessFigures()
 
 
+class ResourceState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the environment and its children used over the last `seconds`, against `runtime.resource_limits`.
+
+    `status` is `error` beyond a limit, `warning` beyond the headroom of one or where nothing was measured; `reasons`
+    name the limits; `largest_share` is 1 at a limit. CPU in per cent of the whole machine, I/O in MB/s of the disk."""
+
+    status: Literal["ok", "warning", "error"]
+    reasons: tuple[str, ...] = ()
+    largest_share: float = 0.0
+    cpu_percent: float = 0.0
+    memory_mb: float = 0.0
+    io_read_mb_s: float = 0.0
+    io_write_mb_s: float = 0.0
+    seconds: float = 0.0
+
+
 class OrderCancellation(msgspec.Struct, frozen=True):
     """Orders that stood at a venue when a stop came: `found` at most at once, `working` still; `fault` where the
     broker could not be asked, so that a zero is no answer."""
@@ -98,6 +114,7 @@ class RuntimeState(msgspec.Struct, frozen=True, kw_only=True):
     hears: bool = False
     schedules: Mapping[str, ScheduleState] = {}
     alarms: tuple[str, ...] = ()
+    resources: ResourceState | None = None
 
 
 def process_started(pid: int) -> int:
