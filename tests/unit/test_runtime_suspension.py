@@ -200,6 +200,16 @@ def test_failures_that_cannot_be_written_are_held_in_memory_and_told_once(tmp_pa
     assert [each.file_name for each in read_all(tmp_path)] == ["own.one.json"]
 
 
+def test_a_directory_that_vanishes_resumes_nothing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    place(tmp_path, suspension("schedule", "one"))
+    assert desk.follow() == ["one"]
+    (tmp_path / SUSPENSIONS).rename(tmp_path / "elsewhere")
+    assert desk.follow() == ["one"]
+    (tmp_path / SUSPENSIONS).mkdir()
+    assert desk.follow() == []
+
+
 def test_a_document_reads_as_it_was_written() -> None:
     document = suspension(until=NOW + HOUR).document
     assert msgspec.json.decode(msgspec.json.encode(document), type=SuspensionDocument) == document

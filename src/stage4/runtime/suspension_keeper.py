@@ -2,14 +2,17 @@
 Keeps the running scheduler and `var/runtime/suspensions` of one mind.
 
 What stands in the directory is suspended, what went from it is resumed. What the scheduler suspended by itself is
-written there, so that a restart keeps it; until that has worked, the scheduler's memory holds it.
+written there, so that a restart keeps it; until that has worked, the scheduler's memory holds it. A directory that
+vanishes resumes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from stage4.clock import Clock
 from stage4.config.settings import ScheduleSettings
@@ -22,6 +25,15 @@ REQUESTED_BY = "scheduler"
 
 Suspended = Callable[[str, Suspension | None], None]
 """Hears that a schedule was suspended, by what, or (None) resumed, after it happened. Must not block."""
+
+
+class _Seen(NamedTuple):
+    """One look at the directory."""
+
+    standing: tuple[Suspension, ...]
+    written: set[str]
+    fault: str
+    gone: bool
 
 
 class SuspensionKeeper:
@@ -64,7 +76,7 @@ class SuspensionKeeper:
         """Write what is not written yet, then do what the directory says; in a thread, because disks can be slow."""
         self._apply(await asyncio.to_thread(self._write_and_read, dict(self._unwritten)))
 
-    def _write_and_read(self, unwritten: Mapping[str, Suspension]) -> tuple[tuple[Suspension, ...], set[str], str]:
+    def _write_and_read(self, unwritten: Mapping[str, Suspension]) -> _Seen:
         written, fault = set(), ""
         for name, suspension in unwritten.items():
             try:
@@ -72,15 +84,19 @@ class SuspensionKeeper:
                 written.add(name)
             except Unavailable as error:
                 fault = str(error)
-        return read_all(self._root), written, fault
+        # Asked first: a directory that comes in between is read at the next look.
+        gone = not os.path.lexists(self.directory)
+        return _Seen(read_all(self._root), written, fault, gone)
 
-    def _apply(self, seen: tuple[tuple[Suspension, ...], set[str], str]) -> None:
-        standing, written, fault = seen
+    def _apply(self, seen: _Seen) -> None:
+        standing, written, fault, gone = seen
         if fault and fault != self._told:
             self._events("schedule.own_unwritten", {"reason": fault})
         self._told = fault
         for name in written:
             self._unwritten.pop(name, None)
+        if gone:
+            return
         now = self._clock.now()
         for name, settings in self._schedules.items():
             holds = holding(standing, name, settings.tags, now)
