@@ -11,16 +11,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stage4.clock import SystemClock
 from stage4.config import Installation
+from stage4.config.settings import ResourceLimits
 from stage4.errors import Refused, Stage4Error
 from stage4.runtime import faults, state
 from stage4.runtime.environment import Environment
 from stage4.runtime.gate import OrderOutcome
+from stage4.runtime.lateness import LatenessFigures
 from stage4.runtime.run_lock import LOCK_FILE, sole_environment
+from stage4.runtime.scheduler import SuspensionReason
 from stage4.runtime.stop import OVERRIDES, request_stop
+from stage4.runtime.suspension import Suspension, SuspensionDocument
+from stage4.runtime.suspension_files import lift, place, read_all
 from stage4.runtime.watch import Orders
 from stage4.runtime.worker_pool import WorkerPool
 from stage4.telemetry import catalogue
@@ -31,6 +37,7 @@ CLOCK = SystemClock()
 OVERRIDE = "var/runtime/overrides/multi_strategy_disable.json"
 MEAN_REVERSION = "mean_reversion_intraday"
 VOLATILITY = "volatility_target_daily"
+LOOP = "stage4_loop_latency_seconds"
 
 
 def during(
@@ -86,6 +93,16 @@ async def says(made: Installation, wanted: state.SchedulerState) -> state.Runtim
     return word
 
 
+def used(made: Installation) -> state.ResourceState | None:
+    word = said(made)
+    return None if word is None else word.resources
+
+
+def latenesses(made: Installation) -> list[LatenessFigures]:
+    word = said(made)
+    return [] if word is None else [schedule.lateness for schedule in word.schedules.values()]
+
+
 def test_a_running_environment_says_so_and_emits_every_metric_of_the_catalogue(tmp_path: Path) -> None:
     made = installation(tmp_path, clock=CLOCK)
 
@@ -94,7 +111,11 @@ def test_a_running_environment_says_so_and_emits_every_metric_of_the_catalogue(t
         word = await says(made, state.SchedulerState.ENABLED)
         assert state.answers_since(word, 0, CLOCK)
         assert word.schedules.keys() == environment.desk.schedules.keys()
+        await until(lambda: all(each.count > 0 for each in latenesses(made)))
+        assert all(0 < each.p50_ms <= each.max_ms for each in latenesses(made))
         await until(lambda: bool(sink.values("stage4_allocation_error_pct")))
+        await until(lambda: bool(sink.values("stage4_resource_use_ratio")))
+        await until(lambda: used(made) is not None)
 
     sink = during(made, story)
     emitted = {name for sample in sink.samples for name in sample.values}
@@ -229,8 +250,66 @@ def test_a_strategy_that_always_fails_is_suspended_alone_and_says_so(tmp_path: P
 
     failures = ["runtime.evaluation_failed"] * 3
     sink = during(made, story, workers=workers, expected=[*failures, "runtime.schedule_suspended"])
+    assert [each.file_name for each in read_all(made.root)] == [f"own.{MEAN_REVERSION}.json"]
     assert len(sink.values("stage4_loop_latency_seconds", MEAN_REVERSION)) == 3
     assert set(sink.values("stage4_schedule_suspended", VOLATILITY)) == {0.0}
+
+
+def blocking(time_limit_seconds: float) -> WorkerPool:
+    wild = Path(__file__).parents[1] / "support" / "wild_worker.py"
+    command = (sys.executable, "-P", str(wild), "--block-mean-reversion")
+    return WorkerPool(time_limit_seconds=time_limit_seconds, command=command)
+
+
+def test_a_strategy_that_overruns_its_slice_makes_no_other_late_and_is_replaced(tmp_path: Path) -> None:
+    made, workers = installation(tmp_path, clock=CLOCK), blocking(0.5)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        first = workers.pid(MEAN_REVERSION)
+        await until(lambda: schedule_state(made, MEAN_REVERSION) == "suspended", 30)
+        assert workers.pid(MEAN_REVERSION) != first
+        await until(lambda: schedule_lateness(made, VOLATILITY).count > 20)
+        assert schedule_lateness(made, VOLATILITY).p50_ms < 20, "three slices of 500 ms lie in between"
+        assert schedule_state(made, VOLATILITY) == "enabled"
+
+    failures = ["runtime.evaluation_failed"] * 3
+    sink = during(made, story, workers=workers, expected=[*failures, "runtime.schedule_suspended"])
+    assert workers.restarts >= 3, "the end of the environment may cut off one more"
+    slices = sink.values(LOOP, MEAN_REVERSION)
+    assert len(slices) == 3
+    assert all(0.5 <= seconds < 2.0 for seconds in slices), "an evaluation that failed has a latency too"
+
+
+def test_a_strategy_in_the_middle_of_its_slice_delays_no_stop(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+    ended: list[int] = []
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: bool(sink.values(LOOP, VOLATILITY)))
+        request_stop(made.root, reason="test", clock=CLOCK)
+        word = await says(made, state.SchedulerState.STOPPING)
+        assert word.schedules[MEAN_REVERSION].in_flight == 1
+        assert word.override_digest is not None, "the gate is closed while the strategy is still at work"
+        ended.append(CLOCK.monotonic_ns())
+
+    during(made, story, workers=blocking(30))
+    assert (CLOCK.monotonic_ns() - ended[0]) / 1e9 < 10, "nobody waited for the slice"
+
+
+def test_an_environment_beyond_a_resource_limit_says_which(tmp_path: Path) -> None:
+    chosen = settings()
+    runtime = msgspec.structs.replace(chosen.runtime, resource_limits=ResourceLimits(memory_mb=1.0, cpu_percent=100.0))
+    made = installation(tmp_path, msgspec.structs.replace(chosen, runtime=runtime), clock=CLOCK)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        await until(lambda: used(made) is not None)
+        found = used(made)
+        assert found is not None
+        assert (found.status, "memory_mb" in found.reasons) == ("error", True)
+        assert found.memory_mb > 20, "the workers are counted"
+        await until(lambda: sink.values("stage4_resource_use_ratio")[-1:] > [20.0])
+
+    during(made, story, expected=["runtime.resources_error"])
 
 
 class Full:
@@ -300,3 +379,34 @@ def test_a_signal_ends_the_environment_and_its_workers_cleanly(tmp_path: Path, n
         child.send_signal(number)
         out, _ = child.communicate(timeout=20)
     assert (child.returncode, out) == (0, "ended\n")
+
+
+def test_a_suspended_schedule_rests_and_goes_on_when_the_suspension_is_lifted(tmp_path: Path) -> None:
+    made = installation(tmp_path, clock=CLOCK)
+    document = SuspensionDocument(
+        cause=SuspensionReason.REQUEST, reason="drill", requested_by="l2-marek", since=CLOCK.now()
+    )
+    resting = Suspension("schedule", VOLATILITY, document)
+
+    async def story(environment: Environment, sink: Kept) -> None:
+        place(made.root, resting)
+        await until(lambda: schedule_state(made, VOLATILITY) == "suspended")
+        evaluated, others = len(sink.values(LOOP, VOLATILITY)), len(sink.values(LOOP, MEAN_REVERSION))
+        await until(lambda: len(sink.values(LOOP, MEAN_REVERSION)) > others + 5)
+        assert len(sink.values(LOOP, VOLATILITY)) <= evaluated + 1, "one may have been at work"
+        assert schedule_state(made, MEAN_REVERSION) == "enabled"
+        lift(made.root, resting)
+        await until(lambda: len(sink.values(LOOP, VOLATILITY)) > evaluated + 5)
+        assert schedule_state(made, VOLATILITY) == "enabled"
+
+    during(made, story, expected=["runtime.schedule_suspended", "runtime.schedule_resumed"])
+
+
+def schedule_lateness(made: Installation, schedule: str) -> LatenessFigures:
+    word = said(made)
+    return LatenessFigures() if word is None else word.schedules[schedule].lateness
+
+
+def schedule_state(made: Installation, schedule: str) -> str | None:
+    word = said(made)
+    return None if word is None else word.schedules[schedule].state

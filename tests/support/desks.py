@@ -14,7 +14,7 @@ import msgspec
 
 from stage4.clock import Clock
 from stage4.config import Installation
-from stage4.config.settings import Settings
+from stage4.config.settings import ResourceLimits, Settings
 from stage4.market import SyntheticFeed
 from stage4.runtime.desk import Desk, desk_schedules
 from stage4.runtime.gate import OPEN, GateVerdict
@@ -68,7 +68,11 @@ def settings(*, cadence: float = 0.05, kind: str = "drill", **of_schedule: Any) 
         for schedule, chosen in scheduler.schedules.items()
     }
     scheduler = msgspec.structs.replace(scheduler, schedules=schedules)
-    runtime = msgspec.structs.replace(base.runtime, multi_strategy_schedulers={name: scheduler})
+    # A machine that is busy with other tests is no news.
+    roomy = ResourceLimits(
+        cpu_percent=100, memory_mb=1e6, io_read_mb_s=1e6, io_write_mb_s=1e6, headroom_warning_threshold=1.0
+    )
+    runtime = msgspec.structs.replace(base.runtime, multi_strategy_schedulers={name: scheduler}, resource_limits=roomy)
     operations = msgspec.structs.replace(base.operations, installation=kind, installation_id="test-desk")
     return msgspec.structs.replace(base, runtime=runtime, operations=operations)
 

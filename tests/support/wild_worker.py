@@ -1,7 +1,8 @@
 """
 A worker with strategies that misbehave.
 
-`wild` does what its parameter says. With `--break-mean-reversion` that strategy fails; the others are the real ones.
+`wild` does what its parameter says. With `--break-mean-reversion` that strategy fails, with `--block-mean-reversion` it
+never answers; the others are the real ones.
 """
 
 from __future__ import annotations
@@ -46,10 +47,22 @@ class Broken(MeanReversion):
         raise ZeroDivisionError
 
 
+@dataclass(frozen=True, slots=True)
+class Blocking(MeanReversion):
+    """Takes the parameters of the real one, and never answers."""
+
+    def evaluate(self, snapshot: Snapshot) -> Evaluation:
+        time.sleep(60)
+        raise AssertionError("nobody waited so long")
+
+
 if __name__ == "__main__":
     known = {**strategies.STRATEGIES, "wild": Wild}
     if "--break-mean-reversion" in sys.argv:
         sys.argv.remove("--break-mean-reversion")
         known["mean_reversion"] = Broken
+    if "--block-mean-reversion" in sys.argv:
+        sys.argv.remove("--block-mean-reversion")
+        known["mean_reversion"] = Blocking
     strategies.STRATEGIES = known
     worker.main()

@@ -8,7 +8,7 @@ import sys
 import psutil
 
 from stage4.clock import SystemClock
-from stage4.runtime.loadtest_resources import ResourceMeter, _Totals, _totals
+from stage4.runtime.loadtest_resources import ResourceMeter, Totals, totals
 
 
 def sleeper() -> subprocess.Popen[bytes]:
@@ -21,10 +21,10 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 def test_a_process_that_ended_keeps_what_it_had_used_and_gives_back_its_memory() -> None:
     child = sleeper()
-    watched, seen = [psutil.Process(child.pid)], dict[int, _Totals]()
-    before = _totals(watched, seen)
+    watched, seen = [psutil.Process(child.pid)], dict[int, Totals]()
+    before = totals(watched, seen)
     end(child)
-    after = _totals(watched, seen)
+    after = totals(watched, seen)
     assert before.memory > 0
     assert (after.cpu_seconds, after.switches, after.memory) == (before.cpu_seconds, before.switches, 0)
 

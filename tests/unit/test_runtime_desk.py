@@ -82,6 +82,13 @@ def test_no_more_than_max_signals_are_submitted() -> None:
     assert settle(made, *(wish(SignalKind.BUY, 0.01) for _ in range(5))) == 2
 
 
+def test_a_schedule_is_evaluated_from_the_bar_on_that_completes_its_warm_up() -> None:
+    bars = desk().market.primary_bars()
+    for wanted, warm in ((bars, True), (bars + 1, False)):
+        made = desk(chosen=settings(warmup_bars=wanted))
+        assert {made.warmed_up(schedule) for schedule in made.schedules.values()} == {warm}
+
+
 def test_the_position_limit_of_the_risk_profile_holds() -> None:
     made = desk()
     settle(made, wish(SignalKind.BUY, 1000.0))

@@ -9,7 +9,7 @@ import pytest
 
 from stage4.errors import Unavailable, UsageError
 from stage4.runtime.schedule import NANOSECONDS, DriftPolicy, Timing
-from stage4.runtime.scheduler import Fire, Job, Scheduler, Silent, SuspensionReason
+from stage4.runtime.scheduler import BURST, Fire, Job, Scheduler, Silent, SuspensionReason
 from stage4.testing.clock import ManualClock
 from support.simulated_timer import SimulatedTimer
 
@@ -146,6 +146,33 @@ def test_a_suspended_schedule_goes_on_at_its_next_slot_when_it_is_resumed() -> N
     assert slots[-1] == 6
     assert len(slots) < 7
     assert len(slots) == len(set(slots))
+
+
+def test_a_burst_begins_its_first_evaluations_before_its_last_dispatch() -> None:
+    told, begun = Told(), []
+
+    async def job(fire: Fire) -> None:
+        begun.append(len(told.fires))
+
+    number = 10 * BURST
+    play({f"schedule-{place}": (SECOND, job) for place in range(number)}, seconds=0.5, told=told)
+    assert len(begun) == number
+    assert begun[0] <= BURST
+    assert len(set(told.fires)) == number
+
+
+def test_a_stop_is_heard_in_the_middle_of_a_burst() -> None:
+    told, clock = Told(), ManualClock()
+    scheduler, stop = Scheduler(clock, observer=told), asyncio.Event()
+
+    async def job(fire: Fire) -> None:
+        stop.set()
+
+    for place in range(10 * BURST):
+        scheduler.add(f"schedule-{place}", SECOND, job)
+    anchor = clock.monotonic_ns()
+    asyncio.run(scheduler.run(stop, timer=SimulatedTimer(clock, anchor + NANOSECONDS, stop.set), anchor_ns=anchor))
+    assert 0 < len(told.fires) <= 2 * BURST
 
 
 def test_lateness_counts_from_the_intended_instant() -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stage4.runtime.gate import OrderOutcome
     from stage4.runtime.state import StopProgress
     from stage4.runtime.stop_progress import Stage
+    from stage4.runtime.suspension import Suspension
 
 _START_SECONDS = 30.0
 _RESTART_SECONDS = 1.0
@@ -167,6 +168,29 @@ def _stop_draft(file_name: str, stage: Stage, progress: StopProgress, category: 
     )
 
 
+def _suspension_draft(schedule: str, suspension: Suspension | None, category: str, clock: Clock) -> Draft:
+    """What the scheduler itself says: `scheduler_schedule_suspended`, or `_resumed`; requests have entries of their
+    own."""
+    document = None if suspension is None else suspension.document
+    return Draft(
+        kind="scheduler_schedule_resumed" if suspension is None else "scheduler_schedule_suspended",
+        category=category,
+        stage="stage4",
+        status="resumed" if suspension is None else "suspended",
+        artefacts={"suspension": None if suspension is None else suspension.file_name},
+        runtime_flags={"suspended": suspension is not None},
+        metadata={
+            "schedule": schedule,
+            "cause": None if suspension is None else suspension.cause.value,
+            "reason": None if document is None else document.reason,
+            "requested_by": None if document is None else document.requested_by,
+            "fault": None if suspension is None else suspension.fault,
+        },
+        tags=("scheduler",),
+        timestamp=clock.now(),
+    )
+
+
 def run_environment(
     installation: Installation,
     clock: Clock,
@@ -197,6 +221,7 @@ def run_environment(
                 events=tell,
                 orders=lambda outcome: log.put(_order_draft(outcome, category, clock)),
                 stops=lambda name, stage, progress: log.put(_stop_draft(name, stage, progress, category, clock)),
+                suspensions=lambda name, suspension: log.put(_suspension_draft(name, suspension, category, clock)),
             )
             ready()
             run_until_signalled(environment)

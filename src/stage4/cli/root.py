@@ -34,6 +34,7 @@ COMMANDS = {
     "disable": ("stage4.cli.control", "disable"),
     "enable": ("stage4.cli.control", "enable"),
     "override": ("stage4.cli.override", "override"),
+    "schedule": ("stage4.cli.schedule", "schedule"),
     "watchdog": ("stage4.cli.watchdog", "watchdog"),
     "fault": ("stage4.cli.control", "fault"),
     "audit": ("stage4.cli.control", "audit"),

@@ -69,7 +69,7 @@ def judge_resources(use: ResourceUse, limits: ResourceLimits) -> ResourceVerdict
 
 
 @dataclass(slots=True)
-class _Totals:
+class Totals:
     """Sums over the processes at one moment; all but `memory` only ever grow."""
 
     cpu_seconds: float = 0.0
@@ -107,12 +107,12 @@ class ResourceMeter:
         own = psutil.Process()
         processes = [own, *(child for child in own.children(recursive=True) if child.pid != self._apart)]
         host_before, began_ns = psutil.cpu_times(), self._clock.monotonic_ns()
-        seen: dict[int, _Totals] = {}
-        first = last = _totals(processes, seen)
+        seen: dict[int, Totals] = {}
+        first = last = totals(processes, seen)
         samples, largest, ended = 1, first.memory, False
         while not ended:
             ended = self._ended.wait(INTERVAL_SECONDS)
-            last = _totals(processes, seen)
+            last = totals(processes, seen)
             samples, largest = samples + 1, max(largest, last.memory)
         seconds = max(self._clock.monotonic_ns() - began_ns, 1) / 1e9
         host_after = psutil.cpu_times()
@@ -131,7 +131,7 @@ class ResourceMeter:
         )
 
 
-def _totals(processes: Iterable[psutil.Process], seen: dict[int, _Totals]) -> _Totals:
+def totals(processes: Iterable[psutil.Process], seen: dict[int, Totals]) -> Totals:
     """Sums over the processes; of one that has ended what it had used counts on, its memory does not."""
     import psutil
 
@@ -139,7 +139,7 @@ def _totals(processes: Iterable[psutil.Process], seen: dict[int, _Totals]) -> _T
         try:
             with process.oneshot():
                 times, switches, disk = process.cpu_times(), process.num_ctx_switches(), process.io_counters()
-                seen[process.pid] = _Totals(
+                seen[process.pid] = Totals(
                     cpu_seconds=times.user + times.system,
                     memory=process.memory_info().rss,
                     read=disk.read_bytes,
@@ -150,4 +150,4 @@ def _totals(processes: Iterable[psutil.Process], seen: dict[int, _Totals]) -> _T
         except psutil.Error:
             if process.pid in seen:
                 seen[process.pid].memory = 0  # a worker that was replaced in the meantime
-    return _Totals(*(sum(getattr(each, name) for each in seen.values()) for name in _Totals.__slots__))
+    return Totals(*(sum(getattr(each, name) for each in seen.values()) for name in Totals.__slots__))

@@ -84,7 +84,7 @@ def gather(root: Path, clock: Clock) -> Overview:
         latch = read_latch(root / GATE_FILE)
     except Stage4Error:
         faults.append("gate.latch_damaged" if (root / GATE_FILE).exists() else "gate.latch_missing")
-    answer, state = _last_word(root, clock)
+    answer, state = last_word(root, clock)
     latched = {} if latch is None else dict(latch.stops)
     standing = {name for name in names if scope_of(name) is not None}
     stops = tuple(
@@ -95,7 +95,8 @@ def gather(root: Path, clock: Clock) -> Overview:
     return Overview(stops, tuple(faults), orders, answer, state)
 
 
-def _last_word(root: Path, clock: Clock) -> tuple[Answer, RuntimeState | None]:
+def last_word(root: Path, clock: Clock) -> tuple[Answer, RuntimeState | None]:
+    """What the scheduler said last, and whether it still answers."""
     try:
         state = read_state(root / STATE_FILE)
     except Stage4Error:

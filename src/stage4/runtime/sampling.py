@@ -8,7 +8,7 @@ from datetime import datetime
 
 from stage4.runtime.ages import SilenceClock
 from stage4.runtime.desk import Desk, DeskSchedule
-from stage4.runtime.lateness import LatenessWindow
+from stage4.runtime.lateness import LatenessHistogram, LatenessWindow
 from stage4.runtime.signal import Evaluation
 from stage4.telemetry.catalogue import DESK
 from stage4.telemetry.sample import Sample
@@ -23,6 +23,12 @@ class ScheduleRecord:
     missed: int = 0
     suspended: bool = False
     lateness: LatenessWindow = field(default_factory=LatenessWindow)
+    histogram: LatenessHistogram = field(default_factory=LatenessHistogram)
+
+    def dispatched(self, at_ns: int, lateness_ns: int) -> None:
+        """A slot was dispatched at `at_ns`, `lateness_ns` after its instant."""
+        self.lateness.add(at_ns, lateness_ns)
+        self.histogram.add(lateness_ns)
 
 
 class Sampler:
@@ -34,6 +40,8 @@ class Sampler:
         self._seq = 0
         self.records = {name: ScheduleRecord(SilenceClock(now_ns)) for name in desk.schedules}
         self.signals = SilenceClock(now_ns)
+        self.resources_share: float | None = None
+        """The largest part of a resource limit that is used; None while it is not measured."""
 
     def advance(self, now_ns: int, counting: Mapping[str, bool]) -> None:
         """Let the silence clocks run; `counting` says of each schedule whether a signal may be expected of it."""
@@ -90,6 +98,8 @@ class Sampler:
                     "stage4_prices_stale": float(stale),
                     "stage4_gate_closed": float(gate_closed),
                 }
+                if self.resources_share is not None:
+                    values |= {"stage4_resource_use_ratio": self.resources_share}
             yield Sample(seq=self._number(), at=at, scheduler=self._scheduler, risk_profile=name, values=values)
 
     def _number(self) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time
 from enum import StrEnum
+from typing import NamedTuple
 
 NANOSECONDS = 1_000_000_000
 
@@ -58,8 +59,7 @@ class Timing:
         return max(-1, (now_ns - anchor_ns - self.phase_ns) // self.cadence_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(NamedTuple):
     """What to do with a slot that is due: run it or not, what was missed, where the grid goes on."""
 
     run: bool

@@ -19,6 +19,7 @@ import msgspec
 from stage4 import files
 from stage4.clock import Clock
 from stage4.errors import UsageError
+from stage4.runtime.lateness import LatenessFigures
 
 T = TypeVar("T")
 SCHEMA: Literal["stage4.runtime_state/1"] = "stage4.runtime_state/1"
@@ -36,13 +37,32 @@ class SchedulerState(StrEnum):
 
 
 class ScheduleState(msgspec.Struct, frozen=True):
-    """One schedule; `in_flight` counts evaluations begun and not yet done, `signals` those submitted."""
+    """One schedule; `in_flight` counts evaluations begun and not yet done, `signals` those submitted, `missed_slots`
+    those that never ran; `lateness` is that of every dispatch since the scheduler began."""
 
     strategy: str
     tags: tuple[str, ...] = ()
     state: str = "enabled"
     in_flight: Count = 0
     signals: Count = 0
+    missed_slots: Count = 0
+    lateness: LatenessFigures = LatenessFigures()
+
+
+class ResourceState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the environment and its children used over the last `seconds`, against `runtime.resource_limits`.
+
+    `status` is `error` beyond a limit, `warning` beyond the headroom of one or where nothing was measured; `reasons`
+    name the limits; `largest_share` is 1 at a limit. CPU in per cent of the whole machine, I/O in MB/s of the disk."""
+
+    status: Literal["ok", "warning", "error"]
+    reasons: tuple[str, ...] = ()
+    largest_share: float = 0.0
+    cpu_percent: float = 0.0
+    memory_mb: float = 0.0
+    io_read_mb_s: float = 0.0
+    io_write_mb_s: float = 0.0
+    seconds: float = 0.0
 
 
 class OrderCancellation(msgspec.Struct, frozen=True):
@@ -94,6 +114,7 @@ class RuntimeState(msgspec.Struct, frozen=True, kw_only=True):
     hears: bool = False
     schedules: Mapping[str, ScheduleState] = {}
     alarms: tuple[str, ...] = ()
+    resources: ResourceState | None = None
 
 
 def process_started(pid: int) -> int:

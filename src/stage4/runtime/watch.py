@@ -1,9 +1,10 @@
 """
-The environment's watch: gate, enable orders, the scheduler's own word, and the accounts.
+The environment's watch: gate, enable orders, suspensions, the scheduler's own word, and the accounts.
 
 It is told of every change in the override directory and looks at once; every tenth of a second it looks unasked, for
 what it was not told. It carries out orders, has the broker cancel what works under a stop, and writes `state.json`: at
-once when the picture changed, and twice a second as a heartbeat. Once a second it values the accounts, so that they
+once when the picture changed, and twice a second as a heartbeat. Every five seconds it looks at what the environment
+uses of the machine. Once a second it values the accounts, so that they
 are fresh even where schedules are slow.
 """
 
@@ -22,15 +23,27 @@ from stage4.runtime import enable
 from stage4.runtime.desk import Desk, DeskSchedule
 from stage4.runtime.gate import Gate, OrderOutcome
 from stage4.runtime.inotify import DirectoryWatch
+from stage4.runtime.resources import ResourceWatch
 from stage4.runtime.sampling import Sampler
 from stage4.runtime.schedule import window_open
-from stage4.runtime.state import STATE_FILE, RuntimeState, SchedulerState, ScheduleState, process_started, write_state
+from stage4.runtime.state import (
+    STATE_FILE,
+    ResourceState,
+    RuntimeState,
+    SchedulerState,
+    ScheduleState,
+    process_started,
+    write_state,
+)
 from stage4.runtime.stop_progress import StopFollower, Told
+from stage4.runtime.suspension_keeper import SuspensionKeeper
 from stage4.telemetry.sample import Sample
 
 WATCH_SECONDS = 0.1
 HEARTBEAT_NS = 500_000_000
 ACCOUNTS_NS = 1_000_000_000
+RESOURCES_NS = 5_000_000_000
+_RESOURCES = {"ok": "runtime.resources_ok", "warning": "runtime.resources_warning", "error": "runtime.resources_error"}
 
 Events = Callable[[str, Mapping[str, object]], None]
 """Hears what a person may want to know: a catalogue code and its parameters. Must not block."""
@@ -49,6 +62,7 @@ class Watch:
         desk: Desk,
         gate: Gate,
         sampler: Sampler,
+        suspensions: SuspensionKeeper,
         in_flight: Mapping[str, int],
         take_market: Callable[[datetime], datetime],
         offer: Callable[[Sample], bool],
@@ -61,6 +75,7 @@ class Watch:
         self._desk = desk
         self._gate = gate
         self._sampler = sampler
+        self._suspensions = suspensions
         self._in_flight = in_flight
         self._take_market = take_market
         self._offer = offer
@@ -74,6 +89,9 @@ class Watch:
         self._submissions_at_stop: int | None = None
         self._written: tuple[object, int] | None = None
         self._sampled: tuple[bool, int] | None = None
+        self._resources = ResourceWatch(installation.settings.runtime.resource_limits, clock)
+        self._used: ResourceState | None = None
+        self._looked_ns: int | None = None
         # What was told about the orders that still lie there: one that cannot be moved away is told once.
         self._told: frozenset[OrderOutcome | str] = frozenset()
 
@@ -82,6 +100,8 @@ class Watch:
         ear = DirectoryWatch(
             self._gate.directory, asyncio.get_running_loop(), changed=self._look_at_once, lost=self._missed_something
         )
+        wake = self._woken.set
+        also = DirectoryWatch(self._suspensions.directory, asyncio.get_running_loop(), changed=wake, lost=wake)
         ending = asyncio.create_task(stop.wait())
         ending.add_done_callback(lambda _: self._woken.set())
         try:
@@ -90,12 +110,16 @@ class Watch:
                 self._hears = ear.follow()
                 self._look()
                 self._apply_orders()
+                also.follow()
+                await self._suspensions.follow()
+                await self._look_at_resources()
                 await self._tell_state()
                 self._sample_accounts()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), WATCH_SECONDS)
         finally:
             ear.close()
+            also.close()
             ending.cancel()
 
     def _look(self) -> None:
@@ -131,6 +155,21 @@ class Watch:
                 self._orders(outcome)
         self._told = frozenset(outcomes)
 
+    async def _look_at_resources(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        # The second look comes soon, because the first has nothing to compare with.
+        patience_ns = RESOURCES_NS if self._used is not None else HEARTBEAT_NS
+        if self._looked_ns is not None and now_ns - self._looked_ns < patience_ns:
+            return
+        first, self._looked_ns = self._looked_ns is None, now_ns
+        used = await asyncio.to_thread(self._resources.look)
+        if first:
+            return
+        before, self._used = "ok" if self._used is None else self._used.status, used
+        self._sampler.resources_share = used.largest_share if used.seconds else None
+        if used.status != before:
+            self._events(_RESOURCES[used.status], {"names": ", ".join(used.reasons)})
+
     async def _tell_state(self) -> None:
         if self._gate.wide is None:
             self._submissions_at_stop = None
@@ -138,7 +177,8 @@ class Watch:
             self._submissions_at_stop = self._desk.broker.submissions
         # How much is in flight matters to somebody only while a stop is in force.
         draining = bool(self._gate.stops) and any(self._in_flight.values())
-        picture = (dict(self._gate.digests), self._gate.alarms, draining, dict(self._follower.progress))
+        suspended = tuple(record.suspended for record in self._sampler.records.values())
+        picture = (dict(self._gate.digests), self._gate.alarms, draining, dict(self._follower.progress), suspended)
         now_ns = self._clock.monotonic_ns()
         if self._written is not None and self._written[0] == picture and now_ns - self._written[1] < HEARTBEAT_NS:
             return
@@ -176,10 +216,12 @@ class Watch:
             hears=self._hears,
             schedules={schedule.name: self._schedule_state(schedule) for schedule in self._desk.schedules.values()},
             alarms=self._gate.alarms if unknown is None else (*self._gate.alarms, "gate.orders_unknown"),
+            resources=self._used,
         )
 
     def _schedule_state(self, schedule: DeskSchedule) -> ScheduleState:
-        if self._sampler.records[schedule.name].suspended:
+        record = self._sampler.records[schedule.name]
+        if record.suspended:
             state = "suspended"
         elif not self._desk.permitted(schedule):
             state = "disabled"
@@ -191,6 +233,8 @@ class Watch:
             state=state,
             in_flight=self._in_flight[schedule.name],
             signals=self._desk.broker.submissions_by_schedule.get(schedule.name, 0),
+            missed_slots=record.missed,
+            lateness=record.histogram.figures(),
         )
 
     def _sample_accounts(self) -> None:

@@ -183,6 +183,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("stage4_gate_closed", "boolean", labels=OF_SCHEDULER, panel=PanelSpec(11, "stat", "last"), digits=0),
     Metric("stage4_equity", "quote_currency", labels=OF_PROFILE, panel=PanelSpec(12, aggregate="last")),
     Metric("stage4_exposure_ratio", "ratio", labels=OF_PROFILE, panel=PanelSpec(13)),
+    Metric("stage4_resource_use_ratio", "ratio", labels=OF_SCHEDULER),
     Metric(
         "stage4_last_sample_timestamp_seconds", "seconds", labels=("scheduler", "schedule"), emitted_by="telemetry",
         digits=0,
