@@ -14,7 +14,6 @@ delay: its price is taken on the line between this bar and the next one.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stage4.runtime.signal import Evaluation, Signal, Snapshot, VenueWindow, hold, move_to
@@ -23,23 +22,17 @@ AVERAGED_TRIPS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Both prices at one instant; `late_price` is the secondary's after its delay."""
+class Pairs:
+    """Both venues at the same instants, oldest first: two spreads of each, as ratios of the middle price.
 
+    `traded` is the spread that two orders sent then would have got, the second leg filled after its delay.
+    `primary` and `delay_ms` are those of the newest instant.
+    """
+
+    seen: list[float]
+    traded: list[float]
     primary: float
-    secondary: float
-    late_price: float
     delay_ms: float
-
-    @property
-    def spread(self) -> float:
-        """As a ratio of the middle price, as seen."""
-        return relative_spread(self.primary, self.secondary)
-
-    @property
-    def traded_spread(self) -> float:
-        """The spread that two orders sent now would get."""
-        return relative_spread(self.primary, self.late_price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +58,31 @@ class CrossExchange:
         if not secondary.close or len(primary.close) < self.required_bars:
             return Evaluation((), {})
         pairs = paired(primary, secondary, snapshot.interval_seconds)
-        if not pairs:
+        if not pairs.seen:
             return Evaluation((), {})
-        basis = statistics.median(pair.spread for pair in pairs)
+        basis = statistics.median(pairs.seen)
         side, captured = self._walk(pairs, basis)
-        newest = pairs[-1]
-        metrics = {"stage4_secondary_delay_ms": newest.delay_ms}
+        metrics = {"stage4_secondary_delay_ms": pairs.delay_ms}
         if captured:
             recent = captured[-AVERAGED_TRIPS:]
             metrics["stage4_spread_capture_bps"] = 1e4 * statistics.fmean(recent)
-        return Evaluation(self._signals(snapshot, newest, newest.spread - basis, side), metrics)
+        return Evaluation(self._signals(snapshot, pairs, pairs.seen[-1] - basis, side), metrics)
 
-    def _walk(self, pairs: Sequence[Pair], basis: float) -> tuple[int, list[float]]:
+    def _walk(self, pairs: Pairs, basis: float) -> tuple[int, list[float]]:
         """The side held at the end (1: short the primary) and what each closed round trip captured, as ratios."""
         side, entered, captured = 0, 0.0, []
-        for pair in pairs:
-            deviation = pair.spread - basis
-            if side and side * deviation <= self.spread_exit:
-                captured.append(side * (entered - pair.traded_spread))
+        entry, leave = self.spread_entry, self.spread_exit
+        for spread, traded in zip(pairs.seen, pairs.traded, strict=True):
+            deviation = spread - basis
+            if side and side * deviation <= leave:
+                captured.append(side * (entered - traded))
                 side = 0
-            if not side and abs(deviation) >= self.spread_entry:
+            if not side and (deviation >= entry or -deviation >= entry):
                 side = 1 if deviation > 0 else -1
-                entered = pair.traded_spread
+                entered = traded
         return side, captured
 
-    def _signals(self, snapshot: Snapshot, newest: Pair, deviation: float, side: int) -> tuple[Signal, ...]:
+    def _signals(self, snapshot: Snapshot, newest: Pairs, deviation: float, side: int) -> tuple[Signal, ...]:
         first, second = self.primary_exchange, self.secondary_exchange
         numbers = {"deviation_bps": 1e4 * deviation, "secondary_delay_ms": newest.delay_ms}
         flat = not any(snapshot.held.values())
@@ -110,23 +103,27 @@ class CrossExchange:
         )
 
 
-def relative_spread(primary: float, secondary: float) -> float:
-    """(primary - secondary) / middle."""
-    return 2 * (primary - secondary) / (primary + secondary)
-
-
-def paired(primary: VenueWindow, secondary: VenueWindow, interval_seconds: float) -> list[Pair]:
+def paired(primary: VenueWindow, secondary: VenueWindow, interval_seconds: float) -> Pairs:
     """Each primary bar with the newest secondary bar known by then; a gap shows as delay, not as a price."""
-    pairs: list[Pair] = []
+    seen: list[float] = []
+    traded: list[float] = []
+    times, closes, own_delay = secondary.at, secondary.close, secondary.delay_ms
+    last, interval_ms, delay_ms = len(times) - 1, 1000.0 * interval_seconds, 0.0
     place = -1
     for at, price in zip(primary.at, primary.close, strict=True):
-        while place + 1 < len(secondary.at) and secondary.at[place + 1] <= at:
+        while place < last and times[place + 1] <= at:
             place += 1
         if place < 0:
             continue
-        seen = secondary.close[place]
-        delay_ms = (at - secondary.at[place]) * 1000.0 + secondary.delay_ms
-        part = min(1.0, delay_ms / (1000.0 * interval_seconds))
-        following = secondary.close[place + 1] if place + 1 < len(secondary.close) else seen
-        pairs.append(Pair(price, seen, seen + part * (following - seen), max(0.0, delay_ms - primary.delay_ms)))
-    return pairs
+        close = closes[place]
+        delay_ms = (at - times[place]) * 1000.0 + own_delay
+        spread = 2 * (price - close) / (price + close)
+        seen.append(spread)
+        if delay_ms == 0.0 or place == last:
+            traded.append(spread)
+            continue
+        part = delay_ms / interval_ms if delay_ms < interval_ms else 1.0
+        late = close + part * (closes[place + 1] - close)
+        traded.append(2 * (price - late) / (price + late))
+    newest = primary.close[-1] if primary.close else 0.0
+    return Pairs(seen, traded, newest, max(0.0, delay_ms - primary.delay_ms))
