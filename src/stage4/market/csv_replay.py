@@ -118,6 +118,11 @@ class CsvReplayFeed:
             raise Unavailable("market.no_bars", since=_as_written(since), until=_as_written(until))
         self._next = 0
 
+    @property
+    def ends(self) -> datetime:
+        """When the last bar was complete."""
+        return self._bars[-1].at
+
     def market_time(self, now: datetime) -> datetime:
         return self._clock.at(now)
 
