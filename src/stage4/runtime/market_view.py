@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from stage4.market.bar import Bar
-from stage4.market.quality import is_stale
+from stage4.market.quality import QualityMeter, is_stale
 from stage4.runtime.risk import Key
 from stage4.runtime.signal import VenueWindow
 
@@ -21,6 +21,8 @@ class MarketView:
         self.interval = interval
         self.marks: dict[Key, float] = {}
         """The last price by venue and symbol."""
+        self.quality = {venue: QualityMeter(venue, symbol, interval) for venue in venues}
+        """What each feed has been worth so far, as it came and without staged faults."""
         self._bars: dict[str, deque[tuple[float, float]]] = {venue: deque(maxlen=length) for venue in venues}
         self._delays = dict.fromkeys(venues, 0.0)
         self._last: dict[str, datetime] = {}
@@ -39,8 +41,12 @@ class MarketView:
         """
         taken = 0
         for bar in bars:
+            meter = self.quality.get(bar.venue)
+            if meter is None:
+                continue
+            meter.take(bar)
             last = self._last.get(bar.venue)
-            if bar.venue not in self._bars or (last is not None and bar.at <= last):
+            if last is not None and bar.at <= last:
                 continue
             previous = self._raw.get(bar.venue, bar.close)
             # With factor 1 the ratio is not touched, so that prices without a fault are the feed's own.

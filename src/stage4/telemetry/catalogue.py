@@ -31,6 +31,7 @@ STRICTEST = "conservative"
 OF_SCHEDULE = ("scheduler", "schedule", "strategy", "risk_profile")
 OF_PROFILE = ("scheduler", "risk_profile")
 OF_SCHEDULER = ("scheduler",)
+OF_FEED = ("scheduler", "venue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("stage4_missed_slots_total", "slots", type="counter", digits=0),
     Metric("stage4_schedule_suspended", "boolean", kind="risk", thresholds=_for_all(0), digits=0),
     Metric("stage4_prices_stale", "boolean", labels=OF_SCHEDULER, kind="risk", thresholds=_for_all(0), digits=0),
+    # They raise no alert of their own: stale prices do, and an outlier may be a real jump that somebody must look at.
+    Metric("stage4_feed_staleness_seconds", "seconds", labels=OF_FEED, digits=0),
+    Metric("stage4_feed_missing_bars_total", "bars", type="counter", labels=OF_FEED, digits=0),
+    Metric("stage4_feed_outliers_total", "moves", type="counter", labels=OF_FEED, digits=0),
     Metric("stage4_gate_closed", "boolean", labels=OF_SCHEDULER, panel=PanelSpec(11, "stat", "last"), digits=0),
     Metric("stage4_equity", "quote_currency", labels=OF_PROFILE, panel=PanelSpec(12, aggregate="last")),
     Metric("stage4_exposure_ratio", "ratio", labels=OF_PROFILE, panel=PanelSpec(13)),
