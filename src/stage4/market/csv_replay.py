@@ -14,7 +14,6 @@ import gzip
 import heapq
 import io
 import itertools
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING
 from stage4 import files
 from stage4.clock import parse_instant
 from stage4.errors import Unavailable, UsageError
-from stage4.market.bar import Bar, MarketClock
+from stage4.market.bar import Bar, MarketClock, prices_agree
 
 if TYPE_CHECKING:
     from _csv import Reader as CsvRows
@@ -105,7 +104,7 @@ def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, int
         opened, high, low, close, volume = (float(cell) for cell in row[1:])
     except (ValueError, UsageError) as error:
         raise UsageError("market.bad_row", path=path, line=line, reason=str(error)) from error
-    if not (0 < low <= min(opened, close) <= max(opened, close) <= high < math.inf and 0 <= volume < math.inf):
+    if not prices_agree(opened, high, low, close, volume):
         raise UsageError("market.bad_row", path=path, line=line, reason="prices contradict each other")
     return Bar(venue, symbol, began + interval, opened, high, low, close, volume)
 
