@@ -306,8 +306,10 @@ class WatchdogSettings(Section, frozen=True, kw_only=True):
 class Feed(Section, frozen=True, kw_only=True):
     """Where market data come from."""
 
-    kind: Literal["synthetic", "csv"] = "synthetic"
+    kind: Literal["synthetic", "csv", "json_lines"] = "synthetic"
     seed: int = 20230311
+    weather: Literal["calm", "stormy"] = "calm"
+    symbol: str = "BTC/USD"
     paths: tuple[str, ...] = ()
     speed: Positive = 1.0
     start_equity: Positive = 1_000_000.0
