@@ -179,7 +179,7 @@ class RiskProfile(Section, frozen=True, kw_only=True):
     max_position_pct: Percent = 10.0
     target_volatility: Positive = 0.1
     hard_drawdown_pct: Percent = 8.0
-    strategy_allocations: dict[str, float] = {}
+    strategy_allocations: dict[str, Annotated[float, Meta(ge=0)]] = {}
     data_quality: DataQuality = DataQuality()
 
 

@@ -66,7 +66,8 @@ class Snapshot:
     """All that one evaluation may know.
 
     `equity` (quote currency) is the capital of the schedule; `max_position` is its largest position as a ratio of
-    it; `held` is the position by venue in base currency.
+    it, `target_volatility` the most volatility a year that its risk profile grants a strategy which aims at one;
+    `held` is the position by venue in base currency.
     """
 
     schedule: str
@@ -78,6 +79,7 @@ class Snapshot:
     max_position: float
     windows: tuple[VenueWindow, ...]
     held: Mapping[str, float]
+    target_volatility: float = math.inf
 
     def window(self, venue: str) -> VenueWindow:
         """The bars of `venue`, possibly none."""
