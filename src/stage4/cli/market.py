@@ -15,6 +15,8 @@ from stage4.clock import format_instant
 if TYPE_CHECKING:
     from stage4.market.quality import FeedQuality, Outlier, QualityLimits
 
+_VERDICTS = {"good": "market.trust_good", "bad": "market.trust_bad", "unknown": "market.trust_unknown"}
+
 
 @click.group()
 def market() -> None:
@@ -88,7 +90,7 @@ def _tell(session: Session, feed: FeedQuality, limits: QualityLimits) -> None:
         "market.feed",
         venue=feed.venue,
         symbol=feed.symbol,
-        verdict=session.text(f"market.trust_{feed.trust(limits)}"),
+        verdict=session.text(_VERDICTS[feed.trust(limits)]),
         bars=feed.bars,
         first=none if feed.first is None else format_instant(feed.first),
         last=none if feed.last is None else format_instant(feed.last),
