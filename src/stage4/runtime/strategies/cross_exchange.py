@@ -13,7 +13,9 @@ delay: its price is taken on the line between this bar and the next one.
 
 from __future__ import annotations
 
+import math
 import statistics
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 from stage4.runtime.signal import Evaluation, Signal, Snapshot, VenueWindow, hold, move_to
@@ -23,16 +25,40 @@ AVERAGED_TRIPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Both venues at the same instants, oldest first: two spreads of each, as ratios of the middle price.
+    """Both venues at the same instants, oldest first.
 
-    `traded` is the spread that two orders sent then would have got, the second leg filled after its delay.
-    `primary` and `delay_ms` are those of the newest instant.
+    `seen` are the spreads as ratios of the middle price, from the primary's bar `first` on; `places` are the bars of
+    the secondary that were the newest then. `primary` and `delay_ms` are those of the newest instant.
     """
 
+    windows: tuple[VenueWindow, VenueWindow]
+    interval_ms: float
+    first: int
     seen: list[float]
-    traded: list[float]
-    primary: float
-    delay_ms: float
+    places: list[int]
+
+    @property
+    def primary(self) -> float:
+        return self.windows[0].close[-1]
+
+    @property
+    def delay_ms(self) -> float:
+        """How far the secondary was behind the primary."""
+        return max(0.0, self._delay_ms(len(self.seen) - 1) - self.windows[0].delay_ms)
+
+    def traded(self, number: int) -> float:
+        """The spread that two orders sent then would have got, the second leg filled after its delay."""
+        secondary, place = self.windows[1], self.places[number]
+        if place + 1 == len(secondary.close):
+            return self.seen[number]
+        price, close = self.windows[0].close[self.first + number], secondary.close[place]
+        part = min(1.0, self._delay_ms(number) / self.interval_ms)
+        late = close + part * (secondary.close[place + 1] - close)
+        return 2 * (price - late) / (price + late)
+
+    def _delay_ms(self, number: int) -> float:
+        primary, secondary = self.windows
+        return (primary.at[self.first + number] - secondary.at[self.places[number]]) * 1000.0 + secondary.delay_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +98,14 @@ class CrossExchange:
         """The side held at the end (1: short the primary) and what each closed round trip captured, as ratios."""
         side, entered, captured = 0, 0.0, []
         entry, leave = self.spread_entry, self.spread_exit
-        for spread, traded in zip(pairs.seen, pairs.traded, strict=True):
+        for number, spread in enumerate(pairs.seen):
             deviation = spread - basis
             if side and side * deviation <= leave:
-                captured.append(side * (entered - traded))
+                captured.append(side * (entered - pairs.traded(number)))
                 side = 0
             if not side and (deviation >= entry or -deviation >= entry):
                 side = 1 if deviation > 0 else -1
-                entered = traded
+                entered = pairs.traded(number)
         return side, captured
 
     def _signals(self, snapshot: Snapshot, newest: Pairs, deviation: float, side: int) -> tuple[Signal, ...]:
@@ -105,25 +131,17 @@ class CrossExchange:
 
 def paired(primary: VenueWindow, secondary: VenueWindow, interval_seconds: float) -> Pairs:
     """Each primary bar with the newest secondary bar known by then; a gap shows as delay, not as a price."""
+    times, closes = secondary.at, secondary.close
+    # Where the secondary has gaps, its window reaches further back than the primary's.
+    first = bisect_left(primary.at, times[0]) if times else len(primary.at)
+    place = bisect_right(times, primary.at[first]) - 1 if first < len(primary.at) else 0
+    ends = (*times[1:], math.inf)
     seen: list[float] = []
-    traded: list[float] = []
-    times, closes, own_delay = secondary.at, secondary.close, secondary.delay_ms
-    last, interval_ms, delay_ms = len(times) - 1, 1000.0 * interval_seconds, 0.0
-    place = -1
-    for at, price in zip(primary.at, primary.close, strict=True):
-        while place < last and times[place + 1] <= at:
+    places: list[int] = []
+    for at, price in zip(primary.at[first:], primary.close[first:], strict=True):
+        while ends[place] <= at:
             place += 1
-        if place < 0:
-            continue
         close = closes[place]
-        delay_ms = (at - times[place]) * 1000.0 + own_delay
-        spread = 2 * (price - close) / (price + close)
-        seen.append(spread)
-        if delay_ms == 0.0 or place == last:
-            traded.append(spread)
-            continue
-        part = delay_ms / interval_ms if delay_ms < interval_ms else 1.0
-        late = close + part * (closes[place + 1] - close)
-        traded.append(2 * (price - late) / (price + late))
-    newest = primary.close[-1] if primary.close else 0.0
-    return Pairs(seen, traded, newest, max(0.0, delay_ms - primary.delay_ms))
+        seen.append(2 * (price - close) / (price + close))
+        places.append(place)
+    return Pairs((primary, secondary), 1000.0 * interval_seconds, first, seen, places)
