@@ -23,7 +23,8 @@ class MarketView:
         """The last price by venue and symbol."""
         self.quality = {venue: QualityMeter(venue, symbol, interval) for venue in venues}
         """What each feed has been worth so far, as it came and without staged faults."""
-        self._bars: dict[str, deque[tuple[float, float]]] = {venue: deque(maxlen=length) for venue in venues}
+        self._at: dict[str, deque[float]] = {venue: deque(maxlen=length) for venue in venues}
+        self._close: dict[str, deque[float]] = {venue: deque(maxlen=length) for venue in venues}
         self._delays = dict.fromkeys(venues, 0.0)
         self._last: dict[str, datetime] = {}
         self._raw: dict[str, float] = {}
@@ -56,7 +57,8 @@ class MarketView:
             self._raw[bar.venue] = bar.close
             self._last[bar.venue] = bar.at
             self._delays[bar.venue] = bar.delay_ms
-            self._bars[bar.venue].append((bar.at.timestamp(), close))
+            self._at[bar.venue].append(bar.at.timestamp())
+            self._close[bar.venue].append(close)
             self.marks[bar.venue, self.symbol] = close
             taken += 1
         return taken
@@ -67,7 +69,7 @@ class MarketView:
 
     def primary_bars(self) -> int:
         """How many bars of the primary venue are known, at most the length kept."""
-        return len(self._bars[self.venues[0]])
+        return len(self._at[self.venues[0]])
 
     def stale_venues(self, market_now: datetime, allowed: timedelta) -> frozenset[str]:
         """Venues whose next bar is overdue by more than `allowed`."""
@@ -76,6 +78,5 @@ class MarketView:
         )
 
     def _window(self, venue: str, length: int) -> VenueWindow:
-        kept = list(self._bars[venue])[-length:]
-        at, close = zip(*kept, strict=True) if kept else ((), ())
-        return VenueWindow(venue, tuple(at), tuple(close), self._delays[venue])
+        at, close = tuple(self._at[venue])[-length:], tuple(self._close[venue])[-length:]
+        return VenueWindow(venue, at, close, self._delays[venue])

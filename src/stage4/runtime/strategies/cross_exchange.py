@@ -87,26 +87,29 @@ class CrossExchange:
         if not pairs.seen:
             return Evaluation((), {})
         basis = statistics.median(pairs.seen)
-        side, captured = self._walk(pairs, basis)
+        side, trips = self._walk(pairs, basis)
         metrics = {"stage4_secondary_delay_ms": pairs.delay_ms}
-        if captured:
-            recent = captured[-AVERAGED_TRIPS:]
-            metrics["stage4_spread_capture_bps"] = 1e4 * statistics.fmean(recent)
+        if trips:
+            captured = [
+                side_of * (pairs.traded(entry) - pairs.traded(exit_))
+                for side_of, entry, exit_ in trips[-AVERAGED_TRIPS:]
+            ]
+            metrics["stage4_spread_capture_bps"] = 1e4 * statistics.fmean(captured)
         return Evaluation(self._signals(snapshot, pairs, pairs.seen[-1] - basis, side), metrics)
 
-    def _walk(self, pairs: Pairs, basis: float) -> tuple[int, list[float]]:
-        """The side held at the end (1: short the primary) and what each closed round trip captured, as ratios."""
-        side, entered, captured = 0, 0.0, []
+    def _walk(self, pairs: Pairs, basis: float) -> tuple[int, list[tuple[int, int, int]]]:
+        """The side held at the end (1: short the primary), and of each closed round trip its side, entry and exit."""
+        side, entered, trips = 0, 0, []
         entry, leave = self.spread_entry, self.spread_exit
         for number, spread in enumerate(pairs.seen):
             deviation = spread - basis
             if side and side * deviation <= leave:
-                captured.append(side * (entered - pairs.traded(number)))
+                trips.append((side, entered, number))
                 side = 0
             if not side and (deviation >= entry or -deviation >= entry):
                 side = 1 if deviation > 0 else -1
-                entered = pairs.traded(number)
-        return side, captured
+                entered = number
+        return side, trips
 
     def _signals(self, snapshot: Snapshot, newest: Pairs, deviation: float, side: int) -> tuple[Signal, ...]:
         first, second = self.primary_exchange, self.secondary_exchange
