@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stage4.cli import main
+from support.log_rooms import installed_log
 
 HEADER = "timestamp,open,high,low,close,volume"
 
@@ -67,3 +68,30 @@ def test_an_instant_can_be_asked_about(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_a_file_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
     assert main(["market", "quality", str(tmp_path / "nothing.csv")]) == 3
+
+
+def test_an_installation_without_recordings_has_nothing_to_judge_and_its_limits_hold_for_named_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    installed_log(home, monkeypatch)
+    assert main(["market", "quality"]) == 3
+    assert "of the kind synthetic" in capsys.readouterr().err
+    path = recording(tmp_path, "alpha", *(row(minute) for minute in range(9)))
+    # The installation allows ten seconds, the built-in limit would be thirty.
+    assert main(["market", "quality", path, "--at", "2023-03-11T00:10:11Z"]) == 1
+    assert "overdue by 11 s, 10 s are allowed" in capsys.readouterr().out
+
+
+def test_live_feeds_and_recordings_are_not_judged_in_one_call(tmp_path: Path) -> None:
+    path = recording(tmp_path, "alpha", row(0), row(1))
+    assert main(["market", "quality", path, "--live"]) == 2
+
+
+def test_polish_numbers_have_a_decimal_comma(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    closes = ["101" if minute % 2 else "100.9" for minute in range(50)]
+    path = recording(tmp_path, "alpha", *(row(minute, close) for minute, close in enumerate([*closes, "99.5"])))
+    assert main(["market", "quality", path, "--lang", "pl"]) == 0
+    # From 101 to 99.5 the logarithm falls by 149.63 basis points.
+    assert "największy 2023-03-11T00:51:00Z: -149,6 pb" in capsys.readouterr().out

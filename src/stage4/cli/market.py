@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,15 +27,16 @@ def market() -> None:
 @market.command()
 @click.argument("recordings", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--at", "at", metavar="INSTANT", help="Judge staleness at this instant; default: the newest bar of all.")
+@click.option("--live", is_flag=True, help="Judge the feeds of the running environment by its last 15 minutes.")
 @click.pass_obj
-def quality(session: Session, recordings: tuple[Path, ...], at: str | None) -> int:
+def quality(session: Session, recordings: tuple[Path, ...], at: str | None, live: bool) -> int:
     """Gaps, staleness, outliers, repeated and disordered bars of each recording; by default those of operations.feed.
 
     The limits are the strictest of risk_profiles.*.data_quality. Exit 0 every feed can be trusted, 1 one cannot,
     3 cannot tell. Outliers and bars without volume are shown and refuse nothing.
 
     \b
-    stage4 market quality
+    stage4 market quality --live
     stage4 market quality kraken_BTCUSDC_1m.csv.gz --at 2023-03-11T08:00:00Z
     """
     from stage4.clock import parse_instant
@@ -42,7 +44,11 @@ def quality(session: Session, recordings: tuple[Path, ...], at: str | None) -> i
     from stage4.market.quality import Trust, worst_first
     from stage4.market.recorded_quality import quality_of
 
+    if live and (recordings or at is not None):
+        raise click.UsageError("--live takes no recordings and no --at")
     limits = _limits(session, needed=not recordings)
+    if live:
+        return _live(session, limits)
     if not recordings:
         chosen = session.installation.settings.operations.feed
         recordings = tuple(session.installation.path(path) for path in chosen.paths) if chosen.kind == "csv" else ()
@@ -84,6 +90,54 @@ def _limits(session: Session, *, needed: bool) -> QualityLimits:
     )
 
 
+def _live(session: Session, limits: QualityLimits) -> int:
+    from stage4.clock import SystemClock
+    from stage4.errors import Unavailable
+    from stage4.monitoring.feed_quality import live_feeds
+    from stage4.monitoring.sources import source_of
+
+    source = source_of(session.installation, os.environ)
+    feeds = live_feeds(source, SystemClock().now())
+    if not feeds:
+        raise Unavailable("market.no_live_feed", source=source.name)
+    most = limits.max_staleness.total_seconds()
+    verdicts = ["unknown" if f.staleness is None else "bad" if f.staleness > most else "good" for f in feeds]
+    for feed, verdict in zip(feeds, verdicts, strict=True):
+        session.say(
+            "market.live",
+            venue=feed.venue,
+            scheduler=feed.scheduler,
+            verdict=session.text("market.live_unknown" if verdict == "unknown" else _VERDICTS[verdict]),
+            staleness=session.text("market.none") if feed.staleness is None else f"{feed.staleness:.0f}",
+            worst=session.text("market.none") if feed.worst is None else f"{feed.worst:.0f}",
+            missing=feed.missing,
+            outliers=feed.outliers,
+        )
+    bad, unknown = verdicts.count("bad"), verdicts.count("unknown")
+    session.say("market.sum", n=len(feeds), bad=bad, unknown=unknown, **_written(limits))
+    session.emit(
+        {
+            "schema": "stage4.market_live/1",
+            "source": source.name,
+            "limits": {"max_staleness_seconds": most},
+            "feeds": [
+                {
+                    "scheduler": feed.scheduler,
+                    "venue": feed.venue,
+                    "trust": verdict,
+                    "told_at": None if feed.told_at is None else format_instant(feed.told_at),
+                    "staleness_seconds": feed.staleness,
+                    "worst_staleness_seconds": feed.worst,
+                    "missing_bars": feed.missing,
+                    "outliers": feed.outliers,
+                }
+                for feed, verdict in zip(feeds, verdicts, strict=True)
+            ],
+        }
+    )
+    return 1 if bad else 3 if unknown else 0
+
+
 def _tell(session: Session, feed: FeedQuality, limits: QualityLimits) -> None:
     none = session.text("market.none")
     session.say(
@@ -119,11 +173,15 @@ def _tell(session: Session, feed: FeedQuality, limits: QualityLimits) -> None:
             "market.outliers",
             n=feed.outliers,
             at=format_instant(largest.at),
-            move=f"{largest.move_bps:+.1f}",
-            ranges=f"{largest.ranges:.1f}",
+            move=_number(session, f"{largest.move_bps:+.1f}"),
+            ranges=_number(session, f"{largest.ranges:.1f}"),
         )
     if feed.without_volume:
         session.say("market.without_volume", n=feed.without_volume)
+
+
+def _number(session: Session, written: str) -> str:
+    return written.replace(".", ",") if session.language == "pl" else written
 
 
 def _written(limits: QualityLimits) -> dict[str, str]:
