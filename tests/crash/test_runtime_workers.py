@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stage4.errors import Unavailable
 from stage4.runtime.signal import Evaluation, Snapshot
@@ -77,6 +79,9 @@ def test_a_killed_worker_costs_at_most_one_evaluation_and_comes_back() -> None:
         ("spin", "runtime.worker_late"),
         ("not_a_number", "runtime.nonsense"),
         ("impersonate", "runtime.nonsense"),
+        ("hide_a_loss", "runtime.nonsense"),
+        ("too_sure", "runtime.nonsense"),
+        ("exit", "runtime.worker_died"),
     ],
 )
 def test_a_misbehaving_strategy_fails_its_evaluation_and_the_next_one_works(
@@ -106,6 +111,41 @@ def test_a_blocked_strategy_makes_no_other_schedule_wait() -> None:
             await blocked
 
     with_pool(WorkerPool(time_limit_seconds=3.0, command=WILD), story)
+
+
+ACTS = ("hold", "raise", "block", "spin", "not_a_number", "impersonate", "hide_a_loss", "too_sure", "exit")
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.sampled_from(ACTS), min_size=1, max_size=4))
+def test_whatever_one_strategy_does_the_other_answers_as_if_it_were_alone(acts: list[str]) -> None:
+    spec = StrategySpec("mean_reversion", {"lookback": 30})
+    expected = spec.build().evaluate(snapshot_of("other"))
+    during = 0
+
+    async def story(pool: WorkerPool) -> None:
+        nonlocal during
+        await pool.start(["watched", "other"])
+        well_behaved = pool.pid("other")
+
+        async def misbehave() -> None:
+            for act in acts:
+                if act == "hold":
+                    assert (await pool.evaluate(wild(act))).signals[0].reason == "calm"
+                else:
+                    with pytest.raises(Unavailable):
+                        await pool.evaluate(wild(act))
+                await until(lambda: pool.pid("watched") is not None)
+
+        wild_one = asyncio.ensure_future(misbehave())
+        while not wild_one.done():
+            assert await pool.evaluate(Request(spec, snapshot_of("other"))) == expected
+            during += 1
+        await wild_one
+        assert pool.pid("other") == well_behaved
+
+    with_pool(WorkerPool(time_limit_seconds=1.0, command=WILD), story)
+    assert during >= len(acts)
 
 
 def snapshot_of(schedule: str) -> Snapshot:

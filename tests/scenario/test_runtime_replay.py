@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stage4.errors import UsageError
-from stage4.runtime.replay import ReplayReport, default_settings, replay_day
+from stage4.runtime.replay import ReplayReport, default_settings, replay_all, replay_day
 from stage4.telemetry import catalogue
 from stage4.telemetry.sample import Sample
 from support.desks import walk
@@ -106,6 +106,25 @@ def test_the_same_recording_gives_the_same_report(tmp_path: Path) -> None:
     assert replay_day(paths, DAY, Thresholds()) == replay_day(paths, DAY, Thresholds())
 
 
+def test_one_price_more_or_less_shows_in_the_digest(tmp_path: Path) -> None:
+    whole = [recording(tmp_path, "alpha", 1), recording(tmp_path, "beta", 2)]
+    digest = replay_day(whole, DAY, Thresholds()).decisions
+    other = [whole[0], recording(tmp_path, "beta", 2, missing=range(700, 701))]
+    assert replay_day(other, DAY, Thresholds()).decisions != digest
+
+
+def test_all_that_is_recorded_can_be_replayed_and_its_alerts_are_sorted_by_day(tmp_path: Path) -> None:
+    paths = [recording(tmp_path, venue, 1, jump_at=720) for venue in ("alpha", "beta")]
+    report = replay_all(paths, Thresholds())
+    assert (report.since, report.until) == (MIDNIGHT - timedelta(hours=10), MIDNIGHT + timedelta(days=1))
+    assert report.bars == 2 * (600 + 1440)
+    days = report.alerts_by_day()
+    assert list(days) == [date(2023, 3, 10), DAY]
+    assert sum(map(len, days.values())) == len(report.alerts)
+    assert all(alert.since.date() == date(2023, 3, 10) for alert in days[date(2023, 3, 10)])
+    assert "stage4_allocation_error_pct" in {alert.name for alert in days[DAY]}
+
+
 def test_a_replay_needs_two_venues(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"runtime\.two_venues"):
         replay_day([recording(tmp_path, "alpha", 1)], DAY, Thresholds())
@@ -121,6 +140,12 @@ def weekend() -> ReplayReport:
     if not all(path.exists() for path in WEEKEND):
         pytest.skip("the recorded bars of March 2023 are not at hand (set STAGE4_MARKET_DATA to their folder)")
     return replay_day(WEEKEND, DAY, Thresholds())
+
+
+def test_the_eleventh_of_march_2023_is_decided_alike_every_time(weekend: ReplayReport) -> None:
+    again = [replay_day(WEEKEND, DAY, Thresholds()) for _ in range(2)]
+    assert [report.decisions for report in again] == [weekend.decisions] * 2
+    assert again == [weekend] * 2
 
 
 def test_the_eleventh_of_march_2023_runs_with_its_gaps(weekend: ReplayReport) -> None:

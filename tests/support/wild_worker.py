@@ -34,6 +34,12 @@ class Wild:
                 pass
         if self.act == "not_a_number":
             return Evaluation((), {"stage4_avg_abs_zscore": float("nan")})
+        if self.act == "hide_a_loss":
+            return Evaluation((), {"stage4_daily_loss_ratio": 0.0})
+        if self.act == "too_sure":
+            return Evaluation((hold(snapshot, "alpha", reason="calm", confidence=7.0),), {})
+        if self.act == "exit":
+            sys.exit(0)
         if self.act == "impersonate":
             return Evaluation((Signal(SignalKind.BUY, "somebody_else", "", "", "", 1.0, 1.0, ""),), {})
         return Evaluation((hold(snapshot, "alpha", reason="calm"),), {})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +14,8 @@ import pytest
 from stage4.errors import Unavailable, UsageError
 from stage4.market import Bar, CsvReplayFeed, SyntheticFeed
 from stage4.market.csv_replay import read_bars, recorded_span, venue_and_symbol
-from stage4.market.quality import Gap, gaps, is_stale
+from stage4.market.quality import Gap, QualityMeter, gaps, is_stale
+from stage4.market.synthetic import CALM, STORMY, MarketModel
 
 MIDNIGHT = datetime(2023, 3, 11, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -39,6 +43,41 @@ def test_the_same_seed_gives_the_same_market_however_often_it_is_asked() -> None
     assert pieces == list(at_once)
     assert len(at_once) == 2 * 31
     assert SyntheticFeed(6, begins=MIDNIGHT, history=20).advance(MIDNIGHT) != list(at_once)[:42]
+
+
+def test_storms_jumps_and_outages_are_seeded_and_leave_a_calm_market_as_it_was() -> None:
+    def bars(model: MarketModel) -> list[Bar]:
+        return list(SyntheticFeed(5, begins=MIDNIGHT, history=0, model=model).advance(MIDNIGHT + 2000 * MINUTE))
+
+    assert bars(STORMY) == bars(STORMY)
+    quiet = replace(STORMY, storm_begins=0.0, jump_chance=0.0, outage_begins=0.0)
+    assert bars(quiet) == bars(CALM)
+    only_outages = bars(replace(CALM, outage_begins=0.01, outage_ends=0.2))
+    kept = {(bar.venue, bar.at) for bar in only_outages}
+    # What is heard of is the calm market itself; only bars of the second venue are missing.
+    assert only_outages == [bar for bar in bars(CALM) if (bar.venue, bar.at) in kept]
+    assert {bar.venue for bar in bars(CALM) if (bar.venue, bar.at) not in kept} == {"beta"}
+    assert any(gap.missing > 1 for gap in gaps(only_outages, MINUTE))
+
+
+def test_a_storm_makes_larger_moves_and_a_jump_is_found_as_an_outlier() -> None:
+    def meter(model: MarketModel) -> QualityMeter:
+        made = QualityMeter("alpha", "BTC/USD", MINUTE)
+        feed = SyntheticFeed(5, begins=MIDNIGHT, history=0, model=model)
+        for bar in feed.advance(MIDNIGHT + 2000 * MINUTE):
+            if bar.venue == "alpha":
+                made.take(bar)
+        return made
+
+    assert meter(CALM).outliers == 0
+    assert meter(replace(CALM, jump_chance=0.005, jump_deviation=0.02)).outliers > 3
+    always = replace(CALM, storm_begins=1.0, storm_ends=0.0, storm_factor=4.0)
+    closes = {}
+    for model in (CALM, always):
+        feed = SyntheticFeed(5, begins=MIDNIGHT, history=0, model=model)
+        mine = [bar.close for bar in feed.advance(MIDNIGHT + 500 * MINUTE) if bar.venue == "alpha"]
+        closes[model] = sum(abs(math.log(after / before)) for before, after in itertools.pairwise(mine))
+    assert closes[always] == pytest.approx(4 * closes[CALM], rel=0.2)
 
 
 def test_a_synthetic_bar_is_complete_before_it_comes_and_its_prices_agree() -> None:

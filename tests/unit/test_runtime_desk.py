@@ -7,11 +7,13 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from stage4.config.settings import Settings
 from stage4.errors import UsageError
 from stage4.market import Bar
 from stage4.runtime.desk import Desk, desk_schedules
 from stage4.runtime.faults import Faults
 from stage4.runtime.gate import OPEN
+from stage4.runtime.risk import Fill
 from stage4.runtime.signal import Evaluation, Signal, SignalKind
 from support.desks import BEGINS, CLOSED, Switch, desk, settings
 
@@ -180,3 +182,54 @@ def test_exactly_one_scheduler_runs_on_an_installation() -> None:
     empty = msgspec.structs.replace(settings().runtime, multi_strategy_schedulers={})
     with pytest.raises(UsageError, match=r"runtime\.one_scheduler"):
         desk_schedules(msgspec.structs.replace(settings(), runtime=empty))
+
+
+def allotting(**shares: float) -> Settings:
+    """The usual settings, with these shares in every profile."""
+    chosen = settings()
+    profiles = {
+        name: msgspec.structs.replace(profile, strategy_allocations=shares)
+        for name, profile in chosen.risk_profiles.items()
+    }
+    return msgspec.structs.replace(chosen, risk_profiles=profiles)
+
+
+def test_a_strategy_gets_its_share_of_the_largest_position() -> None:
+    made = desk(chosen=allotting(core_mean_reversion=1.0, core_volatility_target=0.5, cross_exchange=3.0))
+    settle(made, wish(SignalKind.BUY, 1000.0))
+    # Half of 30 per cent of 100,000, less what the fee takes from the equity.
+    assert made.books[VOLATILITY].gross_exposure(made.market.marks) == pytest.approx(15_000, rel=1e-6)
+    shown = {name: made.snapshot(each, BEGINS).max_position for name, each in made.schedules.items()}
+    # The third is named by its kind, and a share above the whole is the whole.
+    assert shown == pytest.approx({"mean_reversion_intraday": 0.3, VOLATILITY: 0.15, ARBITRAGE: 0.3})
+
+
+def test_a_strategy_that_is_allotted_nothing_opens_nothing_and_may_close_what_it_holds() -> None:
+    made = desk(chosen=allotting(core_mean_reversion=1.0, core_volatility_target=0.0, cross_exchange=1.0))
+    assert settle(made, wish(SignalKind.BUY, 1.0)) == 0
+    made.books[VOLATILITY] = made.books[VOLATILITY].filled(Fill(BEGINS, VOLATILITY, "alpha", "BTC/USD", 1.0, 100.0))
+    schedule = made.schedules[VOLATILITY]
+    evaluation = schedule.strategy.evaluate(made.snapshot(schedule, BEGINS))
+    assert made.settle(schedule, evaluation, BEGINS) == 1
+    assert made.books[VOLATILITY].positions == {}
+
+
+def test_a_profile_that_names_others_only_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"runtime\.no_allocation"):
+        desk_schedules(allotting(core_mean_reversion=1.0))
+
+
+def test_the_profile_s_volatility_is_a_ceiling_over_the_strategy_s_own() -> None:
+    def target(profile: float) -> float:
+        chosen = settings()
+        profiles = {
+            name: msgspec.structs.replace(each, target_volatility=profile, max_position_pct=100.0)
+            for name, each in chosen.risk_profiles.items()
+        }
+        made = desk(chosen=msgspec.structs.replace(chosen, risk_profiles=profiles))
+        schedule = made.schedules[VOLATILITY]
+        (signal,) = schedule.strategy.evaluate(made.snapshot(schedule, BEGINS)).signals
+        return signal.metadata["target_allocation"]
+
+    assert target(0.05) == pytest.approx(target(0.1) / 2)
+    assert target(0.4) == target(0.1)

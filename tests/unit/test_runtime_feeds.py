@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from stage4.config import Installation
 from stage4.config.settings import CrossExchangeArbitrage, Feed
 from stage4.errors import UsageError
-from stage4.market import CsvReplayFeed, SyntheticFeed
+from stage4.market import CsvReplayFeed, JsonLinesFeed, SyntheticFeed
 from stage4.runtime.desk import desk_schedules
 from stage4.runtime.feeds import HISTORY_BARS, configured_feed
 from support.desks import BEGINS, settings, walk
@@ -24,10 +25,10 @@ def installation(root: Path, feed: Feed, **changed: Any) -> Installation:
     return Installation(root, msgspec.structs.replace(chosen, operations=operations, **changed))
 
 
-def made(of: Installation) -> SyntheticFeed | CsvReplayFeed:
+def made(of: Installation) -> SyntheticFeed | CsvReplayFeed | JsonLinesFeed:
     _, schedules = desk_schedules(of.settings)
     feed = configured_feed(of, schedules, BEGINS)
-    assert isinstance(feed, SyntheticFeed | CsvReplayFeed)
+    assert isinstance(feed, SyntheticFeed | CsvReplayFeed | JsonLinesFeed)
     return feed
 
 
@@ -68,3 +69,24 @@ def test_an_arbitrage_on_a_venue_that_the_feed_does_not_have_is_refused(tmp_path
     with pytest.raises(UsageError, match=r"runtime\.unknown_venue") as caught:
         made(installation(tmp_path, Feed(kind="csv", paths=paths), cross_exchange_arbitrage_strategies=elsewhere))
     assert caught.value.params["venue"] == "mars"
+
+
+def test_a_pipe_of_json_lines_has_the_venues_of_the_arbitrage(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "feed.pipe")
+    feed = made(installation(tmp_path, Feed(kind="json_lines", paths=("feed.pipe",), symbol="ETH/USD")))
+    assert isinstance(feed, JsonLinesFeed)
+    assert (feed.venues, feed.symbol, feed.interval) == (("alpha", "beta"), "ETH/USD", timedelta(seconds=1))
+    feed.close()
+
+
+@pytest.mark.parametrize("paths", [(), ("one", "two")])
+def test_a_json_lines_feed_has_exactly_one_pipe(tmp_path: Path, paths: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=r"runtime\.one_pipe"):
+        made(installation(tmp_path, Feed(kind="json_lines", paths=paths)))
+
+
+def test_a_stormy_market_can_be_chosen(tmp_path: Path) -> None:
+    until = BEGINS + timedelta(seconds=2000)
+    calm = made(installation(tmp_path, Feed(seed=3))).advance(until)
+    stormy = made(installation(tmp_path, Feed(seed=3, weather="stormy"))).advance(until)
+    assert len(stormy) < len(calm)

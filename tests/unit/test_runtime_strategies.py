@@ -7,8 +7,8 @@ import statistics
 
 import pytest
 
-from stage4.runtime.signal import SignalKind
-from stage4.runtime.strategies.cross_exchange import CrossExchange, paired, relative_spread
+from stage4.runtime.signal import SignalKind, VenueWindow
+from stage4.runtime.strategies.cross_exchange import CrossExchange, paired
 from stage4.runtime.strategies.mean_reversion import MeanReversion, zscores
 from stage4.runtime.strategies.volatility_target import YEAR_SECONDS, VolatilityTarget, realised_volatility
 from support.desks import snapshot, walk, window
@@ -82,6 +82,11 @@ def test_the_allocation_never_exceeds_the_largest_position() -> None:
 PAIR = CrossExchange("alpha", "beta", spread_entry=0.001, spread_exit=0.0002)
 
 
+def relative_spread(primary: float, secondary: float) -> float:
+    """(primary - secondary) / middle."""
+    return (primary - secondary) / ((primary + secondary) / 2)
+
+
 def quotes(spreads: list[float], delay_ms: float = 0.0) -> tuple[object, object]:
     """Both venues, with the given spreads of the primary over a secondary at 100."""
     first = [100.0 * (1 + spread) for spread in spreads]
@@ -123,7 +128,15 @@ def test_a_missing_bar_of_the_secondary_is_delay_and_not_a_price() -> None:
     first = window("alpha", [100.0, 101.0, 102.0])
     second = window("beta", [99.0, 100.0])
     pairs = paired(first, second, 60.0)
-    assert [(pair.secondary, pair.delay_ms) for pair in pairs] == [(99.0, 0.0), (100.0, 0.0), (100.0, 60_000.0)]
+    assert pairs.seen == [relative_spread(100.0, 99.0), relative_spread(101.0, 100.0), relative_spread(102.0, 100.0)]
+    assert pairs.delay_ms == 60_000.0
+
+
+def test_before_the_secondary_has_spoken_there_is_no_spread() -> None:
+    first = window("alpha", [100.0, 101.0, 102.0])
+    late = VenueWindow("beta", (120.0,), (100.0,))
+    assert paired(first, late, 60.0).seen == [relative_spread(102.0, 100.0)]
+    assert paired(window("alpha", [100.0]), late, 60.0).seen == []
 
 
 def test_an_open_pair_is_closed_when_the_spread_has_gone() -> None:

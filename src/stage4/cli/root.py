@@ -42,6 +42,7 @@ COMMANDS = {
     "watch": ("stage4.cli.control", "watch"),
     "rotation": ("stage4.cli.rotation", "rotation"),
     "replay": ("stage4.cli.replay", "replay"),
+    "market": ("stage4.cli.market", "market"),
     "monitoring": ("stage4.cli.monitoring", "monitoring"),
     "notify": ("stage4.cli.notify", "notify"),
     "_telemetry": ("stage4.cli.run", "telemetry"),

@@ -184,7 +184,7 @@ class RiskProfile(Section, frozen=True, kw_only=True):
     max_position_pct: Percent = 10.0
     target_volatility: Positive = 0.1
     hard_drawdown_pct: Percent = 8.0
-    strategy_allocations: dict[str, Number] = {}
+    strategy_allocations: dict[str, NotNegative] = {}
     data_quality: DataQuality = DataQuality()
 
 
@@ -311,8 +311,10 @@ class WatchdogSettings(Section, frozen=True, kw_only=True):
 class Feed(Section, frozen=True, kw_only=True):
     """Where market data come from."""
 
-    kind: Literal["synthetic", "csv"] = "synthetic"
+    kind: Literal["synthetic", "csv", "json_lines"] = "synthetic"
     seed: int = 20230311
+    weather: Literal["calm", "stormy"] = "calm"
+    symbol: str = "BTC/USD"
     paths: tuple[str, ...] = ()
     speed: Positive = 1.0
     start_equity: Positive = 1_000_000.0

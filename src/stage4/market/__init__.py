@@ -2,6 +2,7 @@
 
 from stage4.market.bar import Bar, Feed
 from stage4.market.csv_replay import CsvReplayFeed
+from stage4.market.json_lines import JsonLinesFeed
 from stage4.market.synthetic import SyntheticFeed
 
-__all__ = ["Bar", "CsvReplayFeed", "Feed", "SyntheticFeed"]
+__all__ = ["Bar", "CsvReplayFeed", "Feed", "JsonLinesFeed", "SyntheticFeed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +28,11 @@ class Bar:
     delay_ms: float = 0.0
 
 
+def prices_agree(opened: float, high: float, low: float, close: float, volume: float) -> bool:
+    """Whether these can be the numbers of one bar: positive and finite, open and close between low and high."""
+    return 0 < low <= min(opened, close) <= max(opened, close) <= high < math.inf and 0 <= volume < math.inf
+
+
 @dataclass(frozen=True, slots=True)
 class MarketClock:
     """Market time beside wall time: it was `market_begins` at the instant `begins` and runs `speed` times as fast."""
@@ -41,11 +47,16 @@ class MarketClock:
 
 
 class Feed(Protocol):
-    """Where bars come from.
+    """Where bars come from. A desk's own feed implements this and nothing else; `json_lines` is an example, and
+    `stage4.testing.feed_contract` checks the promises.
 
     * `advance` returns every bar once, in the order of `at`; a bar is never returned before it is complete.
     * Missing bars stay missing: a feed never invents a price for a gap.
-    * The same feed asked at the same instants returns the same bars.
+    * A recorded or synthetic feed asked at the same instants returns the same bars.
+    * Every call returns at once: it is made on the scheduler's event loop, before every evaluation.
+    * How it fails: by silence. A feed that has lost its source returns no bars and goes on; it does not raise, it
+      does not repeat the last price, and it delivers again when the source is back. What is silent grows stale, and
+      stale prices raise the alert. Only making a feed may raise, an Unavailable or a UsageError.
     """
 
     @property

@@ -8,21 +8,25 @@ data must not look like a quiet market.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import heapq
 import io
 import itertools
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stage4 import files
 from stage4.clock import parse_instant
 from stage4.errors import Unavailable, UsageError
-from stage4.market.bar import Bar, MarketClock
+from stage4.market.bar import Bar, MarketClock, prices_agree
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvRows
 
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 _NAME = re.compile(r"(?P<venue>[a-z][a-z_]*)_(?P<symbol>[A-Z0-9]{5,12})(_|\.)")
@@ -44,20 +48,40 @@ def read_bars(
     # Instants in one format and one zone compare as text; only the rows that are wanted are parsed.
     first, last = (_as_written(edge - interval) for edge in (since, until))
     previous = ""
+    with _rows(path) as rows:
+        for row in rows:
+            stamp = row[0] if row else ""
+            if stamp <= previous:
+                raise UsageError("market.bad_row", path=path, line=rows.line_num, reason="time goes back")
+            previous = stamp
+            if first < stamp <= last:
+                yield _bar(row, path, rows.line_num, venue, symbol, interval)
+            elif stamp > last:
+                return
+
+
+def read_as_it_is(path: Path, *, venue: str, symbol: str, interval: timedelta) -> Iterator[Bar | UsageError]:
+    """Every row of `path` in the order of the file: its bar, or why it is none. For those who judge a recording.
+
+    Raises Unavailable `files.missing` or `market.unreadable`, UsageError `market.bad_columns`.
+    """
+    with _rows(path) as rows:
+        for row in rows:
+            try:
+                yield _bar(row, path, rows.line_num, venue, symbol, interval)
+            except UsageError as error:
+                yield error
+
+
+@contextlib.contextmanager
+def _rows(path: Path) -> Iterator[CsvRows]:
+    """The rows below the header."""
     try:
         with _opened(path) as lines:
             rows = csv.reader(lines)
             if tuple(next(rows, ())) != COLUMNS:
                 raise UsageError("market.bad_columns", path=path, expected=",".join(COLUMNS))
-            for row in rows:
-                stamp = row[0] if row else ""
-                if stamp <= previous:
-                    raise UsageError("market.bad_row", path=path, line=rows.line_num, reason="time goes back")
-                previous = stamp
-                if first < stamp <= last:
-                    yield _bar(row, path, rows.line_num, venue, symbol, interval)
-                elif stamp > last:
-                    return
+            yield rows
     except FileNotFoundError as error:
         raise Unavailable("files.missing", path=path, reason=files.reason(error)) from error
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
@@ -76,11 +100,11 @@ def _as_written(instant: datetime) -> str:
 
 def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, interval: timedelta) -> Bar:
     try:
-        began = parse_instant(row[0])
+        began = parse_instant(row[0] if row else "")
         opened, high, low, close, volume = (float(cell) for cell in row[1:])
     except (ValueError, UsageError) as error:
         raise UsageError("market.bad_row", path=path, line=line, reason=str(error)) from error
-    if not (0 < low <= min(opened, close) <= max(opened, close) <= high < math.inf and 0 <= volume < math.inf):
+    if not prices_agree(opened, high, low, close, volume):
         raise UsageError("market.bad_row", path=path, line=line, reason="prices contradict each other")
     return Bar(venue, symbol, began + interval, opened, high, low, close, volume)
 
@@ -118,6 +142,11 @@ class CsvReplayFeed:
             raise Unavailable("market.no_bars", since=_as_written(since), until=_as_written(until))
         self._next = 0
 
+    @property
+    def ends(self) -> datetime:
+        """When the last bar was complete."""
+        return self._bars[-1].at
+
     def market_time(self, now: datetime) -> datetime:
         return self._clock.at(now)
 
@@ -136,15 +165,8 @@ def day_bounds(day: date) -> tuple[datetime, datetime]:
 
 def recorded_span(path: Path) -> tuple[datetime, timedelta]:
     """When the recording in `path` begins, and the span of its bars: the shortest step of its first rows."""
-    try:
-        with _opened(path) as lines:
-            rows = csv.reader(lines)
-            next(rows, None)
-            stamps = [parse_instant(row[0]) for row in itertools.islice(rows, 100) if row]
-    except FileNotFoundError as error:
-        raise Unavailable("files.missing", path=path, reason=files.reason(error)) from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise Unavailable("market.unreadable", path=path, reason=str(error)) from error
+    with _rows(path) as rows:
+        stamps = [parse_instant(row[0]) for row in itertools.islice(rows, 100) if row]
     steps = [after - before for before, after in itertools.pairwise(stamps) if after > before]
     if not steps:
         raise UsageError("market.bad_columns", path=path, expected=",".join(COLUMNS))

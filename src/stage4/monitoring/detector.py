@@ -9,7 +9,7 @@ resolves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -21,6 +21,7 @@ from stage4.telemetry.sample import Sample
 
 SIGNAL_SCHEMA = "stage4.signal/1"
 SOURCE = "detector"
+_SECOND = timedelta(seconds=1)
 _BASIS, _PRIME, _SEPARATOR = 0xCBF29CE484222325, 0x100000001B3, 0xFF
 
 
@@ -57,6 +58,40 @@ def fingerprint(labels: Mapping[str, str]) -> str:
     return f"{total:016x}"
 
 
+_Key = tuple[int, tuple[str, ...]]
+"""The number of a rule, and the values of the labels that tell its alerts apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A rule with what every sample needs of it, worked out once: the detector sees each sample of each schedule."""
+
+    number: int
+    rule: AlertRule
+    metric: str
+    group_labels: tuple[str, ...]
+    label: str
+    limits: Mapping[str, float]
+    otherwise: float | None
+
+    @classmethod
+    def of(cls, number: int, rule: AlertRule) -> _Judged:
+        limits = rule.limits
+        return cls(
+            number,
+            rule,
+            rule.metric.name,
+            rule.group_labels,
+            limits.label,
+            dict(limits.by_value),
+            limits.otherwise,
+        )
+
+    def fires_at(self, value: float, labels: Mapping[str, str]) -> bool:
+        """As `AlertRule.fires_at`."""
+        return self.rule.metric.beyond(value, self.limits.get(labels.get(self.label, ""), self.otherwise))
+
+
 class Detector:
     """Judges samples in the order in which they come. Not thread-safe.
 
@@ -68,7 +103,12 @@ class Detector:
         self._plan = plan
         readable = (Reading.VALUE, Reading.AGE, Reading.SILENCE)
         self._rules = tuple(rule for rule in rules_of(plan) if rule.reading in readable)
-        self._firing: dict[tuple[int, tuple[str, ...]], DetectedAlert] = {}
+        judged = [_Judged.of(number, rule) for number, rule in enumerate(self._rules)]
+        self._by_value = tuple(each for each in judged if each.rule.reading is Reading.VALUE)
+        self._by_time = tuple(each for each in judged if each.rule.reading is not Reading.VALUE)
+        self._firing: dict[_Key, DetectedAlert] = {}
+        # The newest value of what fires; its texts are written only when somebody asks for them.
+        self._newest: dict[_Key, float] = {}
         self._last_seen: dict[str, datetime] = {}
         self._ages: dict[str, float] = {}
         numbers = {(rule.name, str(rule.severity)): number for number, rule in enumerate(self._rules)}
@@ -80,7 +120,7 @@ class Detector:
 
     def firing(self) -> tuple[DetectedAlert, ...]:
         """What fires now."""
-        return tuple(self._firing.values())
+        return tuple(self._as_now(key) for key in self._firing)
 
     def observe(self, sample: Sample) -> tuple[DetectedAlert, ...]:
         """What began to fire or resolved with this sample."""
@@ -91,49 +131,66 @@ class Detector:
             "risk_profile": sample.risk_profile,
         }
         changed: list[DetectedAlert] = []
-        for number, rule in enumerate(self._rules):
-            value = sample.values.get(rule.metric.name)
-            if rule.reading is Reading.VALUE and value is not None:
-                changed += self._judge(number, rule, labels, value, sample.at)
+        values = sample.values
+        for judged in self._by_value:
+            value = values.get(judged.metric)
+            if value is not None:
+                changed += self._judge(judged, labels, value, sample.at)
         newest = self._last_seen.get(sample.scheduler, sample.at)
         self._last_seen[sample.scheduler] = max(newest, sample.at)
-        for rule in self._rules:
-            if rule.reading is Reading.AGE and rule.metric.name in sample.values:
-                self._ages[sample.scheduler] = sample.values[rule.metric.name]
+        for judged in self._by_time:
+            if judged.rule.reading is Reading.AGE and judged.metric in values:
+                self._ages[sample.scheduler] = values[judged.metric]
         return (*changed, *self.tick(sample.at))
 
     def tick(self, now: datetime) -> tuple[DetectedAlert, ...]:
         """What began to fire or resolved by the mere passing of time."""
         changed: list[DetectedAlert] = []
-        for number, rule in enumerate(self._rules):
-            for scheduler, seen in self._last_seen.items():
-                silence = max((now - seen) / timedelta(seconds=1), 0.0)
-                if rule.reading is Reading.SILENCE:
-                    changed += self._judge(number, rule, {"scheduler": scheduler}, silence, now)
-                elif rule.reading is Reading.AGE and scheduler in self._ages:
+        for scheduler, seen in self._last_seen.items():
+            silence = max((now - seen) / _SECOND, 0.0)
+            for judged in self._by_time:
+                if judged.rule.reading is Reading.SILENCE:
+                    changed += self._judge(judged, {"scheduler": scheduler}, silence, now)
+                elif scheduler in self._ages:
                     age = self._ages[scheduler] + silence
-                    changed += self._judge(number, rule, {"scheduler": scheduler}, age, now)
+                    changed += self._judge(judged, {"scheduler": scheduler}, age, now)
         return tuple(changed)
 
     def _judge(
-        self, number: int, rule: AlertRule, labels: Mapping[str, str], value: float, now: datetime
-    ) -> Iterator[DetectedAlert]:
-        group = {name: labels[name] for name in rule.group_labels}
-        key = (number, tuple(group.values()))
+        self, judged: _Judged, labels: Mapping[str, str], value: float, now: datetime
+    ) -> Sequence[DetectedAlert]:
+        key = (judged.number, tuple([labels[name] for name in judged.group_labels]))
         standing = self._firing.get(key)
-        if rule.fires_at(value, labels):
-            alert = self._alert(rule, group, value, standing.started_at if standing else now)
-            self._firing[key] = alert
+        if not judged.fires_at(value, labels):
             if standing is None:
-                yield alert
-            elif standing.labels != alert.labels:
-                # The settings gave it other labels since an earlier life; receivers know it by the old ones.
-                yield from (alert, replace(standing, ended_at=now))
-        elif standing is not None:
+                return ()
+            ended = replace(self._as_now(key), ended_at=now)
             del self._firing[key]
-            yield replace(standing, ended_at=now)
+            self._newest.pop(key, None)
+            return (ended,)
+        if standing is not None and key in self._newest:
+            self._newest[key] = value
+            return ()
+        alert = self._alert(key, value, standing.started_at if standing else now)
+        self._firing[key], self._newest[key] = alert, value
+        if standing is None:
+            return (alert,)
+        if standing.labels == alert.labels:
+            return ()
+        # The settings gave it other labels since an earlier life; receivers know it by the old ones.
+        return (alert, replace(standing, ended_at=now))
 
-    def _alert(self, rule: AlertRule, group: Mapping[str, str], value: float, began: datetime) -> DetectedAlert:
+    def _as_now(self, key: _Key) -> DetectedAlert:
+        """What fires under `key`, with its newest value."""
+        alert, value = self._firing[key], self._newest.get(key)
+        if value is None or value == alert.value:
+            return alert
+        self._firing[key] = alert = self._alert(key, value, alert.started_at)
+        return alert
+
+    def _alert(self, key: _Key, value: float, began: datetime) -> DetectedAlert:
+        rule = self._rules[key[0]]
+        group = dict(zip(rule.group_labels, key[1], strict=True))
         # Prometheus drops empty labels, and the two paths must agree.
         present = {name: text for name, text in group.items() if text}
         labels = {"alertname": rule.name, **present, **rule.static_labels(self._plan)}

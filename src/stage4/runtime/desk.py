@@ -57,11 +57,28 @@ class DeskSchedule:
         """Bars of the primary venue before its first evaluation."""
         return max(self.settings.warmup_bars, self.strategy.required_bars)
 
+    @property
+    def max_position_pct(self) -> float:
+        """The largest position of the profile times the share that it allots to this strategy, in per cent."""
+        return self.profile.max_position_pct * (allotted(self.profile, self.settings.strategy, self.spec.kind) or 0.0)
+
+
+def allotted(profile: RiskProfile, strategy: str, kind: str) -> float | None:
+    """The share of its limits that `profile` allots to a strategy, by the name of its parameters or by its kind.
+
+    A profile that names nobody allots all of it to each; one that names others only gives None. A share above 1 counts
+    as 1, because a limit can only be cut.
+    """
+    if not profile.strategy_allocations:
+        return 1.0
+    share = profile.strategy_allocations.get(strategy, profile.strategy_allocations.get(kind))
+    return None if share is None else min(1.0, share)
+
 
 def desk_schedules(settings: Settings) -> tuple[str, tuple[DeskSchedule, ...]]:
     """The name of the scheduler and its schedules.
 
-    Raises UsageError: `runtime.one_scheduler`, `no_schedules`, `unknown_strategy`, `unknown_profile`.
+    Raises UsageError: `runtime.one_scheduler`, `no_schedules`, `unknown_strategy`, `unknown_profile`, `no_allocation`.
     """
     schedulers = settings.runtime.multi_strategy_schedulers
     if len(schedulers) != 1:
@@ -77,6 +94,11 @@ def desk_schedules(settings: Settings) -> tuple[str, tuple[DeskSchedule, ...]]:
         if chosen.risk_profile not in settings.risk_profiles:
             raise UsageError("runtime.unknown_profile", schedule=name, profile=chosen.risk_profile)
         spec, profile = specs[chosen.strategy], settings.risk_profiles[chosen.risk_profile]
+        if allotted(profile, chosen.strategy, spec.kind) is None:
+            # It could never trade, and would look like a strategy that sees no chance.
+            raise UsageError(
+                "runtime.no_allocation", schedule=name, strategy=chosen.strategy, profile=chosen.risk_profile
+            )
         schedules.append(DeskSchedule(name, chosen, spec, spec.build(), profile))
     return scheduler, tuple(schedules)
 
@@ -144,7 +166,8 @@ class Desk:
             at=now.timestamp(),
             interval_seconds=self.market.interval.total_seconds(),
             equity=book.equity(self.market.marks),
-            max_position=schedule.profile.max_position_pct / 100.0,
+            max_position=schedule.max_position_pct / 100.0,
+            target_volatility=schedule.profile.target_volatility,
             windows=self.market.windows(schedule.strategy.window_bars),
             held=book.held(self.market.symbol),
         )
@@ -194,7 +217,7 @@ class Desk:
             position.quantity if position else 0.0,
             price=price,
             equity=book.equity(self.market.marks),
-            max_position_pct=profile.max_position_pct,
+            max_position_pct=schedule.max_position_pct,
             drawdown_pct=account.track.drawdown_pct,
             hard_drawdown_pct=profile.hard_drawdown_pct,
             loss_ratio=account.loss_ratio,

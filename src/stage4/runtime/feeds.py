@@ -10,7 +10,8 @@ from stage4.config import Installation
 from stage4.errors import UsageError
 from stage4.market.bar import Feed
 from stage4.market.csv_replay import CsvReplayFeed, recorded_span, venue_and_symbol
-from stage4.market.synthetic import SyntheticFeed
+from stage4.market.json_lines import JsonLinesFeed
+from stage4.market.synthetic import CALM, STORMY, SyntheticFeed
 from stage4.runtime.desk import DeskSchedule
 from stage4.runtime.strategies.cross_exchange import CrossExchange
 
@@ -22,7 +23,7 @@ DEFAULT_VENUES = ("alpha", "beta")
 def configured_feed(installation: Installation, schedules: Iterable[DeskSchedule], now: datetime) -> Feed:
     """The feed of `operations.feed`, beginning at `now`.
 
-    Raises UsageError `runtime.no_recording` or `runtime.unknown_venue`, and what reading the recording raises.
+    Raises UsageError `runtime.no_recording`, `one_pipe` or `unknown_venue`, and what opening the source raises.
     """
     known = tuple(schedules)
     chosen = installation.settings.operations.feed
@@ -31,16 +32,25 @@ def configured_feed(installation: Installation, schedules: Iterable[DeskSchedule
         for schedule in known
         if isinstance(schedule.strategy, CrossExchange)
     ]
+    venues = pairs[0] if pairs else DEFAULT_VENUES
+    interval = min(parse_duration(schedule.settings.interval) for schedule in known)
     feed: Feed
     if chosen.kind == "synthetic":
         feed = SyntheticFeed(
             chosen.seed,
             begins=now,
-            venues=pairs[0] if pairs else DEFAULT_VENUES,
-            interval=min(parse_duration(schedule.settings.interval) for schedule in known),
+            venues=venues,
+            symbol=chosen.symbol,
+            interval=interval,
             speed=chosen.speed,
             history=HISTORY_BARS,
+            model=STORMY if chosen.weather == "stormy" else CALM,
         )
+    elif chosen.kind == "json_lines":
+        if len(chosen.paths) != 1:
+            raise UsageError("runtime.one_pipe", count=len(chosen.paths))
+        path = installation.path(chosen.paths[0])
+        feed = JsonLinesFeed(path, venues=venues, symbol=chosen.symbol, interval=interval)
     else:
         feed = _recording(installation, now)
     for pair in pairs:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from stage4.market.bar import Bar
-from stage4.market.quality import is_stale
+from stage4.market.quality import QualityMeter, is_stale
 from stage4.runtime.risk import Key
 from stage4.runtime.signal import VenueWindow
 
@@ -21,7 +21,10 @@ class MarketView:
         self.interval = interval
         self.marks: dict[Key, float] = {}
         """The last price by venue and symbol."""
-        self._bars: dict[str, deque[tuple[float, float]]] = {venue: deque(maxlen=length) for venue in venues}
+        self.quality = {venue: QualityMeter(venue, symbol, interval) for venue in venues}
+        """What each feed has been worth so far, as it came and without staged faults."""
+        self._at: dict[str, deque[float]] = {venue: deque(maxlen=length) for venue in venues}
+        self._close: dict[str, deque[float]] = {venue: deque(maxlen=length) for venue in venues}
         self._delays = dict.fromkeys(venues, 0.0)
         self._last: dict[str, datetime] = {}
         self._raw: dict[str, float] = {}
@@ -39,8 +42,12 @@ class MarketView:
         """
         taken = 0
         for bar in bars:
+            meter = self.quality.get(bar.venue)
+            if meter is None:
+                continue
+            meter.take(bar)
             last = self._last.get(bar.venue)
-            if bar.venue not in self._bars or (last is not None and bar.at <= last):
+            if last is not None and bar.at <= last:
                 continue
             previous = self._raw.get(bar.venue, bar.close)
             # With factor 1 the ratio is not touched, so that prices without a fault are the feed's own.
@@ -50,7 +57,8 @@ class MarketView:
             self._raw[bar.venue] = bar.close
             self._last[bar.venue] = bar.at
             self._delays[bar.venue] = bar.delay_ms
-            self._bars[bar.venue].append((bar.at.timestamp(), close))
+            self._at[bar.venue].append(bar.at.timestamp())
+            self._close[bar.venue].append(close)
             self.marks[bar.venue, self.symbol] = close
             taken += 1
         return taken
@@ -61,7 +69,7 @@ class MarketView:
 
     def primary_bars(self) -> int:
         """How many bars of the primary venue are known, at most the length kept."""
-        return len(self._bars[self.venues[0]])
+        return len(self._at[self.venues[0]])
 
     def stale_venues(self, market_now: datetime, allowed: timedelta) -> frozenset[str]:
         """Venues whose next bar is overdue by more than `allowed`."""
@@ -70,6 +78,5 @@ class MarketView:
         )
 
     def _window(self, venue: str, length: int) -> VenueWindow:
-        kept = list(self._bars[venue])[-length:]
-        at, close = zip(*kept, strict=True) if kept else ((), ())
-        return VenueWindow(venue, tuple(at), tuple(close), self._delays[venue])
+        at, close = tuple(self._at[venue])[-length:], tuple(self._close[venue])[-length:]
+        return VenueWindow(venue, at, close, self._delays[venue])

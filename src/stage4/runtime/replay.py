@@ -4,13 +4,17 @@ Replay of recorded bars through the strategies, at full speed, on a simulated cl
 Strategies run inline and every instant is the market's own, so the same recording gives the same answer. The rules
 are a callable, because monitoring stands beside this room: it takes a sample and says which alerts changed. There
 are no latencies in a replay: nothing in it waits.
+
+The digest covers every decision: who was evaluated when, every signal with all its numbers, and how many were
+submitted. Two replays with one digest decided alike, bit for bit.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -35,11 +39,15 @@ from stage4.runtime.feeds import HISTORY_BARS
 from stage4.runtime.gate import OPEN, GateVerdict
 from stage4.runtime.sampling import Sampler
 from stage4.runtime.schedule import NANOSECONDS, Timing, window_open
-from stage4.runtime.signal import sound
+from stage4.runtime.signal import Evaluation, sound
 from stage4.telemetry.catalogue import DESK
 from stage4.telemetry.sample import Sample
 
 START_EQUITY = 1_000_000.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
+# With sorted keys, so that the digest does not hang on the order in which a strategy names its numbers.
+_encoder = msgspec.msgpack.Encoder(order="sorted")
 
 
 class AlertChange(Protocol):
@@ -74,7 +82,10 @@ class RaisedAlert:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """What a replay saw and did; alerts in the order in which they were raised."""
+    """What a replay saw and did; alerts in the order in which they were raised.
+
+    `decisions` is the SHA-256 of all decisions, in hexadecimal.
+    """
 
     since: datetime
     until: datetime
@@ -86,6 +97,19 @@ class ReplayReport:
     start_equity: float
     end_equity: float
     alerts: tuple[RaisedAlert, ...]
+    decisions: str
+
+    def alerts_by_day(self) -> dict[date, tuple[RaisedAlert, ...]]:
+        """The alerts by the UTC day on which they began; a day without any is there too."""
+        days: dict[date, list[RaisedAlert]] = {}
+        day = self.since.date()
+        while day == self.since.date() or datetime.combine(day, time(), UTC) < self.until:
+            days[day] = []
+            day += timedelta(days=1)
+        for alert in self.alerts:
+            # What begins with the last bar of a day, at midnight, belongs to the day of that bar.
+            days.get(alert.since.date(), days[max(days)]).append(alert)
+        return {day: tuple(of_day) for day, of_day in days.items()}
 
 
 class _AlwaysOpen:
@@ -113,26 +137,38 @@ class _AlertBook:
 
 
 def replay_day(paths: Sequence[Path], day: date, rules: Rules, settings: Settings | None = None) -> ReplayReport:
-    """Replay the UTC day `day` of the recordings `paths`, the primary venue first.
+    """Replay the UTC day `day` of the recordings `paths`, with the bars before it as history; else as `replay_all`."""
+    return _replay(paths, day_bounds(day), rules, settings)
+
+
+def replay_all(paths: Sequence[Path], rules: Rules, settings: Settings | None = None) -> ReplayReport:
+    """Replay all of the recordings `paths`, the primary venue first.
 
     Without `settings` the three strategies run once a minute with their default parameters; with them, their arbitrage
     strategies must name the venues of the files. Raises what `market.csv_replay` and `desk_schedules` raise,
     and UsageError `runtime.two_venues`.
     """
+    return _replay(paths, None, rules, settings)
+
+
+def _replay(
+    paths: Sequence[Path], bounds: tuple[datetime, datetime] | None, rules: Rules, settings: Settings | None
+) -> ReplayReport:
     venues = {venue_and_symbol(path)[0]: path for path in paths}
     if len(venues) < 2:
         raise UsageError("runtime.two_venues")
-    since, until = day_bounds(day)
-    _, interval = recorded_span(paths[0])
+    begin, interval = recorded_span(paths[0])
+    since, last = bounds or (begin, _END_OF_TIME)
     feed = CsvReplayFeed(
         venues,
         symbol=venue_and_symbol(paths[0])[1],
         since=since,
-        until=until,
+        until=last,
         begins=since,
         history=HISTORY_BARS,
         interval=interval,
     )
+    until = last if bounds else feed.ends
     chosen = settings or default_settings(feed.venues)
     scheduler, schedules = desk_schedules(chosen)
     desk = Desk(
@@ -145,20 +181,26 @@ def replay_day(paths: Sequence[Path], day: date, rules: Rules, settings: Setting
     )
     sampler = Sampler(scheduler, desk, _ns(since))
     book, evaluations, now = _AlertBook(), 0, since
+    decisions = hashlib.sha256()
     replayed: list[Bar] = []
     timings = {s.name: Timing.from_seconds(s.settings.cadence_seconds, max_drift=0) for s in schedules}
     slots = dict.fromkeys(timings, -1)
+    since_ns = _ns(since)
     while now <= until:
+        now_ns = _ns(now)
         bars = feed.advance(now)
         replayed.extend(bar for bar in bars if bar.at > since)
         desk.take(bars, now)
-        sampler.advance(_ns(now), {s.name: _expected(desk, s, now) for s in schedules})
+        expected = {s.name: _expected(desk, s, now) for s in schedules}
+        sampler.advance(now_ns, expected)
         for schedule in schedules:
-            slot = timings[schedule.name].latest_slot(_ns(since), _ns(now))
-            if slot > slots[schedule.name] and _expected(desk, schedule, now):
+            slot = timings[schedule.name].latest_slot(since_ns, now_ns)
+            if slot > slots[schedule.name] and expected[schedule.name]:
                 slots[schedule.name] = slot
                 evaluations += 1
-                _judge(rules, book, _evaluate(desk, sampler, schedule, now), now)
+                evaluation, submitted = _evaluate(desk, sampler, schedule, now)
+                decisions.update(_encoder.encode((now_ns, schedule.name, evaluation.signals, submitted)))
+                _judge(rules, book, sampler.of_schedule(schedule, now, evaluation.metrics), now)
         for sample in sampler.of_accounts(now, now, gate_closed=False):
             _judge(rules, book, sample, now)
         now += interval
@@ -173,6 +215,7 @@ def replay_day(paths: Sequence[Path], day: date, rules: Rules, settings: Setting
         start_equity=START_EQUITY,
         end_equity=desk.accounts[DESK].track.equity,
         alerts=tuple(book.alerts),
+        decisions=decisions.hexdigest(),
     )
 
 
@@ -204,12 +247,12 @@ def default_settings(venues: Sequence[str]) -> Settings:
     )
 
 
-def _evaluate(desk: Desk, sampler: Sampler, schedule: DeskSchedule, now: datetime) -> Sample:
+def _evaluate(desk: Desk, sampler: Sampler, schedule: DeskSchedule, now: datetime) -> tuple[Evaluation, int]:
+    """The evaluation of `schedule`, and how many of its signals were submitted."""
     snapshot = desk.snapshot(schedule, now)
     evaluation = sound(schedule.strategy.evaluate(snapshot), snapshot)
     sampler.answered(schedule.name, evaluation)
-    desk.settle(schedule, evaluation, now)
-    return sampler.of_schedule(schedule, now, evaluation.metrics)
+    return evaluation, desk.settle(schedule, evaluation, now)
 
 
 def _judge(rules: Rules, book: _AlertBook, sample: Sample, now: datetime) -> None:
@@ -222,4 +265,4 @@ def _expected(desk: Desk, schedule: DeskSchedule, now: datetime) -> bool:
 
 
 def _ns(instant: datetime) -> int:
-    return round((instant - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * NANOSECONDS
+    return round((instant - _EPOCH).total_seconds()) * NANOSECONDS

@@ -102,6 +102,18 @@ class Sampler:
                     values |= {"stage4_resource_use_ratio": self.resources_share}
             yield Sample(seq=self._number(), at=at, scheduler=self._scheduler, risk_profile=name, values=values)
 
+    def of_feeds(self, at: datetime, market_now: datetime) -> Iterator[Sample]:
+        """One sample of each feed; before its first bar its staleness cannot be told and is left out."""
+        for venue, meter in self._desk.market.quality.items():
+            overdue = meter.staleness(market_now)
+            values = {
+                "stage4_feed_missing_bars_total": float(meter.missing),
+                "stage4_feed_outliers_total": float(meter.outliers),
+            }
+            if overdue is not None:
+                values["stage4_feed_staleness_seconds"] = overdue.total_seconds()
+            yield Sample(seq=self._number(), at=at, scheduler=self._scheduler, venue=venue, values=values)
+
     def _number(self) -> int:
         self._seq += 1
         return self._seq

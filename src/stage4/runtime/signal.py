@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stage4.errors import Unavailable
+from stage4.telemetry.catalogue import STRATEGY_METRICS
 
 
 class SignalKind(StrEnum):
@@ -66,7 +67,8 @@ class Snapshot:
     """All that one evaluation may know.
 
     `equity` (quote currency) is the capital of the schedule; `max_position` is its largest position as a ratio of
-    it; `held` is the position by venue in base currency.
+    it, `target_volatility` the most volatility a year that its risk profile grants a strategy which aims at one;
+    `held` is the position by venue in base currency.
     """
 
     schedule: str
@@ -78,6 +80,7 @@ class Snapshot:
     max_position: float
     windows: tuple[VenueWindow, ...]
     held: Mapping[str, float]
+    target_volatility: float = math.inf
 
     def window(self, venue: str) -> VenueWindow:
         """The bars of `venue`, possibly none."""
@@ -118,11 +121,17 @@ def hold(snapshot: Snapshot, venue: str, *, reason: str, confidence: float = 0.0
 
 
 def sound(evaluation: Evaluation, snapshot: Snapshot) -> Evaluation:
-    """The same evaluation, if it can be what a strategy meant; raises Unavailable `runtime.nonsense`."""
+    """The same evaluation, if it can be what a strategy meant; raises Unavailable `runtime.nonsense`.
+
+    A strategy speaks for its own schedule and about its own metrics only: one that could set the loss, the gate or the
+    silence of signals could hide an alert from people, or raise one for somebody else.
+    """
     for signal in evaluation.signals:
         numbers = (signal.quantity, signal.confidence, *signal.metadata.values())
-        if signal.schedule != snapshot.schedule or signal.quantity < 0 or not all(map(math.isfinite, numbers)):
+        if signal.schedule != snapshot.schedule or not all(map(math.isfinite, numbers)):
             raise Unavailable("runtime.nonsense", schedule=snapshot.schedule)
-    if not all(map(math.isfinite, evaluation.metrics.values())):
+        if signal.quantity < 0 or not 0 <= signal.confidence <= 1:
+            raise Unavailable("runtime.nonsense", schedule=snapshot.schedule)
+    if not evaluation.metrics.keys() <= STRATEGY_METRICS or not all(map(math.isfinite, evaluation.metrics.values())):
         raise Unavailable("runtime.nonsense", schedule=snapshot.schedule)
     return evaluation

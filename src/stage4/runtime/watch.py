@@ -247,6 +247,8 @@ class Watch:
         market_now = self._take_market(now)
         for sample in self._sampler.of_accounts(now, market_now, gate_closed=closed):
             self._offer(sample)
+        for sample in self._sampler.of_feeds(now, market_now):
+            self._offer(sample)
         for schedule in self._desk.schedules.values():
             # A suspended schedule is evaluated no more, so somebody else must say that it is suspended.
             if self._sampler.records[schedule.name].suspended:

@@ -31,6 +31,7 @@ STRICTEST = "conservative"
 OF_SCHEDULE = ("scheduler", "schedule", "strategy", "risk_profile")
 OF_PROFILE = ("scheduler", "risk_profile")
 OF_SCHEDULER = ("scheduler",)
+OF_FEED = ("scheduler", "venue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Metric:
     panel: PanelSpec | None = None
     digits: int = 2
     buckets: tuple[float, ...] = ()
-    emitted_by: Literal["runtime", "telemetry"] = "runtime"
+    emitted_by: Literal["strategy", "runtime", "telemetry"] = "runtime"
+    """`strategy`: an evaluation may set it, for its own schedule. All others are the environment's own word."""
 
     @property
     def short_name(self) -> str:
@@ -137,22 +139,22 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "stage4_avg_abs_zscore", "zscore", kind="risk",
         thresholds=_by_profile((2.4, 2.9), (2.8, 3.3), (3.1, 3.8)),
-        panel=PanelSpec(1, in_checklist=True),
+        panel=PanelSpec(1, in_checklist=True), emitted_by="strategy",
     ),
     Metric(
         "stage4_allocation_error_pct", "percent", kind="risk",
         thresholds=_by_profile((12, 18), (16, 22), (20, 28)),
-        panel=PanelSpec(2, in_checklist=True), digits=1,
+        panel=PanelSpec(2, in_checklist=True), digits=1, emitted_by="strategy",
     ),
     Metric(
         "stage4_spread_capture_bps", "basis_points", kind="pnl", direction="lower_is_worse",
         thresholds=_by_profile((8, 4), (6, 3), (5, 2.5)),
-        panel=PanelSpec(3, aggregate="min", in_checklist=True), digits=1,
+        panel=PanelSpec(3, aggregate="min", in_checklist=True), digits=1, emitted_by="strategy",
     ),
     Metric(
         "stage4_secondary_delay_ms", "milliseconds", kind="latency",
         thresholds=_by_profile((250, 400), (300, 450), (350, 500)),
-        panel=PanelSpec(4, in_checklist=True), digits=0,
+        panel=PanelSpec(4, in_checklist=True), digits=0, emitted_by="strategy",
     ),
     Metric(
         "stage4_pnl_drawdown_pct", "percent", labels=OF_PROFILE, kind="pnl",
@@ -180,6 +182,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("stage4_missed_slots_total", "slots", type="counter", digits=0),
     Metric("stage4_schedule_suspended", "boolean", kind="risk", thresholds=_for_all(0), digits=0),
     Metric("stage4_prices_stale", "boolean", labels=OF_SCHEDULER, kind="risk", thresholds=_for_all(0), digits=0),
+    # They raise no alert of their own: stale prices do, and an outlier may be a real jump that somebody must look at.
+    Metric("stage4_feed_staleness_seconds", "seconds", labels=OF_FEED, digits=0),
+    Metric("stage4_feed_missing_bars_total", "bars", type="counter", labels=OF_FEED, digits=0),
+    Metric("stage4_feed_outliers_total", "moves", type="counter", labels=OF_FEED, digits=0),
     Metric("stage4_gate_closed", "boolean", labels=OF_SCHEDULER, panel=PanelSpec(11, "stat", "last"), digits=0),
     Metric("stage4_equity", "quote_currency", labels=OF_PROFILE, panel=PanelSpec(12, aggregate="last")),
     Metric("stage4_exposure_ratio", "ratio", labels=OF_PROFILE, panel=PanelSpec(13)),
@@ -190,6 +196,8 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("stage4_samples_lost_total", "samples", type="counter", labels=(), emitted_by="telemetry", digits=0),
 )  # fmt: skip
+
+STRATEGY_METRICS = frozenset(m.name for m in METRICS if m.emitted_by == "strategy")
 
 _BY_NAME: Mapping[str, Metric] = MappingProxyType({m.name: m for m in METRICS})
 if len(_BY_NAME) != len(METRICS):
@@ -217,7 +225,7 @@ def panel_metrics() -> tuple[Metric, ...]:
 
 
 def emitted_by_runtime() -> Iterable[Metric]:
-    return (m for m in METRICS if m.emitted_by == "runtime")
+    return (m for m in METRICS if m.emitted_by != "telemetry")
 
 
 def thresholds_for(name: str, profile: str, overrides: Overrides | None = None) -> Thresholds | None:

@@ -49,6 +49,7 @@ def snapshot(sample: Sample) -> bytes:
         schedule=sample.schedule,
         strategy=sample.strategy,
         risk_profile=sample.risk_profile,
+        venue=sample.venue,
         values=sample.values,
         flags=sample.flags,
     ).SerializeToString()
@@ -218,6 +219,7 @@ class MetricsServer:
                     schedule=sample.schedule,
                     strategy=sample.strategy,
                     risk_profile=sample.risk_profile,
+                    venue=sample.venue,
                     last_at_us=microseconds(sample.at),
                 )
                 for sample in self._recorder.newest.values()

@@ -19,12 +19,12 @@ MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_US = 1_000_000
 
-Source = tuple[str, str, str]
-"""Scheduler, schedule, risk profile: who a sample speaks for."""
+Source = tuple[str, str, str, str]
+"""Scheduler, schedule, risk profile, venue: who a sample speaks for."""
 
 
 def source_of(sample: Sample) -> Source:
-    return sample.scheduler, sample.schedule, sample.risk_profile
+    return sample.scheduler, sample.schedule, sample.risk_profile, sample.venue
 
 
 def microseconds(at: datetime) -> int:

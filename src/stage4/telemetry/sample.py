@@ -22,11 +22,12 @@ READ_SIZE = 1 << 16
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """Values at one instant, of one schedule or of the whole desk.
+    """Values at one instant, of one schedule, of the whole desk or of one market feed.
 
     `values` maps full metric names of the catalogue to finite floats in the metric's unit; a value that cannot be told
     is left out. Values of one risk profile or of the desk have an empty `schedule` and `strategy`, and the desk's
-    `risk_profile` is `desk`. `flags` are states that are no metric (`warming_up`, `window_closed`).
+    `risk_profile` is `desk`; a feed's have only their `venue`. `flags` are states that are no
+    metric (`warming_up`, `window_closed`).
     """
 
     seq: int
@@ -37,6 +38,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     values: Mapping[str, float] = {}
     flags: Mapping[str, bool] = {}
     scheduler: str = ""
+    venue: str = ""
 
 
 _encoder = msgspec.json.Encoder()

@@ -13,8 +13,9 @@ delay: its price is taken on the line between this bar and the next one.
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 from stage4.runtime.signal import Evaluation, Signal, Snapshot, VenueWindow, hold, move_to
@@ -23,23 +24,41 @@ AVERAGED_TRIPS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Both prices at one instant; `late_price` is the secondary's after its delay."""
+class Pairs:
+    """Both venues at the same instants, oldest first.
 
-    primary: float
-    secondary: float
-    late_price: float
-    delay_ms: float
+    `seen` are the spreads as ratios of the middle price, from the primary's bar `first` on; `places` are the bars of
+    the secondary that were the newest then. `primary` and `delay_ms` are those of the newest instant.
+    """
+
+    windows: tuple[VenueWindow, VenueWindow]
+    interval_ms: float
+    first: int
+    seen: list[float]
+    places: list[int]
 
     @property
-    def spread(self) -> float:
-        """As a ratio of the middle price, as seen."""
-        return relative_spread(self.primary, self.secondary)
+    def primary(self) -> float:
+        return self.windows[0].close[-1]
 
     @property
-    def traded_spread(self) -> float:
-        """The spread that two orders sent now would get."""
-        return relative_spread(self.primary, self.late_price)
+    def delay_ms(self) -> float:
+        """How far the secondary was behind the primary."""
+        return max(0.0, self._delay_ms(len(self.seen) - 1) - self.windows[0].delay_ms)
+
+    def traded(self, number: int) -> float:
+        """The spread that two orders sent then would have got, the second leg filled after its delay."""
+        secondary, place = self.windows[1], self.places[number]
+        if place + 1 == len(secondary.close):
+            return self.seen[number]
+        price, close = self.windows[0].close[self.first + number], secondary.close[place]
+        part = min(1.0, self._delay_ms(number) / self.interval_ms)
+        late = close + part * (secondary.close[place + 1] - close)
+        return 2 * (price - late) / (price + late)
+
+    def _delay_ms(self, number: int) -> float:
+        primary, secondary = self.windows
+        return (primary.at[self.first + number] - secondary.at[self.places[number]]) * 1000.0 + secondary.delay_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +84,34 @@ class CrossExchange:
         if not secondary.close or len(primary.close) < self.required_bars:
             return Evaluation((), {})
         pairs = paired(primary, secondary, snapshot.interval_seconds)
-        if not pairs:
+        if not pairs.seen:
             return Evaluation((), {})
-        basis = statistics.median(pair.spread for pair in pairs)
-        side, captured = self._walk(pairs, basis)
-        newest = pairs[-1]
-        metrics = {"stage4_secondary_delay_ms": newest.delay_ms}
-        if captured:
-            recent = captured[-AVERAGED_TRIPS:]
-            metrics["stage4_spread_capture_bps"] = 1e4 * statistics.fmean(recent)
-        return Evaluation(self._signals(snapshot, newest, newest.spread - basis, side), metrics)
+        basis = statistics.median(pairs.seen)
+        side, trips = self._walk(pairs, basis)
+        metrics = {"stage4_secondary_delay_ms": pairs.delay_ms}
+        if trips:
+            captured = [
+                side_of * (pairs.traded(entry) - pairs.traded(exit_))
+                for side_of, entry, exit_ in trips[-AVERAGED_TRIPS:]
+            ]
+            metrics["stage4_spread_capture_bps"] = 1e4 * statistics.fmean(captured)
+        return Evaluation(self._signals(snapshot, pairs, pairs.seen[-1] - basis, side), metrics)
 
-    def _walk(self, pairs: Sequence[Pair], basis: float) -> tuple[int, list[float]]:
-        """The side held at the end (1: short the primary) and what each closed round trip captured, as ratios."""
-        side, entered, captured = 0, 0.0, []
-        for pair in pairs:
-            deviation = pair.spread - basis
-            if side and side * deviation <= self.spread_exit:
-                captured.append(side * (entered - pair.traded_spread))
+    def _walk(self, pairs: Pairs, basis: float) -> tuple[int, list[tuple[int, int, int]]]:
+        """The side held at the end (1: short the primary), and of each closed round trip its side, entry and exit."""
+        side, entered, trips = 0, 0, []
+        entry, leave = self.spread_entry, self.spread_exit
+        for number, spread in enumerate(pairs.seen):
+            deviation = spread - basis
+            if side and side * deviation <= leave:
+                trips.append((side, entered, number))
                 side = 0
-            if not side and abs(deviation) >= self.spread_entry:
+            if not side and (deviation >= entry or -deviation >= entry):
                 side = 1 if deviation > 0 else -1
-                entered = pair.traded_spread
-        return side, captured
+                entered = number
+        return side, trips
 
-    def _signals(self, snapshot: Snapshot, newest: Pair, deviation: float, side: int) -> tuple[Signal, ...]:
+    def _signals(self, snapshot: Snapshot, newest: Pairs, deviation: float, side: int) -> tuple[Signal, ...]:
         first, second = self.primary_exchange, self.secondary_exchange
         numbers = {"deviation_bps": 1e4 * deviation, "secondary_delay_ms": newest.delay_ms}
         flat = not any(snapshot.held.values())
@@ -110,23 +132,19 @@ class CrossExchange:
         )
 
 
-def relative_spread(primary: float, secondary: float) -> float:
-    """(primary - secondary) / middle."""
-    return 2 * (primary - secondary) / (primary + secondary)
-
-
-def paired(primary: VenueWindow, secondary: VenueWindow, interval_seconds: float) -> list[Pair]:
+def paired(primary: VenueWindow, secondary: VenueWindow, interval_seconds: float) -> Pairs:
     """Each primary bar with the newest secondary bar known by then; a gap shows as delay, not as a price."""
-    pairs: list[Pair] = []
-    place = -1
-    for at, price in zip(primary.at, primary.close, strict=True):
-        while place + 1 < len(secondary.at) and secondary.at[place + 1] <= at:
+    times, closes = secondary.at, secondary.close
+    # Where the secondary has gaps, its window reaches further back than the primary's.
+    first = bisect_left(primary.at, times[0]) if times else len(primary.at)
+    place = bisect_right(times, primary.at[first]) - 1 if first < len(primary.at) else 0
+    ends = (*times[1:], math.inf)
+    seen: list[float] = []
+    places: list[int] = []
+    for at, price in zip(primary.at[first:], primary.close[first:], strict=True):
+        while ends[place] <= at:
             place += 1
-        if place < 0:
-            continue
-        seen = secondary.close[place]
-        delay_ms = (at - secondary.at[place]) * 1000.0 + secondary.delay_ms
-        part = min(1.0, delay_ms / (1000.0 * interval_seconds))
-        following = secondary.close[place + 1] if place + 1 < len(secondary.close) else seen
-        pairs.append(Pair(price, seen, seen + part * (following - seen), max(0.0, delay_ms - primary.delay_ms)))
-    return pairs
+        close = closes[place]
+        seen.append(2 * (price - close) / (price + close))
+        places.append(place)
+    return Pairs((primary, secondary), 1000.0 * interval_seconds, first, seen, places)

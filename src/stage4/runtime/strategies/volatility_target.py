@@ -4,7 +4,8 @@ Volatility targeting.
 Realised volatility is the square root of the mean squared log return, scaled to a year (realised variance, Andersen
 and Bollerslev, International Economic Review 39, 1998; no mean is subtracted, as it cannot be told from noise at this
 horizon). The allocation is target / realised (Moreira and Muir, "Volatility-managed portfolios", Journal of Finance
-72, 2017), within the largest position allowed, and is rebalanced when it is off by more than the threshold.
+72, 2017), within the largest position allowed, and is rebalanced when it is off by more than the threshold. The
+target is the strategy's own or the risk profile's, whichever is lower.
 """
 
 from __future__ import annotations
@@ -43,9 +44,13 @@ class VolatilityTarget:
             return Evaluation((), {})
         realised = realised_volatility(window.at[-self.required_bars :], window.close[-self.required_bars :])
         ceiling = min(self.max_leverage, snapshot.max_position)
-        target = min(ceiling, self.target_volatility / max(realised, FLOOR_VOLATILITY))
+        aim = min(self.target_volatility, snapshot.target_volatility)
+        target = min(ceiling, aim / max(realised, FLOOR_VOLATILITY))
         price = window.close[-1]
         held = snapshot.held.get(window.venue, 0.0)
+        if target <= 0:
+            nothing = move_to(snapshot, window.venue, 0.0, confidence=1.0, reason="no_allocation")
+            return Evaluation((nothing,), {})
         error = abs(target - held * price / snapshot.equity) / target
         # Before the first purchase there is no allocation that could be wrong.
         metrics = {"stage4_allocation_error_pct": 100.0 * error} if held else {}

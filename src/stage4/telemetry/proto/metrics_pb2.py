@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$stage4/telemetry/proto/metrics.proto\x12\x13stage4.telemetry.v1\"\x0f\n\rStatusRequest\"\xdf\x01\n\x0bStatusReply\x12\x17\n\x0finstallation_id\x18\x01 \x01(\t\x12\x15\n\rstarted_at_us\x18\x02 \x01(\x03\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\x0c\n\x04lost\x18\x04 \x01(\x04\x12\x11\n\tmalformed\x18\x05 \x01(\x04\x12\x10\n\x08last_seq\x18\x06 \x01(\x04\x12\x19\n\x11last_sample_at_us\x18\x07 \x01(\x03\x12\x13\n\x0bsubscribers\x18\x08 \x01(\r\x12,\n\x07sources\x18\t \x03(\x0b\x32\x1b.stage4.telemetry.v1.Source\"i\n\x06Source\x12\x11\n\tscheduler\x18\x01 \x01(\t\x12\x10\n\x08schedule\x18\x02 \x01(\t\x12\x10\n\x08strategy\x18\x03 \x01(\t\x12\x14\n\x0crisk_profile\x18\x04 \x01(\t\x12\x12\n\nlast_at_us\x18\x05 \x01(\x03\"\"\n\rStreamRequest\x12\x11\n\tschedules\x18\x01 \x03(\t\"\xfc\x02\n\x0fMetricsSnapshot\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05\x61t_us\x18\x02 \x01(\x03\x12\x11\n\tscheduler\x18\x03 \x01(\t\x12\x10\n\x08schedule\x18\x04 \x01(\t\x12\x10\n\x08strategy\x18\x05 \x01(\t\x12\x14\n\x0crisk_profile\x18\x06 \x01(\t\x12@\n\x06values\x18\x07 \x03(\x0b\x32\x30.stage4.telemetry.v1.MetricsSnapshot.ValuesEntry\x12>\n\x05\x66lags\x18\x08 \x03(\x0b\x32/.stage4.telemetry.v1.MetricsSnapshot.FlagsEntry\x12\x10\n\x08replayed\x18\t \x01(\x08\x12\x0f\n\x07\x64ropped\x18\n \x01(\x04\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a,\n\nFlagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x08:\x02\x38\x01\"B\n\rSeriesRequest\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x10\n\x08schedule\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\":\n\x0bSeriesReply\x12+\n\x06series\x18\x01 \x03(\x0b\x32\x1b.stage4.telemetry.v1.Series\"\x9c\x01\n\x06Series\x12\x37\n\x06labels\x18\x01 \x03(\x0b\x32\'.stage4.telemetry.v1.Series.LabelsEntry\x12*\n\x06points\x18\x02 \x03(\x0b\x32\x1a.stage4.telemetry.v1.Point\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"%\n\x05Point\x12\r\n\x05\x61t_us\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01\x32\x93\x02\n\x0eMetricsService\x12Q\n\tGetStatus\x12\".stage4.telemetry.v1.StatusRequest\x1a .stage4.telemetry.v1.StatusReply\x12[\n\rStreamMetrics\x12\".stage4.telemetry.v1.StreamRequest\x1a$.stage4.telemetry.v1.MetricsSnapshot0\x01\x12Q\n\tGetSeries\x12\".stage4.telemetry.v1.SeriesRequest\x1a .stage4.telemetry.v1.SeriesReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$stage4/telemetry/proto/metrics.proto\x12\x13stage4.telemetry.v1\"\x0f\n\rStatusRequest\"\xdf\x01\n\x0bStatusReply\x12\x17\n\x0finstallation_id\x18\x01 \x01(\t\x12\x15\n\rstarted_at_us\x18\x02 \x01(\x03\x12\x0f\n\x07samples\x18\x03 \x01(\x04\x12\x0c\n\x04lost\x18\x04 \x01(\x04\x12\x11\n\tmalformed\x18\x05 \x01(\x04\x12\x10\n\x08last_seq\x18\x06 \x01(\x04\x12\x19\n\x11last_sample_at_us\x18\x07 \x01(\x03\x12\x13\n\x0bsubscribers\x18\x08 \x01(\r\x12,\n\x07sources\x18\t \x03(\x0b\x32\x1b.stage4.telemetry.v1.Source\"x\n\x06Source\x12\x11\n\tscheduler\x18\x01 \x01(\t\x12\x10\n\x08schedule\x18\x02 \x01(\t\x12\x10\n\x08strategy\x18\x03 \x01(\t\x12\x14\n\x0crisk_profile\x18\x04 \x01(\t\x12\x12\n\nlast_at_us\x18\x05 \x01(\x03\x12\r\n\x05venue\x18\x06 \x01(\t\"\"\n\rStreamRequest\x12\x11\n\tschedules\x18\x01 \x03(\t\"\x8b\x03\n\x0fMetricsSnapshot\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\r\n\x05\x61t_us\x18\x02 \x01(\x03\x12\x11\n\tscheduler\x18\x03 \x01(\t\x12\x10\n\x08schedule\x18\x04 \x01(\t\x12\x10\n\x08strategy\x18\x05 \x01(\t\x12\x14\n\x0crisk_profile\x18\x06 \x01(\t\x12@\n\x06values\x18\x07 \x03(\x0b\x32\x30.stage4.telemetry.v1.MetricsSnapshot.ValuesEntry\x12>\n\x05\x66lags\x18\x08 \x03(\x0b\x32/.stage4.telemetry.v1.MetricsSnapshot.FlagsEntry\x12\x10\n\x08replayed\x18\t \x01(\x08\x12\x0f\n\x07\x64ropped\x18\n \x01(\x04\x12\r\n\x05venue\x18\x0b \x01(\t\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a,\n\nFlagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x08:\x02\x38\x01\"B\n\rSeriesRequest\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x10\n\x08schedule\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\":\n\x0bSeriesReply\x12+\n\x06series\x18\x01 \x03(\x0b\x32\x1b.stage4.telemetry.v1.Series\"\x9c\x01\n\x06Series\x12\x37\n\x06labels\x18\x01 \x03(\x0b\x32\'.stage4.telemetry.v1.Series.LabelsEntry\x12*\n\x06points\x18\x02 \x03(\x0b\x32\x1a.stage4.telemetry.v1.Point\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"%\n\x05Point\x12\r\n\x05\x61t_us\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01\x32\x93\x02\n\x0eMetricsService\x12Q\n\tGetStatus\x12\".stage4.telemetry.v1.StatusRequest\x1a .stage4.telemetry.v1.StatusReply\x12[\n\rStreamMetrics\x12\".stage4.telemetry.v1.StreamRequest\x1a$.stage4.telemetry.v1.MetricsSnapshot0\x01\x12Q\n\tGetSeries\x12\".stage4.telemetry.v1.SeriesRequest\x1a .stage4.telemetry.v1.SeriesReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,25 +42,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREPLY']._serialized_start=79
   _globals['_STATUSREPLY']._serialized_end=302
   _globals['_SOURCE']._serialized_start=304
-  _globals['_SOURCE']._serialized_end=409
-  _globals['_STREAMREQUEST']._serialized_start=411
-  _globals['_STREAMREQUEST']._serialized_end=445
-  _globals['_METRICSSNAPSHOT']._serialized_start=448
-  _globals['_METRICSSNAPSHOT']._serialized_end=828
-  _globals['_METRICSSNAPSHOT_VALUESENTRY']._serialized_start=737
-  _globals['_METRICSSNAPSHOT_VALUESENTRY']._serialized_end=782
-  _globals['_METRICSSNAPSHOT_FLAGSENTRY']._serialized_start=784
-  _globals['_METRICSSNAPSHOT_FLAGSENTRY']._serialized_end=828
-  _globals['_SERIESREQUEST']._serialized_start=830
-  _globals['_SERIESREQUEST']._serialized_end=896
-  _globals['_SERIESREPLY']._serialized_start=898
-  _globals['_SERIESREPLY']._serialized_end=956
-  _globals['_SERIES']._serialized_start=959
-  _globals['_SERIES']._serialized_end=1115
-  _globals['_SERIES_LABELSENTRY']._serialized_start=1070
-  _globals['_SERIES_LABELSENTRY']._serialized_end=1115
-  _globals['_POINT']._serialized_start=1117
-  _globals['_POINT']._serialized_end=1154
-  _globals['_METRICSSERVICE']._serialized_start=1157
-  _globals['_METRICSSERVICE']._serialized_end=1432
+  _globals['_SOURCE']._serialized_end=424
+  _globals['_STREAMREQUEST']._serialized_start=426
+  _globals['_STREAMREQUEST']._serialized_end=460
+  _globals['_METRICSSNAPSHOT']._serialized_start=463
+  _globals['_METRICSSNAPSHOT']._serialized_end=858
+  _globals['_METRICSSNAPSHOT_VALUESENTRY']._serialized_start=767
+  _globals['_METRICSSNAPSHOT_VALUESENTRY']._serialized_end=812
+  _globals['_METRICSSNAPSHOT_FLAGSENTRY']._serialized_start=814
+  _globals['_METRICSSNAPSHOT_FLAGSENTRY']._serialized_end=858
+  _globals['_SERIESREQUEST']._serialized_start=860
+  _globals['_SERIESREQUEST']._serialized_end=926
+  _globals['_SERIESREPLY']._serialized_start=928
+  _globals['_SERIESREPLY']._serialized_end=986
+  _globals['_SERIES']._serialized_start=989
+  _globals['_SERIES']._serialized_end=1145
+  _globals['_SERIES_LABELSENTRY']._serialized_start=1100
+  _globals['_SERIES_LABELSENTRY']._serialized_end=1145
+  _globals['_POINT']._serialized_start=1147
+  _globals['_POINT']._serialized_end=1184
+  _globals['_METRICSSERVICE']._serialized_start=1187
+  _globals['_METRICSSERVICE']._serialized_end=1462
 # @@protoc_insertion_point(module_scope)

@@ -33,18 +33,20 @@ class StatusReply(_message.Message):
     def __init__(self, installation_id: _Optional[str] = ..., started_at_us: _Optional[int] = ..., samples: _Optional[int] = ..., lost: _Optional[int] = ..., malformed: _Optional[int] = ..., last_seq: _Optional[int] = ..., last_sample_at_us: _Optional[int] = ..., subscribers: _Optional[int] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ...) -> None: ...
 
 class Source(_message.Message):
-    __slots__ = ("scheduler", "schedule", "strategy", "risk_profile", "last_at_us")
+    __slots__ = ("scheduler", "schedule", "strategy", "risk_profile", "last_at_us", "venue")
     SCHEDULER_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     RISK_PROFILE_FIELD_NUMBER: _ClassVar[int]
     LAST_AT_US_FIELD_NUMBER: _ClassVar[int]
+    VENUE_FIELD_NUMBER: _ClassVar[int]
     scheduler: str
     schedule: str
     strategy: str
     risk_profile: str
     last_at_us: int
-    def __init__(self, scheduler: _Optional[str] = ..., schedule: _Optional[str] = ..., strategy: _Optional[str] = ..., risk_profile: _Optional[str] = ..., last_at_us: _Optional[int] = ...) -> None: ...
+    venue: str
+    def __init__(self, scheduler: _Optional[str] = ..., schedule: _Optional[str] = ..., strategy: _Optional[str] = ..., risk_profile: _Optional[str] = ..., last_at_us: _Optional[int] = ..., venue: _Optional[str] = ...) -> None: ...
 
 class StreamRequest(_message.Message):
     __slots__ = ("schedules",)
@@ -53,7 +55,7 @@ class StreamRequest(_message.Message):
     def __init__(self, schedules: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class MetricsSnapshot(_message.Message):
-    __slots__ = ("seq", "at_us", "scheduler", "schedule", "strategy", "risk_profile", "values", "flags", "replayed", "dropped")
+    __slots__ = ("seq", "at_us", "scheduler", "schedule", "strategy", "risk_profile", "values", "flags", "replayed", "dropped", "venue")
     class ValuesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +80,7 @@ class MetricsSnapshot(_message.Message):
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
+    VENUE_FIELD_NUMBER: _ClassVar[int]
     seq: int
     at_us: int
     scheduler: str
@@ -88,7 +91,8 @@ class MetricsSnapshot(_message.Message):
     flags: _containers.ScalarMap[str, bool]
     replayed: bool
     dropped: int
-    def __init__(self, seq: _Optional[int] = ..., at_us: _Optional[int] = ..., scheduler: _Optional[str] = ..., schedule: _Optional[str] = ..., strategy: _Optional[str] = ..., risk_profile: _Optional[str] = ..., values: _Optional[_Mapping[str, float]] = ..., flags: _Optional[_Mapping[str, bool]] = ..., replayed: _Optional[bool] = ..., dropped: _Optional[int] = ...) -> None: ...
+    venue: str
+    def __init__(self, seq: _Optional[int] = ..., at_us: _Optional[int] = ..., scheduler: _Optional[str] = ..., schedule: _Optional[str] = ..., strategy: _Optional[str] = ..., risk_profile: _Optional[str] = ..., values: _Optional[_Mapping[str, float]] = ..., flags: _Optional[_Mapping[str, bool]] = ..., replayed: _Optional[bool] = ..., dropped: _Optional[int] = ..., venue: _Optional[str] = ...) -> None: ...
 
 class SeriesRequest(_message.Message):
     __slots__ = ("metric", "schedule", "seconds")
