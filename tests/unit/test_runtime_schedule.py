@@ -6,9 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 
+from stage4.config.settings import ScheduleSettings
 from stage4.runtime.schedule import DriftPolicy, Ruling, Timing, rule, staggered, window_open
 
 EVERY_10 = Timing(cadence_ns=10, max_drift_ns=3, phase_ns=1)
+
+
+@pytest.mark.parametrize("policy", DriftPolicy)
+def test_the_settings_choose_cadence_drift_and_policy(policy: DriftPolicy) -> None:
+    settings = ScheduleSettings(strategy="s", cadence_seconds=0.25, max_drift_seconds=2, drift_policy=policy.value)
+    assert Timing.of(settings) == Timing(cadence_ns=250_000_000, max_drift_ns=2_000_000_000, policy=policy)
+    assert Timing.of(ScheduleSettings(strategy="s", cadence_seconds=1)).policy is DriftPolicy.SKIP
 
 
 def test_deadlines_stand_on_the_grid_of_the_anchor() -> None:

@@ -47,6 +47,7 @@ class ScheduleSettings(Section, frozen=True, kw_only=True):
     strategy: str
     cadence_seconds: Positive
     max_drift_seconds: Positive = 10.0
+    drift_policy: Literal["run", "skip", "halt"] = "skip"
     warmup_bars: Annotated[int, Meta(ge=0)] = 0
     risk_profile: str = "balanced"
     max_signals: Count = 4

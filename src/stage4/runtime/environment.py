@@ -24,7 +24,7 @@ from stage4.runtime.faults import FaultFile
 from stage4.runtime.feeds import configured_feed
 from stage4.runtime.gate import Gate
 from stage4.runtime.sampling import Sampler
-from stage4.runtime.schedule import DriftPolicy, Timing, staggered, window_open
+from stage4.runtime.schedule import Timing, staggered, window_open
 from stage4.runtime.scheduler import Fire, Scheduler, SuspensionReason
 from stage4.runtime.signal import Evaluation
 from stage4.runtime.stop_progress import Told
@@ -80,7 +80,7 @@ class Environment:
         )
         self._sampler = Sampler(self._scheduler_name, self._desk, clock.monotonic_ns())
         self._scheduler = Scheduler(clock, observer=self)
-        timings = staggered([_timing(schedule) for schedule in schedules])
+        timings = staggered([Timing.of(schedule.settings) for schedule in schedules])
         for schedule, timing in zip(schedules, timings, strict=True):
             self._scheduler.add(schedule.name, timing, partial(self._evaluate, schedule))
         self._keeper = SuspensionKeeper(
@@ -217,11 +217,6 @@ class Environment:
     def _tell(self, schedule: DeskSchedule, fire: Fire, values: Mapping[str, float], **flags: bool) -> None:
         values = {"stage4_lateness_seconds": fire.lateness_ms / 1000.0, **values}
         self._sink.offer(self._sampler.of_schedule(schedule, self._clock.now(), values, **flags))
-
-
-def _timing(schedule: DeskSchedule) -> Timing:
-    settings = schedule.settings
-    return Timing.from_seconds(settings.cadence_seconds, max_drift=settings.max_drift_seconds, policy=DriftPolicy.SKIP)
 
 
 def run_until_signalled(environment: Environment) -> None:

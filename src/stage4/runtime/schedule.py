@@ -14,6 +14,8 @@ from datetime import datetime, time
 from enum import StrEnum
 from typing import NamedTuple
 
+from stage4.config.settings import ScheduleSettings
+
 NANOSECONDS = 1_000_000_000
 
 
@@ -49,6 +51,13 @@ class Timing:
         spans = (round(seconds * NANOSECONDS) for seconds in (cadence, max_drift, phase))
         cadence_ns, max_drift_ns, phase_ns = spans
         return cls(cadence_ns=cadence_ns, max_drift_ns=max_drift_ns, phase_ns=phase_ns, policy=policy)
+
+    @classmethod
+    def of(cls, settings: ScheduleSettings) -> Timing:
+        """The grid that the settings of a schedule ask for."""
+        return cls.from_seconds(
+            settings.cadence_seconds, max_drift=settings.max_drift_seconds, policy=DriftPolicy(settings.drift_policy)
+        )
 
     def deadline(self, anchor_ns: int, slot: int) -> int:
         """The instant at which slot `slot` is due."""
