@@ -172,6 +172,20 @@ def test_a_malformed_order_is_refused(site: Site, stopped: Gate, content: bytes)
     assert outcome(stopped) == ("refused", "gate.bad_document")
 
 
+@pytest.mark.parametrize("instant", ["2026-11-23T09:00:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
+def test_an_order_of_no_comparable_instant_is_refused_and_the_gate_lives(
+    site: Site, stopped: Gate, instant: str
+) -> None:
+    path = enable.request_enable(site.root, signers=signers(*EWA_AND_JAN), clock=site.clock)
+    written = path.read_text()
+    at = msgspec.json.decode(written)["statement"]["requested_at"]
+    path.write_text(written.replace(at, instant))
+    result, _ = outcome(stopped)
+    assert result == "refused"
+    assert not ask(stopped).open
+    assert stopped.apply_orders(people()) == ()
+
+
 def test_a_nonce_cannot_name_a_path(site: Site, stopped: Gate) -> None:
     path = enable.request_enable(site.root, signers=signers(*EWA_AND_JAN), clock=site.clock)
     nonce = path.stem.removeprefix("enable_")

@@ -6,6 +6,7 @@ import pytest
 
 from stage4.clock import SystemClock
 from stage4.config.settings import ResourceLimits
+from stage4.runtime import resources
 from stage4.runtime.loadtest_resources import ResourceUse, Totals
 from stage4.runtime.resources import ResourceWatch, judged, largest_share, use_between
 
@@ -55,3 +56,12 @@ def test_the_first_look_has_measured_nothing_and_the_second_has() -> None:
     word = watch.look()
     assert word.seconds > 0
     assert word.memory_mb > 1
+
+
+def test_a_host_without_a_descriptor_left_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> Totals:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(resources, "totals", exhausted)
+    watch = ResourceWatch(LIMITS, SystemClock())
+    assert [watch.look().status, watch.look().status] == ["warning", "warning"]

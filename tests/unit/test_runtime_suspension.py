@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from stage4 import files
 from stage4.config.settings import ScheduleSettings
 from stage4.errors import UsageError
 from stage4.runtime.schedule import Timing
@@ -92,7 +93,13 @@ def test_a_longer_suspension_replaces_a_shorter_one_and_never_the_other_way(tmp_
     assert read_all(tmp_path) == (endless,)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": "stage4.other/1"}', b"\xff", b"x" * 100_000])
+WITHOUT_OFFSET = b"""{"cause": "request", "reason": "x", "requested_by": "y", "since": "2026-11-23T08:00:00",
+    "expires_at": "2026-11-23T09:30:00"}"""
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"schema": "stage4.other/1"}', b"\xff", b"x" * 100_000, WITHOUT_OFFSET]
+)
 def test_a_file_that_cannot_be_read_holds_without_an_end(tmp_path: Path, content: bytes) -> None:
     directory = tmp_path / SUSPENSIONS
     directory.mkdir(parents=True)
@@ -206,8 +213,65 @@ def test_a_directory_that_vanishes_resumes_nothing(tmp_path: Path) -> None:
     assert desk.follow() == ["one"]
     (tmp_path / SUSPENSIONS).rename(tmp_path / "elsewhere")
     assert desk.follow() == ["one"]
-    (tmp_path / SUSPENSIONS).mkdir()
+    place(tmp_path, suspension("schedule", "two"))
+    assert desk.follow() == ["one", "two"]
+    own = tmp_path / SUSPENSIONS / "own.one.json"
+    lift(tmp_path, next(each for each in read_all(tmp_path) if each.kind == "own"))
+    assert not own.exists()
+    assert desk.follow() == ["two"]
+
+
+def test_a_file_under_another_spelling_of_the_name_is_lifted_too(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    assert place(tmp_path, suspension("schedule", "one")) is None
+    directory = tmp_path / SUSPENSIONS
+    (directory / "schedule.one.json").rename(directory / "schedule.%6Fne.json")
+    assert desk.follow() == ["one"]
+    (found,) = read_all(tmp_path)
+    lift(tmp_path, found)
     assert desk.follow() == []
+
+
+def test_a_tag_that_is_a_star_is_a_tag_like_others(tmp_path: Path) -> None:
+    place(tmp_path, suspension("tag", "*"))
+    assert Desk(tmp_path).follow() == []
+
+
+def test_more_names_than_anybody_suspends_hold_every_schedule(tmp_path: Path) -> None:
+    directory = tmp_path / SUSPENSIONS
+    directory.mkdir(parents=True)
+    for number in range(1_001):
+        (directory / f"schedule.none-{number}.json").touch()
+    assert Desk(tmp_path).follow() == ["one", "two"]
+
+
+def test_what_is_lifted_while_another_is_placed_does_not_count_as_standing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = suspension("own", "one", cause=SuspensionReason.FAILURES)
+    place(tmp_path, wanted)
+    write = files.exclusive_write
+
+    def lifted_in_between(path: Path, content: bytes) -> bool:
+        monkeypatch.undo()
+        written = write(path, content)
+        path.unlink()
+        return written
+
+    monkeypatch.setattr(files, "exclusive_write", lifted_in_between)
+    assert place(tmp_path, wanted) is None
+    assert [each.file_name for each in read_all(tmp_path)] == ["own.one.json"]
+
+
+def test_failures_count_also_where_a_request_came_before_them(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    place(tmp_path, suspension("schedule", "one", until=NOW + HOUR))
+    assert desk.follow() == ["one"]
+    desk.scheduler.suspend("one", SuspensionReason.FAILURES)
+    assert desk.follow() == ["one"]
+    desk.clock.advance(hours=2)
+    assert desk.follow() == ["one"]
+    assert [each.kind for each in read_all(tmp_path)] == ["own", "schedule"]
 
 
 def test_a_document_reads_as_it_was_written() -> None:

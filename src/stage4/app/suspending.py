@@ -8,6 +8,7 @@ see: a file taken away by hand resumes too; the scheduler's own entry then has n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from stage4.decisionlog.entry import Draft
 from stage4.errors import Conflict, Refused, Stage4Error, Unavailable, UsageError
 from stage4.runtime.override_report import last_word
 from stage4.runtime.scheduler import SuspensionReason
+from stage4.runtime.state import STATE_FILE
 from stage4.runtime.suspension import UNREADABLE, Kind, Suspension, SuspensionDocument
 from stage4.runtime.suspension_files import lift, place, read_all
 from stage4.security import sshsig
@@ -133,6 +135,7 @@ def resume(
     key: Path,
     clock: Clock,
     environ: Mapping[str, str],
+    dry_run: bool = False,
 ) -> None:
     """Enter it in the log, signed by `person`, then lift it.
 
@@ -157,6 +160,8 @@ def resume(
     signer = people.verify(person, signature, statement, sshsig.ENABLE, now)
     if not signer.roles & ROLES:
         raise Refused("schedule.role_missing", person=person)
+    if dry_run:
+        return
     for each in lifted:
         facts: dict[str, object] = {
             "reason": _one_line(reason),
@@ -174,10 +179,11 @@ def confirmation(root: Path, schedules: tuple[str, ...], *, wait: timedelta, clo
     ends_ns = clock.monotonic_ns() + round(wait.total_seconds() * 1e9)
     while True:
         answer, state = last_word(root, clock)
-        if answer in ("absent", "ended") or state is None:
+        # A word that is there and cannot be read may be a living scheduler's.
+        if answer == "ended" or (state is None and not os.path.lexists(root / STATE_FILE)):
             return "schedule.at_start"
-        said = [state.schedules[name].state for name in schedules if name in state.schedules]
-        if answer == "answers" and len(said) == len(schedules) and set(said) == {"suspended"}:
+        word = {} if state is None else state.schedules
+        if answer == "answers" and all(name in word and word[name].suspended for name in schedules):
             return "schedule.confirmed"
         if clock.monotonic_ns() >= ends_ns:
             return "schedule.unconfirmed"

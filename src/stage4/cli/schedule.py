@@ -179,14 +179,21 @@ def resume(session: Session, name: str | None, tag: str | None, reason: str, sig
         raise UsageError("schedule.bad_signer", text=signer)
     lifted = suspending.liftable(installation.root, chosen)
     document = {"schema": RESUME_SCHEMA, "dry_run": dry_run, "lifted": [_facts(each, clock.now()) for each in lifted]}
+    suspending.resume(
+        installation,
+        lifted,
+        reason=reason,
+        person=person,
+        key=Path(key),
+        clock=clock,
+        environ=os.environ,
+        dry_run=dry_run,
+    )
     if dry_run:
         for each in lifted:
             session.say("schedule.dry_resume", file=each.file_name, person=person)
         session.emit(document)
         return ExitCode.DONE
-    suspending.resume(
-        installation, lifted, reason=reason, person=person, key=Path(key), clock=clock, environ=os.environ
-    )
     for each in lifted:
         session.say("schedule.resumed", name=chosen.name, file=each.file_name)
     left: dict[str, list[str]] = {}
@@ -212,7 +219,7 @@ def _lines(
         p99 = "-" if seen.p99_ms is None else f"{seen.p99_ms:.2f}"
         figures = {"p50": f"{seen.p50_ms:.2f}", "p99": p99, "max": f"{seen.max_ms:.2f}"}
         yield "schedule.lateness", {**figures, "n": seen.count, "missed": said.missed_slots}
-    if said is not None and said.state == "suspended" and not held:
+    if said is not None and said.suspended and not held:
         yield "schedule.by_memory", {}
     for each in held:
         if each.document is None:

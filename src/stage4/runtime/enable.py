@@ -19,7 +19,7 @@ from stage4 import files, ids
 from stage4.clock import Clock, format_instant
 from stage4.errors import Conflict, Refused, Unavailable
 from stage4.runtime.latch import GATE_FILE, Latch, read_latch
-from stage4.runtime.state import decode, encode
+from stage4.runtime.state import Instant, decode, encode
 from stage4.runtime.stop import ALL, ORDER_PREFIX, OVERRIDES, read_stop
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     stop: str
     stop_digest: str
     installation_id: str
-    requested_at: datetime
+    requested_at: Instant
     nonce: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 
     @property

@@ -338,6 +338,8 @@ class Gate:
             return OrderOutcome(path, statement.nonce, "waiting", "gate.order_waiting", stop, signers)
         try:
             enable.verify_order(order, self._latch, people, self._clock.now())
+        except OverflowError:
+            return self._refuse(path, statement.nonce, "gate.bad_document", signers)
         except Stage4Error as error:
             return self._refuse(path, statement.nonce, error.code, signers)
         before = self._latch

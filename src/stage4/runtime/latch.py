@@ -22,7 +22,7 @@ import msgspec
 from stage4 import files
 from stage4.clock import Clock, format_instant
 from stage4.errors import Stage4Error, Unavailable
-from stage4.runtime.state import decode, encode
+from stage4.runtime.state import Instant, decode, encode
 
 GATE_FILE = Path("var/runtime/gate.json")
 SCHEMA: Literal["stage4.gate/1"] = "stage4.gate/1"
@@ -44,7 +44,7 @@ class LatchedStop(msgspec.Struct, frozen=True, kw_only=True):
 
     file_name: str
     digest: str
-    since: datetime
+    since: Instant
     fault: str | None = None
     released_by: str | None = None
 
@@ -54,7 +54,7 @@ class Latch(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: Literal["stage4.gate/1"] = SCHEMA
     installation_id: str
-    updated_at: datetime
+    updated_at: Instant
     stops: Mapping[str, LatchedStop] = {}
     consumed: tuple[str, ...] = ()
 

@@ -81,11 +81,12 @@ class ResourceWatch:
         before, self._before = self._before, None
         try:
             own = psutil.Process()
-            processes = [own, *own.children(recursive=True)]
-        except psutil.Error:
+            # The counts of each look stand alone, so that processes that ended are not added up for ever.
+            used = totals([own, *own.children(recursive=True)], {})
+        except (psutil.Error, OSError):
+            # Telemetry: a host that has no descriptor left to measure with must not end what is measured.
             return judged(NOTHING, self._limits, 0.0)
-        # The counts of each look stand alone, so that processes that ended are not added up for ever.
-        self._before = _Reading(self._clock.monotonic_ns(), totals(processes, {}))
+        self._before = _Reading(self._clock.monotonic_ns(), used)
         if before is None:
             return judged(NOTHING, self._limits, 0.0)
         seconds = (self._before.at_ns - before.at_ns) / 1e9

@@ -133,9 +133,9 @@ class Scheduler:
         return self._entries[name].failures
 
     def suspend(self, name: str, reason: SuspensionReason = SuspensionReason.REQUEST) -> None:
-        """Let `name` fire no more; an evaluation at work is left to end."""
+        """Let `name` fire no more; an evaluation at work is left to end. A request gives way to what never ends."""
         entry = self._entries[name]
-        if entry.suspended is None:
+        if entry.suspended is None or (entry.suspended is SuspensionReason.REQUEST and reason is not entry.suspended):
             entry.suspended = reason
             self._observer.suspended(name, reason)
 

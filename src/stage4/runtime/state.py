@@ -26,6 +26,8 @@ SCHEMA: Literal["stage4.runtime_state/1"] = "stage4.runtime_state/1"
 STATE_FILE = Path("var/runtime/state.json")
 LIMIT = 1 << 20
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""One that names its offset from UTC: another one compares with nothing, so a document that has it is malformed."""
 
 
 class SchedulerState(StrEnum):
@@ -47,6 +49,8 @@ class ScheduleState(msgspec.Struct, frozen=True):
     signals: Count = 0
     missed_slots: Count = 0
     lateness: LatenessFigures = LatenessFigures()
+    suspended: bool = False
+    """Whether it is suspended, also where `state` names a stop, which is the graver word."""
 
 
 class ResourceState(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,9 +88,9 @@ class StopProgress(msgspec.Struct, frozen=True, kw_only=True):
     nothing was in flight at `verified_at`; what became of the orders at the venue is told apart."""
 
     digest: str
-    closed_at: datetime
-    acknowledged_at: datetime
-    verified_at: datetime | None = None
+    closed_at: Instant
+    acknowledged_at: Instant
+    verified_at: Instant | None = None
     orders: OrderCancellation = OrderCancellation()
 
 
@@ -103,7 +107,7 @@ class RuntimeState(msgspec.Struct, frozen=True, kw_only=True):
     process_started: Count
     boot_id: str
     heartbeat_ns: Count
-    at: datetime
+    at: Instant
     override_digest: str | None = None
     stops: Mapping[str, str] = {}
     in_flight: Count = 0

@@ -29,7 +29,7 @@ from stage4.clock import Clock
 from stage4.errors import Stage4Error, Unavailable, UsageError
 from stage4.runtime import state as runtime_state
 from stage4.runtime.latch import GATE_FILE, UNPLACED, UNREADABLE, latch_stop, latched_installation
-from stage4.runtime.state import STATE_FILE, RuntimeState, SchedulerState
+from stage4.runtime.state import STATE_FILE, Instant, RuntimeState, SchedulerState
 
 OVERRIDES = Path("var/runtime/overrides")
 CONSUMED = "consumed"
@@ -98,14 +98,14 @@ class StopDocument(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: Literal["1.0"] = "1.0"
     id: str
     installation_id: str | None
-    timestamp: datetime
+    timestamp: Instant
     action: Literal["disable_multi_strategy"] = "disable_multi_strategy"
     component: str
     scope: Scope
     reason: str
     ticket: str | None = None
     requested_by: str | None = None
-    expires_at: datetime | None = None
+    expires_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ drift, never does. One that cannot be read covers what its name says, without an
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -18,13 +18,14 @@ import msgspec
 
 from stage4.errors import UsageError
 from stage4.runtime.scheduler import SuspensionReason
+from stage4.runtime.state import Instant
 
 SCHEMA: Literal["stage4.suspension/1"] = "stage4.suspension/1"
 Kind = Literal["schedule", "tag", "own"]
 """`own` is the scheduler's word about a schedule; it has a file of its own, so that no request can shorten it."""
 KINDS: tuple[Kind, ...] = ("schedule", "tag", "own")
-EVERYTHING = "*"
-"""The name of the suspension that stands for a directory nobody can read."""
+EVERYTHING = ""
+"""The name, which no file can carry, of the suspension that stands for a directory nobody can read."""
 
 
 class SuspensionDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +35,8 @@ class SuspensionDocument(msgspec.Struct, frozen=True, kw_only=True):
     cause: SuspensionReason
     reason: str
     requested_by: str
-    since: datetime
-    expires_at: datetime | None = None
+    since: Instant
+    expires_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,13 @@ class Suspension:
     name: str
     document: SuspensionDocument | None
     fault: str | None = None
+    stands_as: str = field(default="", compare=False)
 
     @property
     def file_name(self) -> str:
-        """Raises UsageError `schedule.bad_name` where no file can carry the name."""
+        """The file it stands in, or would; raises UsageError `schedule.bad_name` where no file can carry the name."""
+        if self.stands_as:
+            return self.stands_as
         file_name = f"{self.kind}.{quote(self.name, safe='')}.json"
         if not self.name or len(file_name) > 200:
             raise UsageError("schedule.bad_name", name=self.name)
@@ -83,7 +87,7 @@ class Suspension:
         return self.name == schedule
 
 
-UNREADABLE = Suspension("tag", EVERYTHING, None, "schedule.directory_unreadable")
+UNREADABLE = Suspension("tag", EVERYTHING, None, "schedule.directory_unreadable", "suspensions")
 
 
 def named(file_name: str) -> tuple[Kind, str] | None:

@@ -12,6 +12,9 @@ from stage4.runtime.suspension import UNREADABLE, Kind, Suspension, SuspensionDo
 
 SUSPENSIONS = Path("var/runtime/suspensions")
 LIMIT = 64 * 1024
+MOST = 1_000
+"""More names than that are nobody's suspensions: they are not read ten times a second, and every schedule is held."""
+ATTEMPTS = 3
 
 
 def read_all(root: Path) -> tuple[Suspension, ...]:
@@ -26,6 +29,8 @@ def read_all(root: Path) -> tuple[Suspension, ...]:
         return ()
     except OSError:
         return (UNREADABLE,)
+    if len(names) > MOST:
+        return (UNREADABLE,)
     return tuple(_read(directory / name, *who) for name in names if (who := named(name)) is not None)
 
 
@@ -37,13 +42,19 @@ def place(root: Path, suspension: Suspension) -> Suspension | None:
     assert suspension.document is not None
     path = root / SUSPENSIONS / suspension.file_name
     content = encode(suspension.document)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if files.exclusive_write(path, content):
-            return None
-    except OSError as error:
-        raise Unavailable("files.cannot_write", path=path, reason=files.reason(error)) from error
-    standing = _read(path, suspension.kind, suspension.name)
+    for _ in range(ATTEMPTS):
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if files.exclusive_write(path, content):
+                return None
+        except OSError as error:
+            raise Unavailable("files.cannot_write", path=path, reason=files.reason(error)) from error
+        standing = _read(path, suspension.kind, suspension.name)
+        # What was lifted in between holds nothing.
+        if standing.fault != "files.missing" or os.path.lexists(path):
+            break
+    else:
+        raise Unavailable("files.cannot_write", path=path, reason="files.missing")
     if not suspension.outlasts(standing):
         return standing
     files.atomic_write(path, content, 0o600)
@@ -62,6 +73,7 @@ def lift(root: Path, suspension: Suspension) -> None:
 
 def _read(path: Path, kind: Kind, name: str) -> Suspension:
     try:
-        return Suspension(kind, name, decode(files.read_limited(path, LIMIT), SuspensionDocument, path))
+        document = decode(files.read_limited(path, LIMIT), SuspensionDocument, path)
     except Stage4Error as error:
-        return Suspension(kind, name, None, error.code)
+        return Suspension(kind, name, None, error.code, path.name)
+    return Suspension(kind, name, document, None, path.name)

@@ -3,7 +3,7 @@ Keeps the running scheduler and `var/runtime/suspensions` of one mind.
 
 What stands in the directory is suspended, what went from it is resumed. What the scheduler suspended by itself is
 written there, so that a restart keeps it; until that has worked, the scheduler's memory holds it. A directory that
-vanishes resumes nothing.
+vanishes resumes nothing: what was held is written again, as the scheduler's own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from stage4.runtime.suspension import Suspension, SuspensionDocument, holding
 from stage4.runtime.suspension_files import SUSPENSIONS, place, read_all
 
 REQUESTED_BY = "scheduler"
+VANISHED = "directory_vanished"
 
 Suspended = Callable[[str, Suspension | None], None]
 """Hears that a schedule was suspended, by what, or (None) resumed, after it happened. Must not block."""
@@ -32,8 +33,8 @@ class _Seen(NamedTuple):
 
     standing: tuple[Suspension, ...]
     written: set[str]
+    unwritten: Mapping[str, Suspension]
     fault: str
-    gone: bool
 
 
 class SuspensionKeeper:
@@ -68,15 +69,25 @@ class SuspensionKeeper:
         """The scheduler has suspended `schedule`; what it did because of a file is no news."""
         if self._following:
             return
-        document = SuspensionDocument(cause=reason, reason=why, requested_by=REQUESTED_BY, since=self._clock.now())
-        self._unwritten[schedule] = Suspension("own", schedule, document)
+        self._unwritten[schedule] = self._own(schedule, reason, why)
         self._changed(schedule, self._unwritten[schedule])
 
     async def follow(self) -> None:
         """Write what is not written yet, then do what the directory says; in a thread, because disks can be slow."""
-        self._apply(await asyncio.to_thread(self._write_and_read, dict(self._unwritten)))
+        held = {
+            name: self._own(name, reason, VANISHED)
+            for name in self._schedules
+            if (reason := self._scheduler.suspension(name)) is not None
+        }
+        self._apply(await asyncio.to_thread(self._write_and_read, dict(self._unwritten), held))
 
-    def _write_and_read(self, unwritten: Mapping[str, Suspension]) -> _Seen:
+    def _own(self, schedule: str, reason: SuspensionReason, why: str) -> Suspension:
+        document = SuspensionDocument(cause=reason, reason=why, requested_by=REQUESTED_BY, since=self._clock.now())
+        return Suspension("own", schedule, document)
+
+    def _write_and_read(self, unwritten: Mapping[str, Suspension], held: Mapping[str, Suspension]) -> _Seen:
+        if not os.path.lexists(self.directory):
+            unwritten = {**held, **unwritten}
         written, fault = set(), ""
         for name, suspension in unwritten.items():
             try:
@@ -84,19 +95,16 @@ class SuspensionKeeper:
                 written.add(name)
             except Unavailable as error:
                 fault = str(error)
-        # Asked first: a directory that comes in between is read at the next look.
-        gone = not os.path.lexists(self.directory)
-        return _Seen(read_all(self._root), written, fault, gone)
+        return _Seen(read_all(self._root), written, unwritten, fault)
 
     def _apply(self, seen: _Seen) -> None:
-        standing, written, fault, gone = seen
+        standing, written, unwritten, fault = seen
         if fault and fault != self._told:
             self._events("schedule.own_unwritten", {"reason": fault})
         self._told = fault
+        self._unwritten = {**unwritten, **self._unwritten}
         for name in written:
             self._unwritten.pop(name, None)
-        if gone:
-            return
         now = self._clock.now()
         for name, settings in self._schedules.items():
             holds = holding(standing, name, settings.tags, now)

@@ -221,10 +221,10 @@ class Watch:
 
     def _schedule_state(self, schedule: DeskSchedule) -> ScheduleState:
         record = self._sampler.records[schedule.name]
-        if record.suspended:
-            state = "suspended"
-        elif not self._desk.permitted(schedule):
+        if not self._desk.permitted(schedule):
             state = "disabled"
+        elif record.suspended:
+            state = "suspended"
         else:
             state = "enabled" if self._desk.warmed_up(schedule) else "warming_up"
         return ScheduleState(
@@ -235,6 +235,7 @@ class Watch:
             signals=self._desk.broker.submissions_by_schedule.get(schedule.name, 0),
             missed_slots=record.missed,
             lateness=record.histogram.figures(),
+            suspended=record.suspended,
         )
 
     def _sample_accounts(self) -> None:
