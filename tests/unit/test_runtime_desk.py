@@ -13,6 +13,7 @@ from stage4.market import Bar
 from stage4.runtime.desk import Desk, desk_schedules
 from stage4.runtime.faults import Faults
 from stage4.runtime.gate import OPEN
+from stage4.runtime.market_view import MarketView
 from stage4.runtime.risk import Fill
 from stage4.runtime.signal import Evaluation, Signal, SignalKind
 from support.desks import BEGINS, CLOSED, Switch, desk, settings
@@ -145,6 +146,19 @@ def test_prices_stay_where_a_fault_left_them_and_move_as_the_feed_again() -> Non
     at = BEGINS + timedelta(seconds=2)
     made.take([Bar("alpha", "BTC/USD", at, raw, raw, raw, raw * 1.02, 1.0)], BEGINS)
     assert made.market.marks["alpha", "BTC/USD"] == pytest.approx(left * 1.02)
+
+
+@pytest.mark.parametrize("factor", [50.0, 4.0, 0.0])
+def test_a_staged_fault_never_carries_a_price_out_of_the_bounds_of_a_bar(factor: float) -> None:
+    view = MarketView(("alpha",), "BTC/USD", timedelta(seconds=1), 10)
+    for second, price in enumerate((1.0, 1e12, 1e-9, 1e12, 1e-9, 1.0)):
+        at = BEGINS + timedelta(seconds=second)
+        view.take([Bar("alpha", "BTC/USD", at, price, price, price, price, 1.0)], factor)
+        assert 1e-9 <= view.marks["alpha", "BTC/USD"] <= 1e12
+    # Once the fault is over, a price that doubles still doubles.
+    left = view.marks["alpha", "BTC/USD"]
+    view.take([Bar("alpha", "BTC/USD", BEGINS + timedelta(minutes=1), 2.0, 2.0, 2.0, 2.0, 1.0)])
+    assert view.marks["alpha", "BTC/USD"] == pytest.approx(min(2 * left, 1e12))
 
 
 def test_prices_are_stale_when_a_venue_that_holds_a_position_is_silent() -> None:
