@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import msgspec
@@ -159,6 +160,18 @@ def test_a_staged_fault_never_carries_a_price_out_of_the_bounds_of_a_bar(factor:
     left = view.marks["alpha", "BTC/USD"]
     view.take([Bar("alpha", "BTC/USD", BEGINS + timedelta(minutes=1), 2.0, 2.0, 2.0, 2.0, 1.0)])
     assert view.marks["alpha", "BTC/USD"] == pytest.approx(min(2 * left, 1e12))
+
+
+def test_a_position_whose_value_is_no_number_cannot_be_valued() -> None:
+    made = desk()
+    settle(made, wish(SignalKind.BUY, 1.0))
+    made.market.marks["alpha", "BTC/USD"] = math.inf
+    made.take([], BEGINS)
+    assert made.prices_stale(BEGINS)
+    assert settle(made, wish(SignalKind.BUY, 0.1, venue="beta")) == 0
+    made.take(bars(desk(), 1.0, 1), BEGINS)
+    assert not made.prices_stale(BEGINS)
+    assert made.accounts["conservative"].loss_ratio == pytest.approx(0.0, abs=1e-2)
 
 
 def test_prices_are_stale_when_a_venue_that_holds_a_position_is_silent() -> None:

@@ -202,7 +202,9 @@ class Desk:
         return submitted
 
     def prices_stale(self, market_now: datetime) -> bool:
-        """Whether a position cannot be valued: a venue that holds one is stale, or all venues are."""
+        """Whether a position cannot be valued: a venue that holds one is stale, all are, or its value is no number."""
+        if not all(math.isfinite(account.track.equity) for account in self.accounts.values()):
+            return True
         allowed = min(schedule.profile.data_quality.max_staleness_seconds for schedule in self.schedules.values())
         stale = self.market.stale_venues(market_now, timedelta(seconds=allowed))
         holding = {venue for book in self.books.values() for venue, _ in book.positions}
