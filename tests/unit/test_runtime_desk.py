@@ -246,6 +246,13 @@ def test_a_profile_that_names_others_only_is_refused() -> None:
         desk_schedules(allotting(core_mean_reversion=1.0))
 
 
+def test_an_arbitrage_that_may_send_one_signal_only_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"runtime\.one_leg_only") as caught:
+        desk_schedules(settings(max_signals=1))
+    assert caught.value.params["schedule"] == ARBITRAGE
+    desk_schedules(settings(max_signals=2))
+
+
 def test_the_profile_s_volatility_is_a_ceiling_over_the_strategy_s_own() -> None:
     def target(profile: float) -> float:
         chosen = settings()
