@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -89,3 +90,13 @@ def test_risk_only_ever_cuts_a_wish_down(
     assert abs(after) <= max(abs(held), largest) * (1 + 1e-9) + 1e-9
     if loss > 1 or drawdown > 8:
         assert abs(after) <= abs(held) + 1e-9
+
+
+@given(st.lists(st.floats(1, 1e9) | st.sampled_from([float("inf"), float("-inf"), float("nan")]), min_size=1))
+def test_what_is_not_finite_leaves_no_trace_in_the_track(equities: list[float]) -> None:
+    track, sane = EquityTrack.begin(1000.0, AT), EquityTrack.begin(1000.0, AT)
+    for equity in equities:
+        track = track.observed(equity, AT)
+        sane = sane.observed(equity, AT) if math.isfinite(equity) else sane
+        assert (track.peak, track.day_start) == (sane.peak, sane.day_start)
+    assert track.observed(900.0, AT) == sane.observed(900.0, AT)

@@ -92,5 +92,16 @@ def test_an_arbitrage_without_its_second_venue_says_nothing(seed: int) -> None:
     assert strategy.evaluate(snapshot(whole.windows[0], VenueWindow("beta", (), ()))) == Evaluation((), {})
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from(["alpha", "beta"]), st.floats(-50, 50).filter(bool))
+def test_an_arbitrage_never_leaves_one_leg_alone(seed: int, venue: str, quantity: float) -> None:
+    strategy = made("cross_exchange")
+    whole = shown(strategy, seed)
+    after = {"alpha": 0.0, "beta": 0.0, venue: quantity}
+    for signal in strategy.evaluate(snapshot(*whole.windows, held={venue: quantity})).signals:
+        after[signal.venue] += signal.signed_quantity
+    assert math.isclose(after["alpha"], -after["beta"], rel_tol=1e-4, abs_tol=1e-9)
+
+
 def test_every_strategy_is_tried_here() -> None:
     assert PARAMETERS.keys() == STRATEGIES.keys()

@@ -10,9 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stage4.errors import Unavailable, UsageError
 from stage4.market import Bar, CsvReplayFeed, SyntheticFeed
+from stage4.market.bar import prices_agree
 from stage4.market.csv_replay import read_bars, recorded_span, venue_and_symbol
 from stage4.market.quality import Gap, QualityMeter, gaps, is_stale
 from stage4.market.synthetic import CALM, STORMY, MarketModel
@@ -130,6 +133,10 @@ def test_a_replay_delivers_bars_when_their_time_comes_and_never_twice(tmp_path: 
         ("2023-03-11T00:07:00Z,100,99,99,101,1", "contradict"),
         ("2023-03-11T00:07:00Z,100,nan,99,101,1", "contradict"),
         ("2023-03-11T00:07:00Z,-1,102,-2,101,1", "contradict"),
+        ("2023-03-11T00:07:00Z,100,102,99,nan,1", "contradict"),
+        ("2023-03-11T00:07:00Z,1e308,1e308,1e308,1e308,1", "out of bounds"),
+        ("2023-03-11T00:07:00Z,1e-308,102,1e-308,101,1", "out of bounds"),
+        ("2023-03-11T00:07:00Z,100,102,99,101,1e16", "out of bounds"),
         ("2023-03-11T00:06:00Z,100,102,99,101,1", "time goes back"),
     ],
 )
@@ -138,6 +145,21 @@ def test_a_wrong_row_is_an_error_with_its_line(tmp_path: Path, row: str, reason:
         bars_of(recording(tmp_path, [*ROWS, row]))
     assert caught.value.params["line"] == 7
     assert reason in str(caught.value.params["reason"])
+
+
+def test_the_bounds_of_a_bar_belong_to_it() -> None:
+    assert prices_agree(1e-9, 1e12, 1e-9, 1e12, 1e15)
+    assert prices_agree(1.0, 1.0, 1.0, 1.0, 0.0)
+    assert not prices_agree(0.9e-9, 1.0, 0.9e-9, 1.0, 1.0)
+    assert not prices_agree(1.0, 1.1e12, 1.0, 1.0, 1.0)
+
+
+@given(st.lists(st.floats(), min_size=5, max_size=5))
+def test_whatever_agrees_is_a_number_within_the_bounds(numbers: list[float]) -> None:
+    opened, high, low, close, volume = numbers
+    if prices_agree(opened, high, low, close, volume):
+        assert all(1e-9 <= price <= 1e12 for price in (opened, high, low, close))
+        assert 0 <= volume <= 1e15
 
 
 def test_a_missing_damaged_or_foreign_file_is_named(tmp_path: Path) -> None:

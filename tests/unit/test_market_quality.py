@@ -127,3 +127,8 @@ def test_another_unit_of_price_changes_nothing(closes: list[float], factor: floa
     plain = judged([bar(minute, close) for minute, close in enumerate(closes)])
     scaled = judged([bar(minute, close * factor) for minute, close in enumerate(closes)])
     assert scaled.outliers == plain.outliers
+
+
+def test_a_move_that_no_ratio_can_hold_is_judged_all_the_same() -> None:
+    seen = judged([*zigzag(FEWEST_MOVES + 2), bar(FEWEST_MOVES + 2, 1e308), bar(FEWEST_MOVES + 3, 1e-308)])
+    assert seen.outliers == 2

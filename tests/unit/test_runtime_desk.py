@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import msgspec
@@ -13,6 +14,7 @@ from stage4.market import Bar
 from stage4.runtime.desk import Desk, desk_schedules
 from stage4.runtime.faults import Faults
 from stage4.runtime.gate import OPEN
+from stage4.runtime.market_view import MarketView
 from stage4.runtime.risk import Fill
 from stage4.runtime.signal import Evaluation, Signal, SignalKind
 from support.desks import BEGINS, CLOSED, Switch, desk, settings
@@ -147,6 +149,31 @@ def test_prices_stay_where_a_fault_left_them_and_move_as_the_feed_again() -> Non
     assert made.market.marks["alpha", "BTC/USD"] == pytest.approx(left * 1.02)
 
 
+@pytest.mark.parametrize("factor", [50.0, 4.0, 0.0])
+def test_a_staged_fault_never_carries_a_price_out_of_the_bounds_of_a_bar(factor: float) -> None:
+    view = MarketView(("alpha",), "BTC/USD", timedelta(seconds=1), 10)
+    for second, price in enumerate((1.0, 1e12, 1e-9, 1e12, 1e-9, 1.0)):
+        at = BEGINS + timedelta(seconds=second)
+        view.take([Bar("alpha", "BTC/USD", at, price, price, price, price, 1.0)], factor)
+        assert 1e-9 <= view.marks["alpha", "BTC/USD"] <= 1e12
+    # Once the fault is over, a price that doubles still doubles.
+    left = view.marks["alpha", "BTC/USD"]
+    view.take([Bar("alpha", "BTC/USD", BEGINS + timedelta(minutes=1), 2.0, 2.0, 2.0, 2.0, 1.0)])
+    assert view.marks["alpha", "BTC/USD"] == pytest.approx(min(2 * left, 1e12))
+
+
+def test_a_position_whose_value_is_no_number_cannot_be_valued() -> None:
+    made = desk()
+    settle(made, wish(SignalKind.BUY, 1.0))
+    made.market.marks["alpha", "BTC/USD"] = math.inf
+    made.take([], BEGINS)
+    assert made.prices_stale(BEGINS)
+    assert settle(made, wish(SignalKind.BUY, 0.1, venue="beta")) == 0
+    made.take(bars(desk(), 1.0, 1), BEGINS)
+    assert not made.prices_stale(BEGINS)
+    assert made.accounts["conservative"].loss_ratio == pytest.approx(0.0, abs=1e-2)
+
+
 def test_prices_are_stale_when_a_venue_that_holds_a_position_is_silent() -> None:
     made = desk()
     later = BEGINS + timedelta(minutes=5)
@@ -217,6 +244,13 @@ def test_a_strategy_that_is_allotted_nothing_opens_nothing_and_may_close_what_it
 def test_a_profile_that_names_others_only_is_refused() -> None:
     with pytest.raises(UsageError, match=r"runtime\.no_allocation"):
         desk_schedules(allotting(core_mean_reversion=1.0))
+
+
+def test_an_arbitrage_that_may_send_one_signal_only_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"runtime\.one_leg_only") as caught:
+        desk_schedules(settings(max_signals=1))
+    assert caught.value.params["schedule"] == ARBITRAGE
+    desk_schedules(settings(max_signals=2))
 
 
 def test_the_profile_s_volatility_is_a_ceiling_over_the_strategy_s_own() -> None:

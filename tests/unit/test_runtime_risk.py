@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
@@ -72,6 +74,44 @@ def test_beyond_the_daily_loss_only_reductions_pass() -> None:
     assert limit(1.0, 2.0, **LIMITS, drawdown_pct=0.0, loss_ratio=1.5).quantity == 0.0
     assert limit(-1.0, 2.0, **LIMITS, drawdown_pct=0.0, loss_ratio=1.5).quantity == -1.0
     assert limit(-3.0, 2.0, **LIMITS, drawdown_pct=9.0, loss_ratio=0.0).quantity == -2.0
+
+
+@pytest.mark.parametrize(("drawdown", "loss"), [(0.0, math.nan), (math.nan, 0.0), (math.nan, math.nan)])
+def test_a_loss_that_is_not_a_number_passes_no_limit_and_may_still_be_reduced(drawdown: float, loss: float) -> None:
+    assert limit(1.0, 2.0, **LIMITS, drawdown_pct=drawdown, loss_ratio=loss).quantity == 0.0
+    assert limit(-3.0, 2.0, **LIMITS, drawdown_pct=drawdown, loss_ratio=loss).quantity == -2.0
+    assert limit(-1.0, 2.0, **LIMITS, drawdown_pct=drawdown, loss_ratio=loss).quantity == -1.0
+
+
+@pytest.mark.parametrize("equity", [math.inf, -math.inf, math.nan])
+def test_an_equity_that_is_not_finite_allows_no_position(equity: float) -> None:
+    assert limit(1.0, 0.0, **{**LIMITS, "equity": equity}, drawdown_pct=0.0, loss_ratio=0.0).quantity == 0.0
+
+
+@pytest.mark.parametrize("odd", [math.inf, -math.inf, math.nan])
+def test_one_equity_that_is_not_finite_is_forgotten_and_the_limits_act_again(odd: float) -> None:
+    account = Account("desk", 2.0, EquityTrack.begin(1000.0, AT).observed(odd, AT))
+    assert math.isnan(account.track.drawdown_pct)
+    assert math.isnan(account.loss_ratio)
+    track = account.track.observed(900.0, AT)
+    assert (track.peak, track.day_start) == (1000.0, 1000.0)
+    assert track.drawdown_pct == pytest.approx(10.0)
+    loss = replace(account, track=track).loss_ratio
+    assert loss == pytest.approx(5.0)
+    verdict = limit(1.0, 0.0, **LIMITS, drawdown_pct=track.drawdown_pct, loss_ratio=loss)
+    assert (verdict.quantity, verdict.reason) == (0.0, "daily_loss")
+
+
+def test_a_day_starts_from_the_last_equity_that_was_finite() -> None:
+    track = EquityTrack.begin(1000.0, AT).observed(1200.0, AT).observed(math.inf, AT)
+    assert track.observed(1100.0, AT + timedelta(days=1)).day_start == 1200.0
+    assert track.observed(math.nan, AT + timedelta(days=1)).day_start == 1200.0
+
+
+def test_a_track_that_begins_without_a_number_begins_with_the_first_one() -> None:
+    track = EquityTrack.begin(math.nan, AT).observed(math.inf, AT)
+    assert math.isnan(track.drawdown_pct)
+    assert track.observed(1000.0, AT) == EquityTrack.begin(1000.0, AT)
 
 
 def test_silence_counts_only_while_a_signal_may_be_expected() -> None:

@@ -146,3 +146,31 @@ def test_an_open_pair_is_closed_when_the_spread_has_gone() -> None:
     )
     closing = {signal.venue: signal.signed_quantity for signal in PAIR.evaluate(shown).signals}
     assert closing == {"alpha": 49.0, "beta": -49.0}
+
+
+OPEN = [0.0] * 40 + [0.002]
+"""Spreads at whose end the primary is to be held short."""
+
+
+@pytest.mark.parametrize("held", [{"alpha": -1.0}, {"beta": 1.0}, {"alpha": -1.0, "beta": -1.0}, {"alpha": 49.0}])
+def test_a_leg_without_its_other_is_completed(held: dict[str, float]) -> None:
+    shown = snapshot(*quotes(OPEN), held=held)  # type: ignore[arg-type]
+    moves = {signal.venue: signal.signed_quantity for signal in PAIR.evaluate(shown).signals}
+    after = {venue: held.get(venue, 0.0) + moves[venue] for venue in ("alpha", "beta")}
+    assert after == pytest.approx({"alpha": -5_000 / 100.2, "beta": 5_000 / 100.2})
+
+
+def test_a_whole_pair_is_left_alone_while_the_spread_is_open() -> None:
+    shown = snapshot(*quotes(OPEN), held={"alpha": -49.0, "beta": 49.0})  # type: ignore[arg-type]
+    assert [(signal.kind, signal.reason) for signal in PAIR.evaluate(shown).signals] == [
+        (SignalKind.HOLD, "spread_open")
+    ]
+    late = snapshot(*quotes(OPEN, delay_ms=800), held={"alpha": -49.0, "beta": 49.0})  # type: ignore[arg-type]
+    assert [signal.kind for signal in PAIR.evaluate(late).signals] == [SignalKind.HOLD]
+
+
+def test_a_leg_without_its_other_is_closed_when_the_secondary_is_too_late() -> None:
+    shown = snapshot(*quotes(OPEN, delay_ms=800), held={"alpha": -1.0})  # type: ignore[arg-type]
+    closing, rest = PAIR.evaluate(shown).signals
+    assert (closing.venue, closing.signed_quantity, closing.reason) == ("alpha", 1.0, "secondary_late")
+    assert (rest.venue, rest.kind) == ("beta", SignalKind.HOLD)

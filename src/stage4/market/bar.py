@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
+
+LOWEST_PRICE, HIGHEST_PRICE = 1e-9, 1e12
+LARGEST_VOLUME = 1e15
+"""Beyond these a number is a mistake of the source, and sums and ratios of such numbers would soon be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,10 @@ class Bar:
 
 
 def prices_agree(opened: float, high: float, low: float, close: float, volume: float) -> bool:
-    """Whether these can be the numbers of one bar: positive and finite, open and close between low and high."""
-    return 0 < low <= min(opened, close) <= max(opened, close) <= high < math.inf and 0 <= volume < math.inf
+    """Whether these can be the numbers of one bar: within the bounds above, open and close between low and high."""
+    # Each is compared by itself: the smaller and the larger of two would hide one that is not a number.
+    between = low <= opened <= high and low <= close <= high
+    return between and low >= LOWEST_PRICE and high <= HIGHEST_PRICE and 0 <= volume <= LARGEST_VOLUME
 
 
 @dataclass(frozen=True, slots=True)

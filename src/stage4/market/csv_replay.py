@@ -105,7 +105,9 @@ def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, int
     except (ValueError, UsageError) as error:
         raise UsageError("market.bad_row", path=path, line=line, reason=str(error)) from error
     if not prices_agree(opened, high, low, close, volume):
-        raise UsageError("market.bad_row", path=path, line=line, reason="prices contradict each other")
+        raise UsageError(
+            "market.bad_row", path=path, line=line, reason="prices contradict each other or are out of bounds"
+        )
     return Bar(venue, symbol, began + interval, opened, high, low, close, volume)
 
 

@@ -177,7 +177,7 @@ class QualityMeter:
             if steps > 1:
                 self._note_gap(Gap(self._venue, last.at, bar.at, steps - 1))
             if bar.close != last.close:
-                self._note_move(bar.at, math.log(bar.close / last.close), math.sqrt(steps))
+                self._note_move(bar.at, math.log(bar.close) - math.log(last.close), math.sqrt(steps))
         self._last = bar
 
     def staleness(self, as_of: datetime) -> timedelta | None:

@@ -22,6 +22,7 @@ from stage4.runtime.market_view import MarketView
 from stage4.runtime.risk import Account, Book, EquityTrack, limit
 from stage4.runtime.signal import Evaluation, Signal, Snapshot
 from stage4.runtime.strategies import Strategy, StrategySpec, configured
+from stage4.runtime.strategies.cross_exchange import LEGS
 from stage4.telemetry.catalogue import DESK
 
 LARGEST_GAP = 0.9
@@ -78,7 +79,8 @@ def allotted(profile: RiskProfile, strategy: str, kind: str) -> float | None:
 def desk_schedules(settings: Settings) -> tuple[str, tuple[DeskSchedule, ...]]:
     """The name of the scheduler and its schedules.
 
-    Raises UsageError: `runtime.one_scheduler`, `no_schedules`, `unknown_strategy`, `unknown_profile`, `no_allocation`.
+    Raises UsageError: `runtime.one_scheduler`, `no_schedules`, `unknown_strategy`, `unknown_profile`, `no_allocation`,
+    `one_leg_only`.
     """
     schedulers = settings.runtime.multi_strategy_schedulers
     if len(schedulers) != 1:
@@ -98,6 +100,11 @@ def desk_schedules(settings: Settings) -> tuple[str, tuple[DeskSchedule, ...]]:
             # It could never trade, and would look like a strategy that sees no chance.
             raise UsageError(
                 "runtime.no_allocation", schedule=name, strategy=chosen.strategy, profile=chosen.risk_profile
+            )
+        if spec.kind == "cross_exchange" and chosen.max_signals < LEGS:
+            # It would open the first leg of every pair and never the second.
+            raise UsageError(
+                "runtime.one_leg_only", schedule=name, strategy=chosen.strategy, count=chosen.max_signals, legs=LEGS
             )
         schedules.append(DeskSchedule(name, chosen, spec, spec.build(), profile))
     return scheduler, tuple(schedules)
@@ -202,7 +209,9 @@ class Desk:
         return submitted
 
     def prices_stale(self, market_now: datetime) -> bool:
-        """Whether a position cannot be valued: a venue that holds one is stale, or all venues are."""
+        """Whether a position cannot be valued: a venue that holds one is stale, all are, or its value is no number."""
+        if not all(math.isfinite(account.track.equity) for account in self.accounts.values()):
+            return True
         allowed = min(schedule.profile.data_quality.max_staleness_seconds for schedule in self.schedules.values())
         stale = self.market.stale_venues(market_now, timedelta(seconds=allowed))
         holding = {venue for book in self.books.values() for venue, _ in book.positions}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from stage4.market.bar import Bar
+from stage4.market.bar import HIGHEST_PRICE, LOWEST_PRICE, Bar
 from stage4.market.quality import QualityMeter, is_stale
 from stage4.runtime.risk import Key
 from stage4.runtime.signal import VenueWindow
@@ -38,7 +39,8 @@ class MarketView:
     def take(self, bars: Iterable[Bar], volatility_factor: float = 1.0) -> int:
         """Add bars, each price change multiplied by `volatility_factor` on the log scale; how many were taken.
 
-        A bar that is not newer than the last one of its venue is left out.
+        A price that a fault would carry beyond the bounds of a bar stops there. A bar that is not newer
+        than the last one of its venue is left out.
         """
         taken = 0
         for bar in bars:
@@ -52,8 +54,11 @@ class MarketView:
             previous = self._raw.get(bar.venue, bar.close)
             # With factor 1 the ratio is not touched, so that prices without a fault are the feed's own.
             if volatility_factor != 1.0:
-                self._ratio[bar.venue] *= (bar.close / previous) ** (volatility_factor - 1.0)
+                self._ratio[bar.venue] *= _power(bar.close / previous, volatility_factor - 1.0)
             close = bar.close * self._ratio[bar.venue]
+            if not LOWEST_PRICE <= close <= HIGHEST_PRICE:
+                close = min(max(close, LOWEST_PRICE), HIGHEST_PRICE)
+                self._ratio[bar.venue] = close / bar.close
             self._raw[bar.venue] = bar.close
             self._last[bar.venue] = bar.at
             self._delays[bar.venue] = bar.delay_ms
@@ -80,3 +85,9 @@ class MarketView:
     def _window(self, venue: str, length: int) -> VenueWindow:
         at, close = tuple(self._at[venue])[-length:], tuple(self._close[venue])[-length:]
         return VenueWindow(venue, at, close, self._delays[venue])
+
+
+def _power(ratio: float, exponent: float) -> float:
+    """`ratio` to the power of `exponent`, at most a step from one end of the bounds of a price to the other."""
+    widest = math.log(HIGHEST_PRICE) - math.log(LOWEST_PRICE)
+    return math.exp(min(max(exponent * math.log(ratio), -widest), widest))

@@ -6,10 +6,13 @@ Positions, profit and loss, drawdown and the daily loss: pure arithmetic in quot
 * Equity = capital + realised + unrealised - fees, and at the same time capital + cash flow + market value.
 * Daily loss = -(realised + unrealised - fees since the day's start) / equity at the day's start, in per cent.
 * Drawdown = (highest equity so far - equity) / highest equity so far, in per cent, never negative.
+* An equity that is no finite number is no observation: it moves neither the highest equity nor the day's start, and
+  as long as it lasts loss and drawdown are NaN, which passes no limit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
@@ -99,32 +102,44 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class EquityTrack:
-    """What equity has been: its highest value, and its value at the start of the day."""
+    """What equity has been: its highest value, and its value at the start of the day.
+
+    `equity` is the newest one, `told` the newest that was finite.
+    """
 
     day: datetime
     day_start: float
     peak: float
     equity: float
+    told: float
 
     @classmethod
     def begin(cls, equity: float, at: datetime, day_starts: time = time()) -> EquityTrack:
-        """The first observation."""
-        return cls(day_of(at, day_starts), equity, equity, equity)
+        """The first observation; one that is not finite leaves highest value and day's start to the next."""
+        told = equity if math.isfinite(equity) else math.nan
+        return cls(day_of(at, day_starts), told, told, equity, told)
 
     def observed(self, equity: float, at: datetime, day_starts: time = time()) -> EquityTrack:
-        """After equity was seen at `at`; a new day starts from the last equity of the old one."""
+        """After equity was seen at `at`; a new day starts from the last finite equity of the old one."""
+        if math.isnan(self.told):
+            return EquityTrack.begin(equity, at, day_starts)
         day = day_of(at, day_starts)
-        start = self.equity if day > self.day else self.day_start
-        return EquityTrack(max(day, self.day), start, max(self.peak, equity), equity)
+        start = self.told if day > self.day else self.day_start
+        told = equity if math.isfinite(equity) else self.told
+        return EquityTrack(max(day, self.day), start, max(self.peak, told), equity, told)
 
     @property
     def daily_loss_pct(self) -> float:
-        """Per cent of the equity at the day's start; negative when the day is in profit."""
+        """Per cent of the equity at the day's start; negative when the day is in profit, NaN when it cannot be told."""
+        if not math.isfinite(self.equity):
+            return math.nan
         return 100.0 * (self.day_start - self.equity) / self.day_start if self.day_start > 0 else 0.0
 
     @property
     def drawdown_pct(self) -> float:
-        """Per cent below the highest equity, never negative."""
+        """Per cent below the highest equity, never negative; NaN when it cannot be told."""
+        if not math.isfinite(self.equity):
+            return math.nan
         return 100.0 * (self.peak - self.equity) / self.peak if self.peak > 0 else 0.0
 
 
@@ -158,8 +173,9 @@ class Account:
 
     @property
     def loss_ratio(self) -> float:
-        """Daily loss as a multiple of its limit; never negative."""
-        return max(0.0, self.track.daily_loss_pct / self.daily_loss_limit_pct)
+        """Daily loss as a multiple of its limit; never negative, NaN when it cannot be told."""
+        # In this order NaN stays NaN; the other way round it would be no loss.
+        return max(self.track.daily_loss_pct / self.daily_loss_limit_pct, 0.0)
 
     @property
     def exposure_ratio(self) -> float:
@@ -188,17 +204,20 @@ def limit(
 ) -> RiskVerdict:
     """Cut the signed quantity `wished` down to what the risk profile allows on top of `held`.
 
-    What reduces a position is always allowed; beyond a loss limit nothing else is.
+    What reduces a position is always allowed; beyond a loss limit nothing else is, and a loss or an equity that is
+    not a number is beyond it.
     """
     after = held + wished
     reducing = abs(after) <= abs(held) and after * held >= 0
     if reducing:
         return RiskVerdict(wished)
-    for passed, reason in ((loss_ratio > 1.0, "daily_loss"), (drawdown_pct > hard_drawdown_pct, "drawdown")):
-        if passed:
+    # Asked for what is within, so that a comparison with NaN, always false, blocks.
+    within = ((loss_ratio <= 1.0, "daily_loss"), (drawdown_pct <= hard_drawdown_pct, "drawdown"))
+    for kept, reason in within:
+        if not kept:
             # Crossing zero is a reduction followed by an opening: only the first part is allowed.
             return RiskVerdict(-held if held * wished < 0 else 0.0, reason)
-    largest = max_position_pct / 100.0 * max(0.0, equity) / price
+    largest = max_position_pct / 100.0 * (max(0.0, equity) if math.isfinite(equity) else 0.0) / price
     # A position that prices have grown beyond the limit need not shrink, but may not grow.
     allowed = max(-max(largest, -held), min(max(largest, held), after))
     return RiskVerdict(allowed - held, "within_limits" if allowed == after else "position_limit")

@@ -4,8 +4,8 @@ Spread capture between two venues.
 The spread is (primary - secondary) / middle; its median over the window is the basis, the deviation is spread - basis.
 Enter at |deviation| >= entry (sell the rich venue, buy the cheap one), leave when it has fallen to exit or changed
 sides. The rule is run over the whole window; its last state is what should be held now, so that a missed evaluation
-loses nothing. Statistical arbitrage of one price in two places: Makarov and Schoar, "Trading and arbitrage in
-cryptocurrency markets", Journal of Financial Economics 135 (2020).
+loses nothing and a leg that was not filled is asked for again. Statistical arbitrage of one price in two places:
+Makarov and Schoar, "Trading and arbitrage in cryptocurrency markets", Journal of Financial Economics 135 (2020).
 
 The secondary venue is always a little behind. Captured is therefore counted with the second leg filled after that
 delay: its price is taken on the line between this bar and the next one.
@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from stage4.runtime.signal import Evaluation, Signal, Snapshot, VenueWindow, hold, move_to
 
 AVERAGED_TRIPS = 10
+LEGS = 2
+"""Signals of one evaluation that opens or closes the pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +117,16 @@ class CrossExchange:
         first, second = self.primary_exchange, self.secondary_exchange
         numbers = {"deviation_bps": 1e4 * deviation, "secondary_delay_ms": newest.delay_ms}
         flat = not any(snapshot.held.values())
-        if side and flat and newest.delay_ms > self.max_secondary_delay_ms:
-            return (hold(snapshot, first, reason="secondary_late", **numbers),)
-        # Each leg may be half of the largest position, because the two together are what is at risk.
-        leg = side * snapshot.max_position * snapshot.equity / (2 * newest.primary)
-        held = snapshot.held.get(first, 0.0)
-        if side and held * -side > 0:
+        # One leg alone is no pair but a bet on the price: it is completed, or closed when the pair may not be opened.
+        if side and snapshot.held.get(first, 0.0) * -side > 0 and snapshot.held.get(second, 0.0) * side > 0:
             return (hold(snapshot, first, reason="spread_open", confidence=1.0, **numbers),)
-        if not side and flat:
-            return (hold(snapshot, first, reason="inside_band", **numbers),)
+        late = bool(side) and newest.delay_ms > self.max_secondary_delay_ms
+        reason = "secondary_late" if late else "spread_open" if side else "spread_closed"
+        if flat and (late or not side):
+            return (hold(snapshot, first, reason="secondary_late" if late else "inside_band", **numbers),)
+        # Each leg may be half of the largest position, because the two together are what is at risk.
+        leg = 0.0 if late else side * snapshot.max_position * snapshot.equity / (2 * newest.primary)
         confidence = min(1.0, abs(deviation) / (2 * self.spread_entry))
-        reason = "spread_open" if side else "spread_closed"
         return tuple(
             move_to(snapshot, venue, target, confidence=confidence, reason=reason, **numbers)
             for venue, target in ((first, -leg), (second, leg))
