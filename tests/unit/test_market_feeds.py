@@ -140,6 +140,32 @@ def test_a_wrong_row_is_an_error_with_its_line(tmp_path: Path, row: str, reason:
     assert reason in str(caught.value.params["reason"])
 
 
+@pytest.mark.parametrize("stamp", ["soon", "zzz", "#", "2023-03-11T25:61:00Z", "2023-03-11T00:07:00", ""])
+def test_a_stamp_that_is_none_neither_ends_a_recording_nor_is_passed_over(tmp_path: Path, stamp: str) -> None:
+    path = recording(tmp_path, [ROWS[0], f"{stamp},100,102,99,101,1", *ROWS[1:]])
+    for since in (MIDNIGHT, MIDNIGHT + 5 * MINUTE):
+        with pytest.raises(UsageError, match=r"market\.bad_row") as caught:
+            list(
+                read_bars(
+                    path, venue="alpha", symbol="X", since=since, until=MIDNIGHT + timedelta(days=1), interval=MINUTE
+                )
+            )
+        assert (caught.value.params["path"], caught.value.params["line"]) == (path, 3)
+
+
+def test_the_row_that_ends_the_span_must_be_a_bar_too(tmp_path: Path) -> None:
+    path = recording(tmp_path, [*ROWS, "2023-03-11T00:07:00Z,many"])
+    with pytest.raises(UsageError, match=r"market\.bad_row"):
+        bars_of(path, MIDNIGHT + 7 * MINUTE)
+
+
+def test_stamps_of_another_zone_are_the_instants_they_name(tmp_path: Path) -> None:
+    rows = [f"2023-03-11T05:{minute:02d}:00+05:00,100,102,99,101,{minute}.5" for minute in (0, 1, 2, 5, 6)]
+    path = recording(tmp_path, rows)
+    assert bars_of(path) == bars_of(recording(tmp_path, ROWS, "other.csv.gz"))
+    assert [bar.at.minute for bar in bars_of(path, MIDNIGHT + 3 * MINUTE)] == [1, 2, 3]
+
+
 def test_a_missing_damaged_or_foreign_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"files\.missing"):
         bars_of(tmp_path / "nothing.csv.gz")

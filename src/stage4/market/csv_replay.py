@@ -45,19 +45,21 @@ def read_bars(
 
     Raises Unavailable `files.missing` or `market.unreadable`, UsageError `market.bad_columns` or `market.bad_row`.
     """
-    # Instants in one format and one zone compare as text; only the rows that are wanted are parsed.
-    first, last = (_as_written(edge - interval) for edge in (since, until))
-    previous = ""
+    previous: datetime | None = None
     with _rows(path) as rows:
         for row in rows:
-            stamp = row[0] if row else ""
-            if stamp <= previous:
+            # Of every row up to the end, also of those that are not wanted: as text, a stamp that is none, or one of
+            # another zone, would begin or end the span at a wrong row.
+            began = _began(row, path, rows.line_num)
+            if previous is not None and began <= previous:
                 raise UsageError("market.bad_row", path=path, line=rows.line_num, reason="time goes back")
-            previous = stamp
-            if first < stamp <= last:
-                yield _bar(row, path, rows.line_num, venue, symbol, interval)
-            elif stamp > last:
+            previous = began
+            if began + interval <= since:
+                continue
+            bar = _bar(row, path, rows.line_num, venue, symbol, interval)
+            if bar.at > until:
                 return
+            yield bar
 
 
 def read_as_it_is(path: Path, *, venue: str, symbol: str, interval: timedelta) -> Iterator[Bar | UsageError]:
@@ -98,11 +100,18 @@ def _as_written(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, interval: timedelta) -> Bar:
+def _began(row: Sequence[str], path: Path, line: int) -> datetime:
     try:
-        began = parse_instant(row[0] if row else "")
+        return parse_instant(row[0] if row else "")
+    except UsageError as error:
+        raise UsageError("market.bad_row", path=path, line=line, reason=str(error)) from error
+
+
+def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, interval: timedelta) -> Bar:
+    began = _began(row, path, line)
+    try:
         opened, high, low, close, volume = (float(cell) for cell in row[1:])
-    except (ValueError, UsageError) as error:
+    except ValueError as error:
         raise UsageError("market.bad_row", path=path, line=line, reason=str(error)) from error
     if not prices_agree(opened, high, low, close, volume):
         raise UsageError("market.bad_row", path=path, line=line, reason="prices contradict each other")
@@ -166,7 +175,7 @@ def day_bounds(day: date) -> tuple[datetime, datetime]:
 def recorded_span(path: Path) -> tuple[datetime, timedelta]:
     """When the recording in `path` begins, and the span of its bars: the shortest step of its first rows."""
     with _rows(path) as rows:
-        stamps = [parse_instant(row[0]) for row in itertools.islice(rows, 100) if row]
+        stamps = [_began(row, path, rows.line_num) for row in itertools.islice(rows, 100) if row]
     steps = [after - before for before, after in itertools.pairwise(stamps) if after > before]
     if not steps:
         raise UsageError("market.bad_columns", path=path, expected=",".join(COLUMNS))
