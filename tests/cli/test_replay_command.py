@@ -63,3 +63,11 @@ def test_the_document_holds_every_alert_and_the_digest_is_the_same_again(
 def test_days_that_are_none_are_refused(named: str, recordings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", *recordings, "--name", named]) == 2
     assert named.partition("..")[0] in capsys.readouterr().err or "soon" in named
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_the_first_and_the_last_day_of_all_are_refused(
+    day: str, recordings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", *recordings, "--day", day, "--lang", "pl"]) == 2
+    assert f"nagranie nie może obejmować tego czasu: {day}" in capsys.readouterr().err

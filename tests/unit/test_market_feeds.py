@@ -6,14 +6,14 @@ import gzip
 import itertools
 import math
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from stage4.errors import Unavailable, UsageError
 from stage4.market import Bar, CsvReplayFeed, SyntheticFeed
-from stage4.market.csv_replay import read_bars, recorded_span, venue_and_symbol
+from stage4.market.csv_replay import day_bounds, read_as_it_is, read_bars, recorded_span, venue_and_symbol
 from stage4.market.quality import Gap, QualityMeter, gaps, is_stale
 from stage4.market.synthetic import CALM, STORMY, MarketModel
 
@@ -151,6 +151,29 @@ def test_a_stamp_that_is_none_neither_ends_a_recording_nor_is_passed_over(tmp_pa
                 )
             )
         assert (caught.value.params["path"], caught.value.params["line"]) == (path, 3)
+
+
+@pytest.mark.parametrize("stamp", ["9999-12-31T23:59:00Z", "2201-01-01T00:00:00Z"])
+def test_a_stamp_of_an_impossible_year_is_no_bar(tmp_path: Path, stamp: str) -> None:
+    path = recording(tmp_path, [*ROWS, f"{stamp},100,102,99,101,1"])
+    with pytest.raises(UsageError, match=r"market\.bad_row") as caught:
+        bars_of(path)
+    assert caught.value.params["line"] == 7
+    bars = list(read_as_it_is(path, venue="alpha", symbol="BTCUSD", interval=MINUTE))
+    assert [isinstance(bar, Bar) for bar in bars] == [True] * 5 + [False]
+
+
+def test_a_recording_that_begins_in_an_impossible_year_has_no_span(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"market\.bad_row"):
+        recorded_span(recording(tmp_path, ["0001-01-01T00:00:00Z,100,102,99,101,1", *ROWS]))
+
+
+def test_the_first_and_the_last_day_of_all_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"market\.no_such_time"):
+        day_bounds(date.max)
+    since, until = day_bounds(date.min)
+    with pytest.raises(UsageError, match=r"market\.no_such_time"):
+        CsvReplayFeed({"alpha": recording(tmp_path, ROWS)}, symbol="BTCUSD", since=since, until=until, begins=MIDNIGHT)
 
 
 def test_the_row_that_ends_the_span_must_be_a_bar_too(tmp_path: Path) -> None:

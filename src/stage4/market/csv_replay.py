@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from _csv import Reader as CsvRows
 
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""Years in which a bar can have been recorded; what lies outside is a stamp gone wrong."""
 _NAME = re.compile(r"(?P<venue>[a-z][a-z_]*)_(?P<symbol>[A-Z0-9]{5,12})(_|\.)")
 
 
@@ -102,9 +104,14 @@ def _as_written(instant: datetime) -> str:
 
 def _began(row: Sequence[str], path: Path, line: int) -> datetime:
     try:
-        return parse_instant(row[0] if row else "")
+        began = parse_instant(row[0] if row else "")
     except UsageError as error:
         raise UsageError("market.bad_row", path=path, line=line, reason=str(error)) from error
+    if not FIRST_YEAR <= began.year <= LAST_YEAR:
+        raise UsageError(
+            "market.bad_row", path=path, line=line, reason=f"the year is not between {FIRST_YEAR} and {LAST_YEAR}"
+        )
+    return began
 
 
 def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, interval: timedelta) -> Bar:
@@ -138,7 +145,10 @@ class CsvReplayFeed:
         self.interval = interval
         self.until = until
         self._clock = MarketClock(begins, since, speed)
-        early = since - history * interval
+        try:
+            early = since - history * interval
+        except OverflowError as error:
+            raise UsageError("market.no_such_time", time=since.date()) from error
         merged = heapq.merge(
             *(
                 read_bars(path, venue=venue, symbol=symbol, since=early, until=until, interval=interval)
@@ -167,9 +177,12 @@ class CsvReplayFeed:
 
 
 def day_bounds(day: date) -> tuple[datetime, datetime]:
-    """The first and the last instant of `day` in UTC."""
+    """The first and the last instant of `day` in UTC; UsageError `market.no_such_time` for the last day of all."""
     begin = datetime.combine(day, time(), UTC)
-    return begin, begin + timedelta(days=1)
+    try:
+        return begin, begin + timedelta(days=1)
+    except OverflowError as error:
+        raise UsageError("market.no_such_time", time=day) from error
 
 
 def recorded_span(path: Path) -> tuple[datetime, timedelta]:

@@ -70,10 +70,14 @@ def _recording(installation: Installation, now: datetime) -> Feed:
         venue, symbol = venue_and_symbol(path)
         paths[venue] = path
     begin, interval = recorded_span(next(iter(paths.values())))
+    try:
+        since = begin + HISTORY_BARS * interval
+    except OverflowError as error:
+        raise UsageError("market.no_such_time", time=begin.date()) from error
     return CsvReplayFeed(
         paths,
         symbol=symbol,
-        since=begin + HISTORY_BARS * interval,
+        since=since,
         until=datetime.max.replace(tzinfo=UTC) - timedelta(days=1),
         begins=now,
         speed=chosen.speed,
