@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import itertools
 import math
+import os
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -200,6 +202,48 @@ def test_a_missing_damaged_or_foreign_file_is_named(tmp_path: Path) -> None:
     foreign.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"market\.bad_columns"):
         bars_of(foreign)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alpha_BTCUSD.csv")
+    os.mkfifo(tmp_path / "alpha_BTCUSD.csv.gz")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    for name in ("alpha_BTCUSD.csv", "alpha_BTCUSD.csv.gz", "folder.csv", "zero.csv"):
+        with pytest.raises(Unavailable, match=r"market\.unreadable.*not a regular file"):
+            bars_of(tmp_path / name)
+
+
+def test_a_link_to_a_recording_is_a_recording(tmp_path: Path) -> None:
+    path = recording(tmp_path, ROWS)
+    link = tmp_path / "link.csv.gz"
+    link.symlink_to(path)
+    assert bars_of(link) == bars_of(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_a_line_without_an_end_is_refused_before_it_is_read(tmp_path: Path, suffix: str) -> None:
+    content = (HEADER + ROWS[0] + "\n").encode() + b"1" * 64_000_000
+    path = tmp_path / f"alpha_BTCUSD_1m{suffix}"
+    path.write_bytes(gzip.compress(content, 1) if suffix.endswith(".gz") else content)
+    del content
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=r"market\.bad_row") as caught:
+            bars_of(path)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+    assert (caught.value.params["line"], caught.value.params["reason"]) == (3, "longer than 4096 characters")
+
+
+def test_packed_data_that_is_damaged_inside_is_unreadable(tmp_path: Path) -> None:
+    path = recording(tmp_path, ROWS)
+    content = bytearray(path.read_bytes())
+    content[10] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(Unavailable, match=r"market\.unreadable"):
+        bars_of(path)
 
 
 def test_a_span_without_bars_cannot_be_replayed(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import heapq
 import io
 import itertools
 import re
+import stat
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 """Years in which a bar can have been recorded; what lies outside is a stamp gone wrong."""
+LONGEST_LINE = 4096
+"""Characters, with the end of the line."""
 _NAME = re.compile(r"(?P<venue>[a-z][a-z_]*)_(?P<symbol>[A-Z0-9]{5,12})(_|\.)")
 
 
@@ -81,21 +85,36 @@ def read_as_it_is(path: Path, *, venue: str, symbol: str, interval: timedelta) -
 def _rows(path: Path) -> Iterator[CsvRows]:
     """The rows below the header."""
     try:
-        with _opened(path) as lines:
-            rows = csv.reader(lines)
+        with _opened(path) as recording:
+            rows = csv.reader(_lines(recording, path))
             if tuple(next(rows, ())) != COLUMNS:
                 raise UsageError("market.bad_columns", path=path, expected=",".join(COLUMNS))
             yield rows
     except FileNotFoundError as error:
         raise Unavailable("files.missing", path=path, reason=files.reason(error)) from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise Unavailable("market.unreadable", path=path, reason=str(error)) from error
 
 
 def _opened(path: Path) -> io.TextIOBase:
+    # A pipe would be waited for, a device has no end: a recording is a file.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise Unavailable("market.unreadable", path=path, reason="not a regular file")
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8", newline="")
     return path.open(encoding="utf-8", newline="")
+
+
+def _lines(recording: io.TextIOBase, path: Path) -> Iterator[str]:
+    """The lines, none longer than `LONGEST_LINE`: a longer one is refused before it is read whole."""
+    for number in itertools.count(1):
+        line = recording.readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            reason = f"longer than {LONGEST_LINE} characters"
+            raise UsageError("market.bad_row", path=path, line=number, reason=reason)
+        if not line:
+            return
+        yield line
 
 
 def _as_written(instant: datetime) -> str:
