@@ -15,7 +15,14 @@ import pytest
 
 from stage4.errors import Unavailable, UsageError
 from stage4.market import Bar, CsvReplayFeed, SyntheticFeed
-from stage4.market.csv_replay import day_bounds, read_as_it_is, read_bars, recorded_span, venue_and_symbol
+from stage4.market.csv_replay import (
+    day_bounds,
+    read_as_it_is,
+    read_bars,
+    recorded_span,
+    recordings_by_venue,
+    venue_and_symbol,
+)
 from stage4.market.quality import Gap, QualityMeter, gaps, is_stale
 from stage4.market.synthetic import CALM, STORMY, MarketModel
 
@@ -256,6 +263,29 @@ def test_a_span_without_bars_cannot_be_replayed(tmp_path: Path) -> None:
             until=until,
             begins=MIDNIGHT,
         )
+
+
+def test_a_venue_without_a_bar_in_the_span_is_named_by_its_file(tmp_path: Path) -> None:
+    silent = recording(tmp_path, ROWS[:2], "beta_BTCUSD_1m.csv.gz")
+    with pytest.raises(Unavailable, match=r"market\.no_bars") as caught:
+        CsvReplayFeed(
+            {"alpha": recording(tmp_path, ROWS), "beta": silent},
+            symbol="BTCUSD",
+            # Its bars are history only.
+            since=MIDNIGHT + 2 * MINUTE,
+            until=MIDNIGHT + timedelta(days=1),
+            begins=MIDNIGHT,
+        )
+    assert caught.value.params["path"] == silent
+
+
+def test_recordings_are_of_one_symbol_and_each_of_its_own_venue() -> None:
+    alpha, beta = Path("alpha_BTCUSD_1m.csv"), Path("beta_BTCUSD_1m.csv.gz")
+    assert recordings_by_venue([beta, alpha]) == ({"beta": beta, "alpha": alpha}, "BTCUSD")
+    with pytest.raises(UsageError, match=r"market\.same_venue"):
+        recordings_by_venue([alpha, beta, Path("more/alpha_BTCUSD_1m.csv")])
+    with pytest.raises(UsageError, match=r"market\.two_symbols"):
+        recordings_by_venue([alpha, Path("beta_BTCUSDT_1m.csv")])
 
 
 def test_a_file_s_name_and_first_rows_say_what_it_holds(tmp_path: Path) -> None:

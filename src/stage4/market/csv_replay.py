@@ -17,7 +17,7 @@ import itertools
 import re
 import stat
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,27 @@ def venue_and_symbol(path: Path) -> tuple[str, str]:
     """What the name of a file says: `kraken_BTCUSDC_1m.csv.gz` is `BTCUSDC` on `kraken`."""
     match = _NAME.match(path.name)
     return (match["venue"], match["symbol"]) if match else (path.name.partition(".")[0], "")
+
+
+def recordings_by_venue(paths: Iterable[Path]) -> tuple[dict[str, Path], str]:
+    """The file of each venue, in the order of `paths`, and the symbol of them all, by the names of the files.
+
+    Raises UsageError `market.same_venue` or `market.two_symbols`.
+    """
+    found: dict[str, Path] = {}
+    symbols: dict[str, Path] = {}
+    for path in paths:
+        venue, symbol = venue_and_symbol(path)
+        if venue in found:
+            raise UsageError("market.same_venue", venue=venue, path=found[venue], other=path)
+        found[venue] = path
+        symbols.setdefault(symbol, path)
+        if len(symbols) > 1:
+            known, other = symbols
+            raise UsageError(
+                "market.two_symbols", path=symbols[known], other=path, symbols=f"{known or '–'}, {other or '–'}"
+            )
+    return found, next(iter(symbols), "")
 
 
 def read_bars(
@@ -145,7 +166,11 @@ def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, int
 
 
 class CsvReplayFeed:
-    """Recorded bars, as if they came now, `speed` times as fast; the first venue is the primary one."""
+    """Recorded bars, as if they came now, `speed` times as fast; the first venue is the primary one.
+
+    Raises what `read_bars` raises, Unavailable `market.no_bars` for a venue without a bar after `since` and not after
+    `until`, and UsageError `market.no_such_time`.
+    """
 
     def __init__(
         self,
@@ -176,8 +201,10 @@ class CsvReplayFeed:
             key=lambda bar: bar.at,
         )
         self._bars = list(merged)
-        if not self._bars:
-            raise Unavailable("market.no_bars", since=_as_written(since), until=_as_written(until))
+        heard_of = {bar.venue for bar in self._bars if bar.at > since}
+        for venue, path in paths.items():
+            if venue not in heard_of:
+                raise Unavailable("market.no_bars", path=path, since=_as_written(since), until=_as_written(until))
         self._next = 0
 
     @property
