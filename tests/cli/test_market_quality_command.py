@@ -67,7 +67,7 @@ def test_an_instant_can_be_asked_about(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_bars_after_the_instant_are_not_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    later = [row(9), row(9), "2023-03-11T00:10:00Z,many", row(40), row(8)]
+    later = ["2023-03-11T00:09:00Z,many", row(10), row(10), "2023-03-11T00:12:00Z,many", row(40), row(8)]
     path = recording(tmp_path, "alpha", *(row(minute) for minute in range(9)), *later)
     assert main(["market", "quality", path, "--at", "2023-03-11T00:09:30Z", "--json"]) == 1
     (feed,) = json.loads(capsys.readouterr().out)["feeds"]

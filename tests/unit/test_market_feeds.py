@@ -172,6 +172,12 @@ def test_a_stamp_of_an_impossible_year_is_no_bar(tmp_path: Path, stamp: str) -> 
     assert [isinstance(bar, Bar) for bar in bars] == [True] * 5 + [False]
 
 
+def test_a_row_without_an_instant_is_of_the_time_of_the_row_above_it(tmp_path: Path) -> None:
+    path = recording(tmp_path, [ROWS[0], "soon,1", ROWS[1], "later,1", ROWS[2]])
+    rows = list(read_as_it_is(path, venue="alpha", symbol="BTCUSD", interval=MINUTE, until=MIDNIGHT + MINUTE))
+    assert [row.at if isinstance(row, Bar) else row.params["line"] for row in rows] == [MIDNIGHT + MINUTE, 3]
+
+
 def test_a_recording_that_begins_in_an_impossible_year_has_no_span(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"market\.bad_row"):
         recorded_span(recording(tmp_path, ["0001-01-01T00:00:00Z,100,102,99,101,1", *ROWS]))

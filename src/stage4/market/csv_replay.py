@@ -89,17 +89,25 @@ def read_bars(
             yield bar
 
 
-def read_as_it_is(path: Path, *, venue: str, symbol: str, interval: timedelta) -> Iterator[Bar | UsageError]:
+def read_as_it_is(
+    path: Path, *, venue: str, symbol: str, interval: timedelta, until: datetime | None = None
+) -> Iterator[Bar | UsageError]:
     """Every row of `path` in the order of the file: its bar, or why it is none. For those who judge a recording.
+
+    Bars that were complete after `until` are left out; a row without an instant is of the time of the row above it.
 
     Raises Unavailable `files.missing` or `market.unreadable`, UsageError `market.bad_columns`.
     """
+    is_later = False
     with _rows(path) as rows:
         for row in rows:
             try:
-                yield _bar(row, path, rows.line_num, venue, symbol, interval)
+                is_later = until is not None and _began(row, path, rows.line_num) + interval > until
+                if not is_later:
+                    yield _bar(row, path, rows.line_num, venue, symbol, interval)
             except UsageError as error:
-                yield error
+                if not is_later:
+                    yield error
 
 
 @contextlib.contextmanager

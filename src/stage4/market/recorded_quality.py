@@ -28,13 +28,9 @@ def _read(path: Path, as_of: datetime | None) -> QualityMeter:
     venue, symbol = venue_and_symbol(path)
     _, interval = recorded_span(path)
     meter = QualityMeter(venue, symbol, interval)
-    is_later = False
-    for row in read_as_it_is(path, venue=venue, symbol=symbol, interval=interval):
+    for row in read_as_it_is(path, venue=venue, symbol=symbol, interval=interval, until=as_of):
         if isinstance(row, UsageError):
-            # A row that is no bar is of the time of the bar above it.
-            meter.unreadable += not is_later
-            continue
-        is_later = as_of is not None and row.at > as_of
-        if not is_later:
+            meter.unreadable += 1
+        else:
             meter.take(row)
     return meter
