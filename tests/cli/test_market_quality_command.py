@@ -66,6 +66,27 @@ def test_an_instant_can_be_asked_about(tmp_path: Path, capsys: pytest.CaptureFix
     assert "następna świeca spóźniona o 31 s, wolno 30 s" in capsys.readouterr().out
 
 
+def test_bars_after_the_instant_are_not_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later = ["2023-03-11T00:09:00Z,many", row(10), row(10), "2023-03-11T00:12:00Z,many", row(40), row(8)]
+    path = recording(tmp_path, "alpha", *(row(minute) for minute in range(9)), *later)
+    assert main(["market", "quality", path, "--at", "2023-03-11T00:09:30Z", "--json"]) == 1
+    (feed,) = json.loads(capsys.readouterr().out)["feeds"]
+    # The bar of minute 8 comes again after the instant, but is itself of before: it counts.
+    assert (feed["bars"], feed["faults"], feed["staleness_seconds"]) == (9, ["twice"], 0)
+    assert main(["market", "quality", path, "--at", "2023-03-10T00:00:00Z", "--json"]) == 3
+    (feed,) = json.loads(capsys.readouterr().out)["feeds"]
+    assert (feed["bars"], feed["trust"], feed["faults"]) == (0, "unknown", [])
+
+
+def test_inside_a_hole_the_newest_bar_before_it_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = recording(tmp_path, "alpha", *(row(minute) for minute in range(30) if minute not in range(10, 14)))
+    # The bar of minute 9 was complete at 00:10, the next one is due at 00:11.
+    assert main(["market", "quality", path, "--at", "2023-03-11T00:13:00Z", "--json"]) == 1
+    (feed,) = json.loads(capsys.readouterr().out)["feeds"]
+    assert (feed["bars"], feed["staleness_seconds"], feed["faults"]) == (10, 120, ["stale"])
+    assert main(["market", "quality", path, "--at", "2023-03-11T00:15:00Z"]) == 0
+
+
 def test_a_file_that_is_not_there_is_no_answer(tmp_path: Path) -> None:
     assert main(["market", "quality", str(tmp_path / "nothing.csv")]) == 3
 

@@ -63,3 +63,41 @@ def test_the_document_holds_every_alert_and_the_digest_is_the_same_again(
 def test_days_that_are_none_are_refused(named: str, recordings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", *recordings, "--name", named]) == 2
     assert named.partition("..")[0] in capsys.readouterr().err or "soon" in named
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_the_first_and_the_last_day_of_all_are_refused(
+    day: str, recordings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", *recordings, "--day", day, "--lang", "pl"]) == 2
+    assert f"nagranie nie może obejmować tego czasu: {day}" in capsys.readouterr().err
+
+
+def test_a_day_without_a_bar_of_one_venue_is_no_pass(recordings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    beta = Path(recordings[1])
+    kept = [row for row in beta.read_text(encoding="utf-8").splitlines() if not row.startswith("2023-03-11")]
+    # Its bar of 23:59 is complete at midnight, which is of the day before.
+    beta.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    assert main(["replay", *recordings, "--day", "2023-03-11", "--lang", "en"]) == 3
+    captured = capsys.readouterr()
+    assert f"the recording {beta} has no bars between 2023-03-11T00:00:00Z" in captured.err
+    assert not captured.out
+
+
+def test_two_files_of_one_venue_or_of_two_symbols_are_refused(
+    recordings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", *recordings, recordings[0], "--lang", "en"]) == 2
+    assert "two recordings of one venue, alpha" in capsys.readouterr().err
+    other = Path(recordings[1]).rename(Path(recordings[1]).with_name("beta_BTCUSDT_1m.csv"))
+    assert main(["replay", recordings[0], str(other), "--lang", "pl"]) == 2
+    assert "nagrania różnych instrumentów (BTCUSD, BTCUSDT)" in capsys.readouterr().err
+
+
+def test_a_replay_that_evaluates_nothing_is_no_pass(recordings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for path in map(Path, recordings):
+        path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[:4]) + "\n", encoding="utf-8")
+    assert main(["replay", *recordings, "--json", "--lang", "en"]) == 3
+    captured = capsys.readouterr()
+    assert "no strategy was evaluated between 2023-03-10T18:00:00Z and 2023-03-10T18:03:00Z" in captured.err
+    assert "decisions_sha256" not in captured.out

@@ -87,6 +87,13 @@ def pipe(tmp_path: Path) -> Iterator[Pipe]:
     made.feed.close()
 
 
+def test_a_folder_is_no_pipe_and_is_not_left_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(Unavailable, match=r"market\.unreadable.*Is a directory"):
+        JsonLinesFeed(tmp_path, venues=VENUES, symbol="BTCUSD", interval=MINUTE)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_without_a_writer_nothing_comes_and_nothing_waits(pipe: Pipe) -> None:
     assert pipe.closes(1) == []
 

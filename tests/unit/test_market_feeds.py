@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import itertools
 import math
+import os
+import tracemalloc
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,14 @@ from hypothesis import strategies as st
 from stage4.errors import Unavailable, UsageError
 from stage4.market import Bar, CsvReplayFeed, SyntheticFeed
 from stage4.market.bar import prices_agree
-from stage4.market.csv_replay import read_bars, recorded_span, venue_and_symbol
+from stage4.market.csv_replay import (
+    day_bounds,
+    read_as_it_is,
+    read_bars,
+    recorded_span,
+    recordings_by_venue,
+    venue_and_symbol,
+)
 from stage4.market.quality import Gap, QualityMeter, gaps, is_stale
 from stage4.market.synthetic import CALM, STORMY, MarketModel
 
@@ -162,6 +171,61 @@ def test_whatever_agrees_is_a_number_within_the_bounds(numbers: list[float]) -> 
         assert 0 <= volume <= 1e15
 
 
+@pytest.mark.parametrize("stamp", ["soon", "zzz", "#", "2023-03-11T25:61:00Z", "2023-03-11T00:07:00", ""])
+def test_a_stamp_that_is_none_neither_ends_a_recording_nor_is_passed_over(tmp_path: Path, stamp: str) -> None:
+    path = recording(tmp_path, [ROWS[0], f"{stamp},100,102,99,101,1", *ROWS[1:]])
+    for since in (MIDNIGHT, MIDNIGHT + 5 * MINUTE):
+        with pytest.raises(UsageError, match=r"market\.bad_row") as caught:
+            list(
+                read_bars(
+                    path, venue="alpha", symbol="X", since=since, until=MIDNIGHT + timedelta(days=1), interval=MINUTE
+                )
+            )
+        assert (caught.value.params["path"], caught.value.params["line"]) == (path, 3)
+
+
+@pytest.mark.parametrize("stamp", ["9999-12-31T23:59:00Z", "2201-01-01T00:00:00Z"])
+def test_a_stamp_of_an_impossible_year_is_no_bar(tmp_path: Path, stamp: str) -> None:
+    path = recording(tmp_path, [*ROWS, f"{stamp},100,102,99,101,1"])
+    with pytest.raises(UsageError, match=r"market\.bad_row") as caught:
+        bars_of(path)
+    assert caught.value.params["line"] == 7
+    bars = list(read_as_it_is(path, venue="alpha", symbol="BTCUSD", interval=MINUTE))
+    assert [isinstance(bar, Bar) for bar in bars] == [True] * 5 + [False]
+
+
+def test_a_row_without_an_instant_is_of_the_time_of_the_row_above_it(tmp_path: Path) -> None:
+    path = recording(tmp_path, [ROWS[0], "soon,1", ROWS[1], "later,1", ROWS[2]])
+    rows = list(read_as_it_is(path, venue="alpha", symbol="BTCUSD", interval=MINUTE, until=MIDNIGHT + MINUTE))
+    assert [row.at if isinstance(row, Bar) else row.params["line"] for row in rows] == [MIDNIGHT + MINUTE, 3]
+
+
+def test_a_recording_that_begins_in_an_impossible_year_has_no_span(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"market\.bad_row"):
+        recorded_span(recording(tmp_path, ["0001-01-01T00:00:00Z,100,102,99,101,1", *ROWS]))
+
+
+def test_the_first_and_the_last_day_of_all_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"market\.no_such_time"):
+        day_bounds(date.max)
+    since, until = day_bounds(date.min)
+    with pytest.raises(UsageError, match=r"market\.no_such_time"):
+        CsvReplayFeed({"alpha": recording(tmp_path, ROWS)}, symbol="BTCUSD", since=since, until=until, begins=MIDNIGHT)
+
+
+def test_the_row_that_ends_the_span_must_be_a_bar_too(tmp_path: Path) -> None:
+    path = recording(tmp_path, [*ROWS, "2023-03-11T00:07:00Z,many"])
+    with pytest.raises(UsageError, match=r"market\.bad_row"):
+        bars_of(path, MIDNIGHT + 7 * MINUTE)
+
+
+def test_stamps_of_another_zone_are_the_instants_they_name(tmp_path: Path) -> None:
+    rows = [f"2023-03-11T05:{minute:02d}:00+05:00,100,102,99,101,{minute}.5" for minute in (0, 1, 2, 5, 6)]
+    path = recording(tmp_path, rows)
+    assert bars_of(path) == bars_of(recording(tmp_path, ROWS, "other.csv.gz"))
+    assert [bar.at.minute for bar in bars_of(path, MIDNIGHT + 3 * MINUTE)] == [1, 2, 3]
+
+
 def test_a_missing_damaged_or_foreign_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"files\.missing"):
         bars_of(tmp_path / "nothing.csv.gz")
@@ -175,6 +239,48 @@ def test_a_missing_damaged_or_foreign_file_is_named(tmp_path: Path) -> None:
         bars_of(foreign)
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alpha_BTCUSD.csv")
+    os.mkfifo(tmp_path / "alpha_BTCUSD.csv.gz")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    for name in ("alpha_BTCUSD.csv", "alpha_BTCUSD.csv.gz", "folder.csv", "zero.csv"):
+        with pytest.raises(Unavailable, match=r"market\.unreadable.*not a regular file"):
+            bars_of(tmp_path / name)
+
+
+def test_a_link_to_a_recording_is_a_recording(tmp_path: Path) -> None:
+    path = recording(tmp_path, ROWS)
+    link = tmp_path / "link.csv.gz"
+    link.symlink_to(path)
+    assert bars_of(link) == bars_of(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_a_line_without_an_end_is_refused_before_it_is_read(tmp_path: Path, suffix: str) -> None:
+    content = (HEADER + ROWS[0] + "\n").encode() + b"1" * 64_000_000
+    path = tmp_path / f"alpha_BTCUSD_1m{suffix}"
+    path.write_bytes(gzip.compress(content, 1) if suffix.endswith(".gz") else content)
+    del content
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=r"market\.bad_row") as caught:
+            bars_of(path)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+    assert (caught.value.params["line"], caught.value.params["reason"]) == (3, "longer than 4096 characters")
+
+
+def test_packed_data_that_is_damaged_inside_is_unreadable(tmp_path: Path) -> None:
+    path = recording(tmp_path, ROWS)
+    content = bytearray(path.read_bytes())
+    content[10] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(Unavailable, match=r"market\.unreadable"):
+        bars_of(path)
+
+
 def test_a_span_without_bars_cannot_be_replayed(tmp_path: Path) -> None:
     until = MIDNIGHT + timedelta(days=10)
     with pytest.raises(Unavailable, match=r"market\.no_bars"):
@@ -185,6 +291,29 @@ def test_a_span_without_bars_cannot_be_replayed(tmp_path: Path) -> None:
             until=until,
             begins=MIDNIGHT,
         )
+
+
+def test_a_venue_without_a_bar_in_the_span_is_named_by_its_file(tmp_path: Path) -> None:
+    silent = recording(tmp_path, ROWS[:2], "beta_BTCUSD_1m.csv.gz")
+    with pytest.raises(Unavailable, match=r"market\.no_bars") as caught:
+        CsvReplayFeed(
+            {"alpha": recording(tmp_path, ROWS), "beta": silent},
+            symbol="BTCUSD",
+            # Its bars are history only.
+            since=MIDNIGHT + 2 * MINUTE,
+            until=MIDNIGHT + timedelta(days=1),
+            begins=MIDNIGHT,
+        )
+    assert caught.value.params["path"] == silent
+
+
+def test_recordings_are_of_one_symbol_and_each_of_its_own_venue() -> None:
+    alpha, beta = Path("alpha_BTCUSD_1m.csv"), Path("beta_BTCUSD_1m.csv.gz")
+    assert recordings_by_venue([beta, alpha]) == ({"beta": beta, "alpha": alpha}, "BTCUSD")
+    with pytest.raises(UsageError, match=r"market\.same_venue"):
+        recordings_by_venue([alpha, beta, Path("more/alpha_BTCUSD_1m.csv")])
+    with pytest.raises(UsageError, match=r"market\.two_symbols"):
+        recordings_by_venue([alpha, Path("beta_BTCUSDT_1m.csv")])
 
 
 def test_a_file_s_name_and_first_rows_say_what_it_holds(tmp_path: Path) -> None:

@@ -58,6 +58,20 @@ def test_a_recording_begins_when_its_history_is_full_and_runs_at_its_speed(tmp_p
     assert len(feed.advance(BEGINS + timedelta(seconds=5))) == 2 * 5
 
 
+def test_a_recording_whose_history_would_end_after_the_calendar_is_refused(tmp_path: Path) -> None:
+    rows = ["timestamp,open,high,low,close,volume", "1970-01-01T00:00:00Z,1,1,1,1,1", "2199-01-01T00:00:00Z,1,1,1,1,1"]
+    for venue in ("alpha", "beta"):
+        (tmp_path / f"{venue}_BTCUSD.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"market\.no_such_time"):
+        made(installation(tmp_path, Feed(kind="csv", paths=("alpha_BTCUSD.csv", "beta_BTCUSD.csv"))))
+
+
+def test_two_recordings_of_one_venue_are_refused(tmp_path: Path) -> None:
+    name = recording(tmp_path, "alpha")
+    with pytest.raises(UsageError, match=r"market\.same_venue"):
+        made(installation(tmp_path, Feed(kind="csv", paths=(name, name))))
+
+
 def test_a_recording_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"runtime\.no_recording"):
         made(installation(tmp_path, Feed(kind="csv")))

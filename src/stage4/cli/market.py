@@ -26,7 +26,9 @@ def market() -> None:
 
 @market.command()
 @click.argument("recordings", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--at", "at", metavar="INSTANT", help="Judge staleness at this instant; default: the newest bar of all.")
+@click.option(
+    "--at", "at", metavar="INSTANT", help="Judge what was known at this instant; default: the newest bar of all."
+)
 @click.option("--live", is_flag=True, help="Judge the feeds of the running environment by its last 15 minutes.")
 @click.pass_obj
 def quality(session: Session, recordings: tuple[Path, ...], at: str | None, live: bool) -> int:

@@ -15,7 +15,9 @@ import heapq
 import io
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from _csv import Reader as CsvRows
 
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""Years in which a bar can have been recorded; what lies outside is a stamp gone wrong."""
+LONGEST_LINE = 4096
+"""Characters, with the end of the line."""
 _NAME = re.compile(r"(?P<venue>[a-z][a-z_]*)_(?P<symbol>[A-Z0-9]{5,12})(_|\.)")
 
 
@@ -38,6 +44,27 @@ def venue_and_symbol(path: Path) -> tuple[str, str]:
     return (match["venue"], match["symbol"]) if match else (path.name.partition(".")[0], "")
 
 
+def recordings_by_venue(paths: Iterable[Path]) -> tuple[dict[str, Path], str]:
+    """The file of each venue, in the order of `paths`, and the symbol of them all, by the names of the files.
+
+    Raises UsageError `market.same_venue` or `market.two_symbols`.
+    """
+    found: dict[str, Path] = {}
+    symbols: dict[str, Path] = {}
+    for path in paths:
+        venue, symbol = venue_and_symbol(path)
+        if venue in found:
+            raise UsageError("market.same_venue", venue=venue, path=found[venue], other=path)
+        found[venue] = path
+        symbols.setdefault(symbol, path)
+        if len(symbols) > 1:
+            known, other = symbols
+            raise UsageError(
+                "market.two_symbols", path=symbols[known], other=path, symbols=f"{known or '–'}, {other or '–'}"
+            )
+    return found, next(iter(symbols), "")
+
+
 def read_bars(
     path: Path, *, venue: str, symbol: str, since: datetime, until: datetime, interval: timedelta
 ) -> Iterator[Bar]:
@@ -45,64 +72,101 @@ def read_bars(
 
     Raises Unavailable `files.missing` or `market.unreadable`, UsageError `market.bad_columns` or `market.bad_row`.
     """
-    # Instants in one format and one zone compare as text; only the rows that are wanted are parsed.
-    first, last = (_as_written(edge - interval) for edge in (since, until))
-    previous = ""
+    previous: datetime | None = None
     with _rows(path) as rows:
         for row in rows:
-            stamp = row[0] if row else ""
-            if stamp <= previous:
+            # Of every row up to the end, also of those that are not wanted: as text, a stamp that is none, or one of
+            # another zone, would begin or end the span at a wrong row.
+            began = _began(row, path, rows.line_num)
+            if previous is not None and began <= previous:
                 raise UsageError("market.bad_row", path=path, line=rows.line_num, reason="time goes back")
-            previous = stamp
-            if first < stamp <= last:
-                yield _bar(row, path, rows.line_num, venue, symbol, interval)
-            elif stamp > last:
+            previous = began
+            if began + interval <= since:
+                continue
+            bar = _bar(row, path, rows.line_num, venue, symbol, interval)
+            if bar.at > until:
                 return
+            yield bar
 
 
-def read_as_it_is(path: Path, *, venue: str, symbol: str, interval: timedelta) -> Iterator[Bar | UsageError]:
+def read_as_it_is(
+    path: Path, *, venue: str, symbol: str, interval: timedelta, until: datetime | None = None
+) -> Iterator[Bar | UsageError]:
     """Every row of `path` in the order of the file: its bar, or why it is none. For those who judge a recording.
+
+    Bars that were complete after `until` are left out; a row without an instant is of the time of the row above it.
 
     Raises Unavailable `files.missing` or `market.unreadable`, UsageError `market.bad_columns`.
     """
+    is_later = False
     with _rows(path) as rows:
         for row in rows:
             try:
-                yield _bar(row, path, rows.line_num, venue, symbol, interval)
+                is_later = until is not None and _began(row, path, rows.line_num) + interval > until
+                if not is_later:
+                    yield _bar(row, path, rows.line_num, venue, symbol, interval)
             except UsageError as error:
-                yield error
+                if not is_later:
+                    yield error
 
 
 @contextlib.contextmanager
 def _rows(path: Path) -> Iterator[CsvRows]:
     """The rows below the header."""
     try:
-        with _opened(path) as lines:
-            rows = csv.reader(lines)
+        with _opened(path) as recording:
+            rows = csv.reader(_lines(recording, path))
             if tuple(next(rows, ())) != COLUMNS:
                 raise UsageError("market.bad_columns", path=path, expected=",".join(COLUMNS))
             yield rows
     except FileNotFoundError as error:
         raise Unavailable("files.missing", path=path, reason=files.reason(error)) from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise Unavailable("market.unreadable", path=path, reason=str(error)) from error
 
 
 def _opened(path: Path) -> io.TextIOBase:
+    # A pipe would be waited for, a device has no end: a recording is a file.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise Unavailable("market.unreadable", path=path, reason="not a regular file")
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8", newline="")
     return path.open(encoding="utf-8", newline="")
+
+
+def _lines(recording: io.TextIOBase, path: Path) -> Iterator[str]:
+    """The lines, none longer than `LONGEST_LINE`: a longer one is refused before it is read whole."""
+    for number in itertools.count(1):
+        line = recording.readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            reason = f"longer than {LONGEST_LINE} characters"
+            raise UsageError("market.bad_row", path=path, line=number, reason=reason)
+        if not line:
+            return
+        yield line
 
 
 def _as_written(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, interval: timedelta) -> Bar:
+def _began(row: Sequence[str], path: Path, line: int) -> datetime:
     try:
         began = parse_instant(row[0] if row else "")
+    except UsageError as error:
+        raise UsageError("market.bad_row", path=path, line=line, reason=str(error)) from error
+    if not FIRST_YEAR <= began.year <= LAST_YEAR:
+        raise UsageError(
+            "market.bad_row", path=path, line=line, reason=f"the year is not between {FIRST_YEAR} and {LAST_YEAR}"
+        )
+    return began
+
+
+def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, interval: timedelta) -> Bar:
+    began = _began(row, path, line)
+    try:
         opened, high, low, close, volume = (float(cell) for cell in row[1:])
-    except (ValueError, UsageError) as error:
+    except ValueError as error:
         raise UsageError("market.bad_row", path=path, line=line, reason=str(error)) from error
     if not prices_agree(opened, high, low, close, volume):
         raise UsageError(
@@ -112,7 +176,11 @@ def _bar(row: Sequence[str], path: Path, line: int, venue: str, symbol: str, int
 
 
 class CsvReplayFeed:
-    """Recorded bars, as if they came now, `speed` times as fast; the first venue is the primary one."""
+    """Recorded bars, as if they came now, `speed` times as fast; the first venue is the primary one.
+
+    Raises what `read_bars` raises, Unavailable `market.no_bars` for a venue without a bar after `since` and not after
+    `until`, and UsageError `market.no_such_time`.
+    """
 
     def __init__(
         self,
@@ -131,7 +199,10 @@ class CsvReplayFeed:
         self.interval = interval
         self.until = until
         self._clock = MarketClock(begins, since, speed)
-        early = since - history * interval
+        try:
+            early = since - history * interval
+        except OverflowError as error:
+            raise UsageError("market.no_such_time", time=since.date()) from error
         merged = heapq.merge(
             *(
                 read_bars(path, venue=venue, symbol=symbol, since=early, until=until, interval=interval)
@@ -140,8 +211,10 @@ class CsvReplayFeed:
             key=lambda bar: bar.at,
         )
         self._bars = list(merged)
-        if not self._bars:
-            raise Unavailable("market.no_bars", since=_as_written(since), until=_as_written(until))
+        heard_of = {bar.venue for bar in self._bars if bar.at > since}
+        for venue, path in paths.items():
+            if venue not in heard_of:
+                raise Unavailable("market.no_bars", path=path, since=_as_written(since), until=_as_written(until))
         self._next = 0
 
     @property
@@ -160,15 +233,18 @@ class CsvReplayFeed:
 
 
 def day_bounds(day: date) -> tuple[datetime, datetime]:
-    """The first and the last instant of `day` in UTC."""
+    """The first and the last instant of `day` in UTC; UsageError `market.no_such_time` for the last day of all."""
     begin = datetime.combine(day, time(), UTC)
-    return begin, begin + timedelta(days=1)
+    try:
+        return begin, begin + timedelta(days=1)
+    except OverflowError as error:
+        raise UsageError("market.no_such_time", time=day) from error
 
 
 def recorded_span(path: Path) -> tuple[datetime, timedelta]:
     """When the recording in `path` begins, and the span of its bars: the shortest step of its first rows."""
     with _rows(path) as rows:
-        stamps = [parse_instant(row[0]) for row in itertools.islice(rows, 100) if row]
+        stamps = [_began(row, path, rows.line_num) for row in itertools.islice(rows, 100) if row]
     steps = [after - before for before, after in itertools.pairwise(stamps) if after > before]
     if not steps:
         raise UsageError("market.bad_columns", path=path, expected=",".join(COLUMNS))

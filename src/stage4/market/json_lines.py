@@ -10,7 +10,9 @@ Another writer may come at any time.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -59,10 +61,15 @@ class JsonLinesFeed:
         try:
             # Without O_NONBLOCK the call would wait until somebody writes.
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            # A folder opens like a pipe, and would be silence for ever.
+            is_folder = stat.S_ISDIR(os.fstat(self._fd).st_mode)
         except FileNotFoundError as error:
             raise Unavailable("files.missing", path=path, reason=files.reason(error)) from error
         except OSError as error:
             raise Unavailable("market.unreadable", path=path, reason=files.reason(error)) from error
+        if is_folder:
+            self.close()
+            raise Unavailable("market.unreadable", path=path, reason=os.strerror(errno.EISDIR))
 
     def market_time(self, now: datetime) -> datetime:
         return now

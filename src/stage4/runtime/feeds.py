@@ -9,7 +9,7 @@ from stage4.clock import parse_duration
 from stage4.config import Installation
 from stage4.errors import UsageError
 from stage4.market.bar import Feed
-from stage4.market.csv_replay import CsvReplayFeed, recorded_span, venue_and_symbol
+from stage4.market.csv_replay import CsvReplayFeed, recorded_span, recordings_by_venue
 from stage4.market.json_lines import JsonLinesFeed
 from stage4.market.synthetic import CALM, STORMY, SyntheticFeed
 from stage4.runtime.desk import DeskSchedule
@@ -64,16 +64,16 @@ def _recording(installation: Installation, now: datetime) -> Feed:
     chosen = installation.settings.operations.feed
     if not chosen.paths:
         raise UsageError("runtime.no_recording")
-    paths = {}
-    for written in chosen.paths:
-        path = installation.path(written)
-        venue, symbol = venue_and_symbol(path)
-        paths[venue] = path
+    paths, symbol = recordings_by_venue(installation.path(written) for written in chosen.paths)
     begin, interval = recorded_span(next(iter(paths.values())))
+    try:
+        since = begin + HISTORY_BARS * interval
+    except OverflowError as error:
+        raise UsageError("market.no_such_time", time=begin.date()) from error
     return CsvReplayFeed(
         paths,
         symbol=symbol,
-        since=begin + HISTORY_BARS * interval,
+        since=since,
         until=datetime.max.replace(tzinfo=UTC) - timedelta(days=1),
         begins=now,
         speed=chosen.speed,

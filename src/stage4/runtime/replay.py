@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from stage4.clock import format_instant
 from stage4.config.settings import (
     CrossExchangeArbitrage,
     MeanReversion,
@@ -30,9 +31,9 @@ from stage4.config.settings import (
     Settings,
     VolatilityTarget,
 )
-from stage4.errors import UsageError
+from stage4.errors import Unavailable, UsageError
 from stage4.market.bar import Bar
-from stage4.market.csv_replay import CsvReplayFeed, day_bounds, recorded_span, venue_and_symbol
+from stage4.market.csv_replay import CsvReplayFeed, day_bounds, recorded_span, recordings_by_venue
 from stage4.market.quality import Gap, gaps
 from stage4.runtime.desk import Desk, DeskSchedule, desk_schedules
 from stage4.runtime.feeds import HISTORY_BARS
@@ -146,7 +147,7 @@ def replay_all(paths: Sequence[Path], rules: Rules, settings: Settings | None = 
 
     Without `settings` the three strategies run once a minute with their default parameters; with them, their arbitrage
     strategies must name the venues of the files. Raises what `market.csv_replay` and `desk_schedules` raise,
-    and UsageError `runtime.two_venues`.
+    UsageError `runtime.two_venues`, and Unavailable `runtime.nothing_evaluated`.
     """
     return _replay(paths, None, rules, settings)
 
@@ -154,14 +155,14 @@ def replay_all(paths: Sequence[Path], rules: Rules, settings: Settings | None = 
 def _replay(
     paths: Sequence[Path], bounds: tuple[datetime, datetime] | None, rules: Rules, settings: Settings | None
 ) -> ReplayReport:
-    venues = {venue_and_symbol(path)[0]: path for path in paths}
+    venues, symbol = recordings_by_venue(paths)
     if len(venues) < 2:
         raise UsageError("runtime.two_venues")
     begin, interval = recorded_span(paths[0])
     since, last = bounds or (begin, _END_OF_TIME)
     feed = CsvReplayFeed(
         venues,
-        symbol=venue_and_symbol(paths[0])[1],
+        symbol=symbol,
         since=since,
         until=last,
         begins=since,
@@ -204,6 +205,9 @@ def _replay(
         for sample in sampler.of_accounts(now, now, gate_closed=False):
             _judge(rules, book, sample, now)
         now += interval
+    if not evaluations:
+        # Looking at nothing is never a pass.
+        raise Unavailable("runtime.nothing_evaluated", since=format_instant(since), until=format_instant(until))
     return ReplayReport(
         since=since,
         until=until,
