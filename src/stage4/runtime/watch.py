@@ -124,6 +124,9 @@ class Watch:
 
     def _look(self) -> None:
         self._gate.refresh()
+        self._follow_stops()
+
+    def _follow_stops(self) -> None:
         gate = self._gate
         self._follower.follow(gate.stops, gate.closed_at, self._in_flight, self._clock.now())
 
@@ -171,6 +174,8 @@ class Watch:
             self._events(_RESOURCES[used.status], {"names": ", ".join(used.reasons)})
 
     async def _tell_state(self) -> None:
+        # A signal that was asked about may have closed the gate since the last look: its stop has its progress too.
+        self._follow_stops()
         if self._gate.wide is None:
             self._submissions_at_stop = None
         elif self._submissions_at_stop is None:
